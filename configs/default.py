@@ -1,0 +1,82 @@
+"""Every configuration key, with its default: LeNet on scikit-learn's digits.
+
+Other configs start from this one and only override. Numbers the paper states
+are marked (paper); the others are OpenLTH's defaults or ours, and say so.
+"""
+
+import ml_collections
+
+
+def get_config():
+  """Return the default configuration."""
+  config = ml_collections.ConfigDict()
+
+  # What to run, in this order. So far: 'chain'.
+  config.experiments = ('chain',)
+
+  # The chain's arms. 'pruning': iterative magnitude pruning with learning-rate
+  # rewinding. 'extended_dense': the same steps with nothing removed (section
+  # 5.1).
+  config.arms = ('pruning', 'extended_dense')
+  # Parts of the training labels that are changed to another class.
+  config.noise_fractions = (0.0,)
+  # Independent repetitions; 3 (paper). Ids first_replicate, first_replicate + 1
+  # and so on, so that machines can share the work.
+  config.replicates = 3
+  config.first_replicate = 0
+  # All randomness derives from (seed, replicate).
+  config.seed = 0
+
+  # How many times the chain prunes; level 0 is the dense network.
+  config.levels = 20
+  # Part of the remaining weights that goes at each level; 0.2 (paper).
+  config.prune_fraction = 0.2
+  # Whether the output layer's weights may be pruned.
+  config.prune_output = False
+
+  # One standard training run.
+  config.epochs = 40
+  # The epoch to rewind the learning rate to; 0 for LeNet, else 10 (paper).
+  config.rewind_epoch = 0
+  config.batch_size = 128
+  config.learning_rate = 0.1
+  # Epochs at which the learning rate is divided by 10.
+  config.milestones = ()
+  # Epochs of linear warm-up.
+  config.warmup_epochs = 0
+  config.momentum = 0.0
+  # Added to the gradient of every parameter, biases and BatchNorm too.
+  config.weight_decay = 0.0
+
+  config.data = ml_collections.ConfigDict()
+  # 'digits' (8x8, inside scikit-learn, no download) or 'mnist' (TFDS).
+  config.data.name = 'digits'
+  # Where TFDS keeps its data sets; '' for TFDS's own default.
+  config.data.dir = ''
+  # Where decoded arrays and compiled programs are kept between runs; '' for
+  # $XDG_CACHE_HOME/pruning_gen or ~/.cache/pruning_gen.
+  config.data.cache_dir = ''
+  # Train on the first so many examples only; 0 for all.
+  config.data.num_train = 0
+
+  config.model = ml_collections.ConfigDict()
+  # 'lenet'.
+  config.model.name = 'lenet'
+  # Units of each hidden layer of 'lenet'.
+  config.model.widths = (300, 100)
+
+  # Examples a forward pass when scoring; it changes memory, not results.
+  config.eval_batch_size = 2000
+  # How a core runs its members: 'vmap' (all at once), 'map' (one after the
+  # other), or 'auto' ('map' on CPU, 'vmap' on accelerators).
+  config.stacking = 'auto'
+
+  config.checkpoint = ml_collections.ConfigDict()
+  # Save after so many epochs, and at the end of every level.
+  config.checkpoint.every_epochs = 5
+  # How many checkpoints to keep.
+  config.checkpoint.keep = 2
+
+  # Write TensorBoard scalars. Needs TensorFlow, which takes 7 s to import.
+  config.tensorboard = True
+  return config

@@ -1,0 +1,20 @@
+"""LeNet-300-100 on MNIST: the paper's first panel (section 2, Figures 1-7).
+
+  python -m pruning_gen.main --config=configs/lenet.py --workdir=runs/lenet
+
+24 members (2 arms x 4 noise levels x 3 replicates), 1,040 epochs each. About
+0.5 s an epoch and member on 2 CPU cores: 3.5 hours. Test error without noise:
+1.7 to 1.9 %, lowest (by 0.1 to 0.3 points) near 20 % of the weights remaining.
+"""
+
+from configs import default
+
+
+def get_config():
+  config = default.get_config()
+  config.data.name = 'mnist'
+  # 5 % is the paper's; the other levels are ours.
+  config.noise_fractions = (0.0, 0.05, 0.10, 0.15)
+  # Ours: 0.4 % of the weights remain at the last level.
+  config.levels = 25
+  return config

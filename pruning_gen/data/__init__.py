@@ -1,0 +1,1 @@
+"""Data sets as arrays, label noise, and where all randomness comes from."""

@@ -1,0 +1,1 @@
+"""The paper's experiments, each written to read like its text."""

@@ -1,0 +1,202 @@
+"""The compiled program that trains and scores one stack of members."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from pruning_gen.data import streams
+from pruning_gen.models import lenet
+from pruning_gen.pruning import masks
+from pruning_gen.pruning import schedules
+from pruning_gen.training import epoch
+from pruning_gen.training import evaluate
+from pruning_gen.training import members as members_lib
+from pruning_gen.training import step
+from pruning_gen.training import train_state
+
+SPLITS = ('train', 'validation', 'test')
+
+
+class Engine:
+  """Trains and scores a stack: what a config says, compiled once.
+
+  States are TrainStates with a leading [members] axis, on the devices. What
+  the methods return besides is NumPy, with one row for each member.
+
+  Attributes:
+    num_weights: int, weights in all kernels of one member.
+    num_pruned_by_level: list of int, weights that go before each level in
+      arm `pruning`.
+    images_per_epoch: int, images that all members see in an epoch.
+  """
+
+  def __init__(self, config, dataset, members, labels):
+    """Build the functions and moves the data to the devices.
+
+    Args:
+      config: the config.
+      dataset: Dataset.
+      members: list of Member.
+      labels: int32 [members, num_train], training labels.
+    """
+    model = make_model(config, dataset)
+    steps = len(dataset.train_images) // config.batch_size
+    tx = make_optimizer(config, steps)
+
+    def create(key):
+      return train_state.create(model, tx, dataset.image_shape, key)
+
+    params = jax.eval_shape(create, jax.random.key(0)).params
+    prunable = masks.prunable(params, config.prune_output)
+    self.num_weights = masks.num_weights(params)
+    self.num_pruned_by_level = masks.num_pruned_by_level(
+      self.num_weights,
+      masks.num_prunable(params, prunable),
+      config.prune_fraction,
+      config.levels,
+    )
+
+    def start_level(num_pruned, state):
+      rewind_step = config.rewind_epoch * steps
+      return train_state.start_level(
+        tx, prunable, rewind_step, num_pruned, state
+      )
+
+    train_epoch = epoch.make_train_epoch(
+      step.make_train_step(model, tx),
+      config.batch_size,
+      dataset.mean,
+      dataset.std,
+    )
+    score = evaluate.make_score(
+      model, config.eval_batch_size, dataset.mean, dataset.std
+    )
+
+    mesh = members_lib.make_mesh(len(members))
+    vectorize = config.stacking == 'vmap' or (
+      config.stacking == 'auto' and jax.default_backend() != 'cpu'
+    )
+
+    def over_members(function, *in_axes, donate_argnums=()):
+      return members_lib.over_members(
+        function, mesh, in_axes, vectorize, donate_argnums
+      )
+
+    self._create = over_members(create, 0)
+    self._train_epoch = over_members(
+      train_epoch, 0, 0, None, None, donate_argnums=(0,)
+    )
+    self._start_level = over_members(start_level, 0, 0, donate_argnums=(1,))
+    self._score_train = over_members(score, 0, 0, None)
+    self._score_split = over_members(score, 0, None, None)
+
+    self.images_per_epoch = len(members) * steps * config.batch_size
+    self._mesh = mesh
+    self._num_members = len(members)
+    self._rows = members_lib.padded_rows(len(members), mesh)
+    self._data = members_lib.shard(
+      train_state.MemberData(
+        key=_stack_keys(config.seed, members)[self._rows],
+        labels=labels[self._rows],
+        example_ids=np.broadcast_to(
+          np.arange(labels.shape[1], dtype=np.int32), labels[self._rows].shape
+        ),
+      ),
+      mesh,
+    )
+    self._splits = {
+      split: members_lib.replicate(
+        (
+          getattr(dataset, f'{split}_labels'),
+          getattr(dataset, f'{split}_images'),
+        ),
+        mesh,
+      )
+      for split in SPLITS
+    }
+
+  def create(self):
+    """Return the dense networks at initialisation, a stack of TrainStates."""
+    return self._create(self._data.key)
+
+  def abstract_state(self):
+    """Return a stack's shapes, dtypes and shardings, without its values."""
+    shapes = jax.eval_shape(self._create, self._data.key)
+    sharding = members_lib.sharding(self._mesh)
+    return jax.tree.map(
+      lambda leaf: jax.ShapeDtypeStruct(
+        leaf.shape, leaf.dtype, sharding=sharding
+      ),
+      shapes,
+    )
+
+  def train_epoch(self, state, global_epoch):
+    """Train one epoch; `state` is used up.
+
+    Returns:
+      state: the stack after it.
+      losses: float32 [members, steps], cross-entropy before each step.
+    """
+    _, images = self._splits['train']
+    state, losses = self._train_epoch(
+      state, self._data, images, jnp.int32(global_epoch)
+    )
+    return state, self._own(losses)
+
+  def start_level(self, state, num_pruned):
+    """Prune and rewinds; `state` is used up.
+
+    Args:
+      state: the stack at the end of a level.
+      num_pruned: for each member, how many weights go.
+
+    Returns:
+      The stack before the first step of the next level.
+    """
+    num_pruned = np.asarray(num_pruned, np.int32)[self._rows]
+    return self._start_level(num_pruned, state)
+
+  def score(self, state):
+    """Score every example of every split.
+
+    Returns:
+      Dict from split to ExampleScores, float32 and int32 [members, N]. On the
+      training split by the training labels, noisy where they are noisy.
+    """
+    scores = {}
+    for split, (labels, images) in self._splits.items():
+      if split == 'train':
+        result = self._score_train(state, self._data.labels, images)
+      else:
+        result = self._score_split(state, labels, images)
+      scores[split] = jax.tree.map(self._own, result)
+    return scores
+
+  def num_kept(self, state):
+    """Count the kept weights of each member: int [members]."""
+    return self._own(jax.vmap(masks.num_kept)(state.masks))
+
+  def _own(self, stacked):
+    """Move a stack to the host, without the copies that fill up a turn."""
+    return np.asarray(stacked)[: self._num_members]
+
+
+def make_model(config, dataset):
+  """Build the model that a config names."""
+  return lenet.LeNet(dataset.num_classes, tuple(config.model.widths))
+
+
+def make_optimizer(config, steps_per_epoch):
+  """Build the optimizer of one level, with its learning-rate schedule."""
+  schedule = schedules.learning_rate(
+    config.learning_rate,
+    config.milestones,
+    config.warmup_epochs,
+    steps_per_epoch,
+  )
+  return step.sgd(schedule, config.momentum, config.weight_decay)
+
+
+def _stack_keys(seed, members):
+  keys = [streams.replicate_key(seed, member.replicate) for member in members]
+  return jnp.stack(keys)

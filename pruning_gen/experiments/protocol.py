@@ -1,0 +1,164 @@
+"""The rules a config must obey, and the members and labels it stands for."""
+
+import numpy as np
+
+from pruning_gen.data import datasets
+from pruning_gen.data import label_noise
+from pruning_gen.data import streams
+from pruning_gen.errors import UserError
+from pruning_gen.training import members as members_lib
+
+EXPERIMENTS = ('chain',)
+ARMS = ('pruning', 'extended_dense')
+MODELS = ('lenet',)
+STACKINGS = ('auto', 'vmap', 'map')
+
+
+def check(config):
+  """Check every rule a config must obey, before anything is loaded or run.
+
+  Raises:
+    UserError: names the key, its value and what would be right.
+  """
+  _check_choices(config, 'experiments', EXPERIMENTS)
+  _check_choices(config, 'arms', ARMS)
+  _check_choice('data.name', config.data.name, tuple(datasets.DATASETS))
+  _check_choice('model.name', config.model.name, MODELS)
+  _check_choice('stacking', config.stacking, STACKINGS)
+  for fraction in config.noise_fractions:
+    _check(0 <= fraction <= 1, 'noise_fractions', fraction, 'be in [0, 1]')
+  _check(
+    len(set(config.noise_fractions)) == len(config.noise_fractions) > 0,
+    'noise_fractions',
+    config.noise_fractions,
+    'name at least one fraction, each once',
+  )
+  at_least = {
+    'replicates': 1,
+    'first_replicate': 0,
+    'seed': 0,
+    'levels': 0,
+    'epochs': 1,
+    'rewind_epoch': 0,
+    'batch_size': 1,
+    'eval_batch_size': 1,
+    'warmup_epochs': 0,
+    'weight_decay': 0,
+  }
+  for key, least in at_least.items():
+    _check(config[key] >= least, key, config[key], f'be at least {least}')
+  for key in ('every_epochs', 'keep'):
+    value = config.checkpoint[key]
+    _check(value >= 1, f'checkpoint.{key}', value, 'be at least 1')
+  _check(
+    0 <= config.prune_fraction < 1,
+    'prune_fraction',
+    config.prune_fraction,
+    'be in [0, 1): the part of the remaining weights that goes at a level',
+  )
+  _check(
+    config.rewind_epoch < config.epochs,
+    'rewind_epoch',
+    config.rewind_epoch,
+    f'be below epochs ({config.epochs}), or a level has nothing to train',
+  )
+  _check(0 <= config.momentum < 1, 'momentum', config.momentum, 'be in [0, 1)')
+  _check(
+    config.learning_rate > 0,
+    'learning_rate',
+    config.learning_rate,
+    'be above 0',
+  )
+  _check(
+    all(width >= 1 for width in config.model.widths),
+    'model.widths',
+    config.model.widths,
+    'have at least 1 unit in every layer',
+  )
+  available = datasets.DATASETS[config.data.name].num_train
+  _check(
+    0 <= config.data.num_train <= available,
+    'data.num_train',
+    config.data.num_train,
+    f'be 0 (all) or at most {available}, the size of {config.data.name}',
+  )
+  num_train = config.data.num_train or available
+  _check(
+    config.batch_size <= num_train,
+    'batch_size',
+    config.batch_size,
+    f'be at most {num_train}, the size of the training set',
+  )
+
+
+def _check(holds, key, value, rule):
+  if not holds:
+    raise UserError(f'config.{key}={value!r} must {rule}')
+
+
+def _check_choice(key, value, choices):
+  _check(value in choices, key, value, f'be one of: {", ".join(choices)}')
+
+
+def _check_choices(config, key, choices):
+  values = config[key]
+  _check(
+    len(set(values)) == len(values) > 0,
+    key,
+    values,
+    f'name at least one of: {", ".join(choices)}; each once',
+  )
+  for value in values:
+    _check_choice(key, value, choices)
+
+
+def load_dataset(config):
+  """Load the data set that a config names."""
+  return datasets.load(
+    config.data.name,
+    config.data.dir,
+    config.data.cache_dir,
+    config.data.num_train,
+  )
+
+
+def list_members(config):
+  """List the members of the chain, arms innermost.
+
+  Neighbours are thus comparable: the arms of one noise level and replicate
+  see the same labels, in the same order.
+  """
+  first = config.first_replicate
+  return [
+    members_lib.Member(arm, noise_fraction, replicate)
+    for noise_fraction in config.noise_fractions
+    for replicate in range(first, first + config.replicates)
+    for arm in config.arms
+  ]
+
+
+def draw_labels(config, dataset, members):
+  """Draw every member's training labels, before the run and once for all.
+
+  Args:
+    config: the config.
+    dataset: Dataset.
+    members: list of Member.
+
+  Returns:
+    labels: int32 [member, example_id]; the same for all arms of a replicate.
+    is_noisy: bool [member, example_id].
+  """
+  drawn = [
+    label_noise.corrupt_labels(
+      streams.draw_key(
+        streams.replicate_key(config.seed, member.replicate), 'noise', 0
+      ),
+      dataset.train_labels,
+      dataset.num_classes,
+      member.noise_fraction,
+    )
+    for member in members
+  ]
+  labels, is_noisy = zip(*drawn)
+  return np.stack(labels), np.stack(is_noisy)

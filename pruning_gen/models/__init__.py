@@ -1,0 +1,1 @@
+"""The paper's networks, as Flax Linen modules. NHWC, float32 parameters."""

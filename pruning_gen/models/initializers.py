@@ -1,0 +1,27 @@
+"""Initial weights, as PyTorch and OpenLTH draw them."""
+
+import math
+
+import jax
+from flax import linen as nn
+
+# He normal on the fan-in, not truncated: OpenLTH's `kaiming_normal`.
+he_normal = nn.initializers.variance_scaling(2.0, 'fan_in', 'normal')
+
+
+def fan_in_uniform(fan_in):
+  """Return PyTorch's default bias initializer for a layer.
+
+  Args:
+    fan_in: int, how many inputs one output of the layer has.
+
+  Returns:
+    An initializer that draws from the uniform distribution on
+    [-1/sqrt(fan_in), 1/sqrt(fan_in)).
+  """
+  bound = 1 / math.sqrt(fan_in)
+
+  def initialize(key, shape, dtype):
+    return jax.random.uniform(key, shape, dtype, -bound, bound)
+
+  return initialize

@@ -1,0 +1,1 @@
+"""What pruning is: scores, masks, and the schedules that rewinding replays."""

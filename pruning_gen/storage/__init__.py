@@ -1,0 +1,1 @@
+"""Everything on disk: checkpoints, and every path and format of a workdir."""

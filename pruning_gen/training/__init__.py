@@ -1,0 +1,1 @@
+"""Pure functions of one member, and the one place that stacks them."""

@@ -1,0 +1,67 @@
+"""One epoch of one member, from shuffling to the last step, on the device."""
+
+import jax
+import jax.numpy as jnp
+
+from pruning_gen.data import streams
+
+
+def normalize(images, mean, std):
+  """Scale uint8 images to floats of zero mean and unit variance.
+
+  Args:
+    images: uint8 [..., channels].
+    mean: per channel, of images in [0, 1].
+    std: likewise.
+
+  Returns:
+    float32 [..., channels].
+  """
+  # One multiplication and one addition a pixel, in place of three operations.
+  scale = 1 / (255 * jnp.asarray(std, jnp.float32))
+  offset = jnp.asarray(mean, jnp.float32) / jnp.asarray(std, jnp.float32)
+  return images.astype(jnp.float32) * scale - offset
+
+
+def batch_ids(member, global_epoch, batch_size):
+  """Return the examples of every batch of an epoch, a fresh permutation.
+
+  Args:
+    member: MemberData.
+    global_epoch: int32 scalar, from `schedules.global_epoch`.
+    batch_size: int.
+
+  Returns:
+    int32 [steps, batch_size], example_ids. The remainder of the permutation
+    that fills no batch is left out.
+  """
+  key = streams.draw_key(member.key, 'order', global_epoch)
+  order = jax.random.permutation(key, member.example_ids)
+  steps = len(order) // batch_size
+  return order[: steps * batch_size].reshape(steps, batch_size)
+
+
+def make_train_epoch(train_step, batch_size, mean, std):
+  """Return the pure function of one epoch.
+
+  Args:
+    train_step: from `step.make_train_step`.
+    batch_size: int.
+    mean: the data set's mean by channel.
+    std: likewise.
+
+  Returns:
+    train_epoch(state, member, images, global_epoch) -> (state, losses), where
+    images are uint8 [num_train, height, width, channels] and losses float32
+    [steps], the cross-entropy before each step.
+  """
+
+  def train_epoch(state, member, images, global_epoch):
+    def one_step(state, ids):
+      batch = normalize(images[ids], mean, std)
+      return train_step(state, batch, member.labels[ids])
+
+    ids = batch_ids(member, global_epoch, batch_size)
+    return jax.lax.scan(one_step, state, ids)
+
+  return train_epoch

@@ -1,0 +1,118 @@
+"""The one place where a function of one member becomes one of a stack."""
+
+import functools
+from typing import NamedTuple
+
+import jax
+import numpy as np
+from jax.sharding import NamedSharding
+from jax.sharding import PartitionSpec as P
+
+
+class Member(NamedTuple):
+  """One network of a stack, by what it is compared on."""
+
+  arm: str
+  noise_fraction: float
+  replicate: int
+
+  def __str__(self):
+    return (
+      f'{self.arm}, noise {self.noise_fraction:g}, replicate {self.replicate}'
+    )
+
+
+def make_mesh(num_members, devices=None):
+  """Arrange devices along the mesh axis `member`.
+
+  Takes no more devices than shorten the work: 3 members on 2 devices take two
+  turns each, and so would they on 2 of 8.
+
+  Args:
+    num_members: int, how many networks train together.
+    devices: list of devices; all of them by default.
+  """
+  devices = jax.devices() if devices is None else devices
+  turns = -(-num_members // len(devices))
+  rows = -(-num_members // turns)
+  return jax.sharding.Mesh(np.asarray(devices[:rows]), ('member',))
+
+
+def padded_rows(num_members, mesh):
+  """Return which member stands in each row of a stack that fills the mesh.
+
+  The last member is repeated until every device has as many. The copies fill
+  turns in which a device would idle; cut their results.
+  """
+  missing = -num_members % mesh.shape['member']
+  rows = np.arange(num_members + missing)
+  return np.minimum(rows, num_members - 1)
+
+
+def over_members(function, mesh, in_axes, vectorize, donate_argnums=()):
+  """Map a function of one member over a stack of them, and compiles it.
+
+  Each core of the mesh axis `member` works on its own part of the stack and
+  talks to no other (`jax.shard_map`).
+
+  Args:
+    function: pure function of one member.
+    mesh: from `make_mesh`.
+    in_axes: for each argument 0 where it is stacked [members, ...], None where
+      all members share it, as in `jax.vmap`.
+    vectorize: bool, how a core runs its members: all at once (`vmap`), or one
+      after the other (`lax.map`). On a CPU the latter is faster also for
+      LeNet: 0.49 against 0.56 s an epoch and member with 12 of them on 2
+      cores, since one network's weights fit the cache and six do not.
+    donate_argnums: arguments whose memory may be reused for the result.
+
+  Returns:
+    A jitted function with the same arguments and a stacked result.
+  """
+
+  def on_core(*args):
+    if vectorize:
+      return jax.vmap(function, in_axes)(*args)
+    stacked = [arg for arg, axis in zip(args, in_axes) if axis == 0]
+
+    def one_member(own):
+      own = iter(own)
+      return function(
+        *(
+          arg if axis is None else next(own) for arg, axis in zip(args, in_axes)
+        )
+      )
+
+    return jax.lax.map(one_member, stacked)
+
+  specs = tuple(P() if axis is None else P('member') for axis in in_axes)
+  mapped = jax.shard_map(
+    on_core,
+    mesh=mesh,
+    in_specs=specs,
+    out_specs=P('member'),
+    axis_names={'member'},
+  )
+  # The name shows in profiles and in the log of compilations. The shardings
+  # are given, or a result fed back as an argument would compile anew.
+  return jax.jit(
+    functools.wraps(function)(mapped),
+    in_shardings=tuple(NamedSharding(mesh, spec) for spec in specs),
+    out_shardings=sharding(mesh),
+    donate_argnums=donate_argnums,
+  )
+
+
+def sharding(mesh):
+  """Return how a stack lies on the mesh: each member on its core."""
+  return NamedSharding(mesh, P('member'))
+
+
+def shard(tree, mesh):
+  """Put a stack on the mesh, each member on its core."""
+  return jax.device_put(tree, sharding(mesh))
+
+
+def replicate(tree, mesh):
+  """Put what all members share on every device of the mesh."""
+  return jax.device_put(tree, NamedSharding(mesh, P()))

@@ -1,0 +1,48 @@
+import pathlib
+
+import setuptools
+
+setuptools.setup(
+  name='pruning_gen',
+  version='0.1.0',
+  description=(
+    "Pruning's effect on generalization, reproduced and extended in JAX."
+  ),
+  long_description=pathlib.Path('README.md').read_text(encoding='utf-8'),
+  long_description_content_type='text/markdown',
+  license='Apache-2.0',
+  python_requires='>=3.11',
+  packages=setuptools.find_packages(include=['pruning_gen', 'pruning_gen.*']),
+  package_data={'pruning_gen.analysis': ['*.html']},
+  install_requires=[
+    'absl-py>=2.1,<3',
+    'array_record>=0.8,<1',
+    'clu>=0.0.12,<0.1',
+    'etils[epath]>=1.12,<2',
+    'flax>=0.12.8,<0.14',
+    # TFDS imports it and does not declare it.
+    'importlib_resources>=6,<8',
+    'jax>=0.10.2,<0.13',
+    'jinja2>=3.1,<4',
+    'matplotlib>=3.9,<4',
+    'ml-collections>=1.0,<2',
+    'numpy>=2.0,<3',
+    'optax>=0.2.8,<0.3',
+    # One minor version: its v1 interface still moves.
+    'orbax-checkpoint>=0.12.8,<0.13',
+    'pandas>=2.2,<4',
+    'pillow>=10,<14',
+    'scikit-learn>=1.5,<2',
+    # clu's metric writers import it and do not declare it.
+    'tensorboard>=2.18,<3',
+    # To prepare data sets and to write TensorBoard scalars; the CPU build is
+    # a third of the size.
+    "tensorflow-cpu>=2.18,<3; platform_system == 'Linux' and "
+    "platform_machine == 'x86_64'",
+    "tensorflow>=2.18,<3; platform_system != 'Linux' or "
+    "platform_machine != 'x86_64'",
+    'tensorflow-datasets>=4.9.10,<5',
+    'tqdm>=4.66,<5',
+  ],
+  extras_require={'test': ['pytest>=8,<10', 'ruff>=0.12,<1']},
+)

@@ -20,7 +20,6 @@ STYLE = {
   'grid.alpha': 0.3,
   'font.size': 10,
   'axes.titlesize': 10,
-  'legend.frameon': False,
   'figure.dpi': 150,
   'savefig.bbox': 'tight',
 }
@@ -59,6 +58,7 @@ def training_loss(summary):
         metric = f'train_cross_entropy_{part}'
         if curve[f'{metric}_mean'].notna().any():
           _curve(panel, curve, metric, color, f'{arm}, {part}', line)
+          _star(panel, curve, metric, color)
           _dense_line(panel, curve, metric)
     panel.set_yscale('log', nonpositive='clip')
     # A band that reaches 0 would stretch a logarithmic axis without end.
@@ -118,7 +118,7 @@ def _dense_line(axes, curve, metric, scale=1):
   axes.axhline(scale * dense, color='0.4', ls='--', lw=1, zorder=1)
 
 
-def _star(axes, curve, metric, color, scale):
+def _star(axes, curve, metric, color, scale=1):
   best = curve[curve.is_optimal]
   axes.plot(
     _x(best),
@@ -143,4 +143,5 @@ def _legend(figure, axes):
     loc='upper center',
     bbox_to_anchor=(0.5, 0.0),
     ncols=min(len(labels), 3),
+    frameon=False,
   )

@@ -84,7 +84,7 @@ def run(config, workdir, should_stop):
   if not todo and report.is_built(workdir):
     print(f'{workdir} is finished: nothing to do')
     return
-  use_devices(config)
+  use_devices(config, len(protocol.list_members(config)))
   results.add_provenance(workdir, provenance.describe_start())
   if todo:
     dataset = protocol.load_dataset(config)
@@ -93,12 +93,16 @@ def run(config, workdir, should_stop):
   print(f'report: {report.build(workdir)}')
 
 
-def use_devices(config):
-  """Set JAX up: one CPU device a core, and a cache of compiled programs."""
+def use_devices(config, num_members):
+  """Set JAX up: one CPU device a core, and a cache of compiled programs.
+
+  Args:
+    config: the config.
+    num_members: int, how many networks train together.
+  """
   # A core that trains its own networks takes 0.49 s an epoch and member of
   # LeNet on MNIST, two cores that share each product 0.73 s. One member has
   # nothing to share out. No effect on accelerators.
-  num_members = len(protocol.list_members(config))
   cores = len(os.sched_getaffinity(0))
   jax.config.update('jax_num_cpu_devices', min(cores, num_members))
   cache_dir = config.data.cache_dir or datasets.default_cache_dir()

@@ -83,6 +83,12 @@ def load(name, data_dir='', cache_dir='', num_train=0):
   else:
     arrays = _read_tfds(name, data_dir, cache_dir or default_cache_dir())
   train_images, train_labels, test_images, test_labels = arrays
+  if train_images.shape[1:] != info.image_shape:
+    raise UserError(
+      f"data.dir={data_dir!r} holds '{name}' with images of shape "
+      f'{train_images.shape[1:]}, not {info.image_shape}: name the folder of '
+      'the original data set'
+    )
   num_train = num_train or len(train_images)
   order = _frozen_permutation(len(test_images))
   num_validation = len(test_images) // 5

@@ -22,10 +22,17 @@ def learning_rate(base, milestones, warmup_epochs, steps_per_epoch):
   drops = optax.piecewise_constant_schedule(
     base, {epoch * steps_per_epoch: 0.1 for epoch in milestones}
   )
-  if not warmup_epochs:
-    return drops
-  rise = optax.linear_schedule(0.0, 1.0, warmup_epochs * steps_per_epoch)
-  return lambda step: rise(step) * drops(step)
+  rise = optax.constant_schedule(1.0)
+  if warmup_epochs:
+    rise = optax.linear_schedule(0.0, 1.0, warmup_epochs * steps_per_epoch)
+
+  def schedule(step):
+    # optax mixes int and float here, which strict promotion forbids; float32
+    # counts steps exactly up to 16 million.
+    step = jnp.asarray(step, jnp.float32)
+    return rise(step) * drops(step)
+
+  return schedule
 
 
 def rewind(tx, params, step):

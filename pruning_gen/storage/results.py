@@ -172,16 +172,24 @@ def write_rows(workdir, rows):
     workdir: path.
     rows: list of dicts with `COLUMNS` as keys, all of one experiment.
   """
-  new = pd.DataFrame(rows, columns=list(COLUMNS))
-  old = read_results(workdir)
-  identity = ['experiment', 'level']
-  replaced = pd.MultiIndex.from_frame(old[identity]).isin(
-    pd.MultiIndex.from_frame(new[identity])
+  new = pd.DataFrame(rows, columns=list(COLUMNS)).to_csv(index=False)
+  # Numbers stay the text they were first written as, to the last digit.
+  tables = [_parse(new, dtype=str)]
+  path = results_path(workdir)
+  if path.exists():
+    old = _parse(path.read_text(), dtype=str)
+    identity = ['experiment', 'level']
+    replaced = old.set_index(identity).index.isin(
+      tables[0].set_index(identity).index
+    )
+    tables.insert(0, old[~replaced])
+  table = pd.concat(tables)
+  table = table.sort_values(
+    ['experiment', 'level'],
+    kind='stable',
+    key=lambda column: column.astype(int if column.name == 'level' else str),
   )
-  old = old[~replaced]
-  table = new if old.empty else pd.concat([old, new])
-  table = table.sort_values(identity, kind='stable')
-  write_table(results_path(workdir), table)
+  write_table(path, table)
 
 
 def read_results(workdir):
@@ -189,9 +197,13 @@ def read_results(workdir):
   path = results_path(workdir)
   if not path.exists():
     return pd.DataFrame(columns=list(COLUMNS))
-  # Bit for bit what was written, or a rewritten file would drift.
+  return _parse(path.read_text())
+
+
+def _parse(text, dtype=None):
+  # As text an empty field stays empty; as a number it is NaN.
   return pd.read_csv(
-    io.StringIO(path.read_text()), float_precision='round_trip'
+    io.StringIO(text), dtype=dtype, keep_default_na=dtype is not str
   )
 
 

@@ -18,8 +18,9 @@ def normalize(images, mean, std):
     float32 [..., channels].
   """
   # One multiplication and one addition a pixel, in place of three operations.
-  scale = 1 / (255 * jnp.asarray(std, jnp.float32))
-  offset = jnp.asarray(mean, jnp.float32) / jnp.asarray(std, jnp.float32)
+  mean, std = jnp.asarray(mean, jnp.float32), jnp.asarray(std, jnp.float32)
+  scale = jnp.broadcast_to(1 / (255 * std), images.shape)
+  offset = jnp.broadcast_to(mean / std, images.shape)
   return images.astype(jnp.float32) * scale - offset
 
 

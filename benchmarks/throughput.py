@@ -1,0 +1,224 @@
+"""Training throughput of stacked members, beside a PyTorch loop in turn.
+
+  python benchmarks/throughput.py --peer=PATH/torch_baseline.py
+
+Runs the real engine on random images of the data set's shape: members 1, 3 and
+12, each in a process of its own, and the peer (any script that takes a model's
+name and prints a JSON line with images_per_second) in between. Prints a table
+and writes JSON, with the machine's matrix-multiply peak beside it. For --turns
+above 1 the best of the turns counts, for each side alike.
+"""
+
+import argparse
+import json
+import os
+import pathlib
+import platform
+import subprocess
+import sys
+import tempfile
+import time
+
+import numpy as np
+
+ROOT = pathlib.Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT))
+
+# Multiply-adds of the matrix products of one image's training step: forward,
+# weight gradient, and input gradient of every layer but the first.
+MULTIPLY_ADDS = {'lenet': 3 * 266_200 - 784 * 300}
+EPOCHS_A_LEVEL = 40
+
+
+def main():
+  parser = argparse.ArgumentParser(
+    description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+  )
+  parser.add_argument('--model', choices=['lenet'], default='lenet')
+  parser.add_argument('--members', type=int, nargs='+', default=[1, 3, 12])
+  parser.add_argument('--peer', help='script of the PyTorch peer')
+  parser.add_argument('--turns', type=int, default=2)
+  parser.add_argument('--output', help='file for the JSON result')
+  parser.add_argument('--worker', type=int, help=argparse.SUPPRESS)
+  args = parser.parse_args()
+  if args.worker:
+    print(json.dumps(measure(args.worker)))
+    return
+  result = run_in_turn(args)
+  print_table(result)
+  if args.output:
+    pathlib.Path(args.output).write_text(json.dumps(result, indent=2) + '\n')
+
+
+def run_in_turn(args):
+  """Runs peer and engine alternately; keeps the best turn of each."""
+  peer, ours = None, {}
+  peak = 0.0
+  for _ in range(args.turns):
+    peak = max(peak, matmul_peak())
+    if args.peer:
+      turn = run_json(args.peer, args.model, '--seconds', '12')
+      if peer is None or better(turn, peer):
+        peer = turn
+    for members in args.members:
+      turn = run_json(__file__, '--model', args.model, '--worker', str(members))
+      if members not in ours or better(turn, ours[members]):
+        ours[members] = turn
+  return {
+    'model': args.model,
+    'processor': processor(),
+    'cores': len(os.sched_getaffinity(0)),
+    'turns': args.turns,
+    'matmul_peak_gflops': peak,
+    'peer': peer,
+    'ours': list(ours.values()),
+  }
+
+
+def run_json(*command):
+  """Runs a Python script; returns the JSON in the last line it prints."""
+  output = subprocess.run(
+    [sys.executable, *command], check=True, stdout=subprocess.PIPE, text=True
+  ).stdout
+  return json.loads(output.splitlines()[-1])
+
+
+def better(a, b):
+  return a['images_per_second'] > b['images_per_second']
+
+
+def matmul_peak():
+  """Returns GFLOP/s of NumPy's float32 product of 4096 x 4096 matrices."""
+  a = np.ones((4096, 4096), np.float32)
+  seconds = min(timed(lambda: a @ a) for _ in range(4))
+  return 2 * 4096**3 / seconds / 1e9
+
+
+def timed(function):
+  start = time.perf_counter()
+  function()
+  return time.perf_counter() - start
+
+
+def measure(num_members):
+  """Measures one stack; returns a dict of numbers."""
+  import jax
+
+  from configs import lenet
+  from pruning_gen import main as program
+  from pruning_gen.data import datasets
+  from pruning_gen.experiments import protocol
+  from pruning_gen.experiments.engine import Engine
+  from pruning_gen.storage import checkpoint
+  from pruning_gen.training.members import Member
+
+  config = lenet.get_config()
+  members = [Member('pruning', 0.0, i) for i in range(num_members)]
+  program.use_devices(config, num_members)
+  dataset = random_dataset(datasets)
+  labels, _ = protocol.draw_labels(config, dataset, members)
+  engine = Engine(config, dataset, members, labels)
+  state = engine.create()
+  num_pruned = [engine.num_pruned_by_level[1]] * num_members
+
+  def epoch(i):
+    nonlocal state
+    state, _ = engine.train_epoch(state, i)
+
+  def start_level():
+    nonlocal state
+    state = jax.block_until_ready(engine.start_level(state, num_pruned))
+
+  epoch_seconds = [timed(lambda i=i: epoch(i)) for i in range(5)]
+  score_seconds = [timed(lambda: engine.score(state)) for _ in range(2)]
+  start_level_seconds = [timed(start_level) for _ in range(2)]
+  with tempfile.TemporaryDirectory() as folder:
+    checkpoints = checkpoint.Checkpoints(folder, keep=2)
+    save_seconds = [
+      timed(lambda i=i: checkpoints.save(i, state)) for i in range(3)
+    ]
+    checkpoints.close()
+  # The first call of each compiles.
+  best_epoch = min(epoch_seconds[1:])
+  saves_a_level = EPOCHS_A_LEVEL // config.checkpoint.every_epochs
+  beside = (
+    score_seconds[-1]
+    + start_level_seconds[-1]
+    + saves_a_level * np.mean(save_seconds)
+  )
+  return {
+    'members': num_members,
+    'devices': [device.device_kind for device in jax.devices()],
+    'jax': jax.__version__,
+    'images_per_second': engine.images_per_epoch / best_epoch,
+    'epoch_seconds': epoch_seconds,
+    'score_seconds': score_seconds,
+    'start_level_seconds': start_level_seconds,
+    'save_seconds': save_seconds,
+    'beside_training_fraction': beside / (EPOCHS_A_LEVEL * best_epoch),
+    'resident_gigabytes': resident_gigabytes(),
+  }
+
+
+def random_dataset(datasets):
+  """Makes 60,000 + 10,000 random images of MNIST's shape."""
+  rng = np.random.default_rng(0)
+  info = datasets.DATASETS['mnist']
+
+  def draw(n):
+    images = rng.integers(0, 256, (n, *info.image_shape), np.uint8)
+    return images, rng.integers(0, info.num_classes, n, np.int32)
+
+  return datasets.Dataset(
+    'random',
+    info.num_classes,
+    info.mean,
+    info.std,
+    *draw(info.num_train),
+    *draw(2_000),
+    *draw(8_000),
+  )
+
+
+def resident_gigabytes():
+  """Returns the largest resident memory that this process ever had."""
+  import resource
+
+  return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+
+
+def processor():
+  """Returns the processor's name, where the system tells it."""
+  path = pathlib.Path('/proc/cpuinfo')
+  if path.exists():
+    for line in path.read_text().splitlines():
+      if line.startswith('model name'):
+        return line.split(':', 1)[1].strip()
+  return platform.processor()
+
+
+def print_table(result):
+  peak = result['matmul_peak_gflops']
+  flops = 2 * MULTIPLY_ADDS[result['model']]
+  print(f'{result["processor"]}, {result["cores"]} cores')
+  print(f'matrix-multiply peak: {peak:.0f} GFLOP/s')
+  peer = result['peer']
+  if peer:
+    rate = peer['images_per_second']
+    print(
+      f'PyTorch {peer["torch"]}, one network: {rate:,.0f} images/s, '
+      f'{rate * flops / 1e9 / peak:.0%} of the peak'
+    )
+  for ours in result['ours']:
+    rate = ours['images_per_second']
+    against = rate / peer['images_per_second'] if peer else float('nan')
+    print(
+      f'{ours["members"]:3d} members: {rate:,.0f} images/s, all together; '
+      f'{against:.2f} x PyTorch; {rate * flops / 1e9 / peak:.0%} of the peak; '
+      f'beside training {ours["beside_training_fraction"]:.1%} of a '
+      f'{EPOCHS_A_LEVEL}-epoch level; {ours["resident_gigabytes"]:.1f} GB'
+    )
+
+
+if __name__ == '__main__':
+  main()

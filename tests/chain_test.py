@@ -1,0 +1,156 @@
+import logging
+
+import jax
+import numpy as np
+import pytest
+
+from pruning_gen.errors import Preempted
+from pruning_gen.errors import UserError
+from pruning_gen.experiments import chain
+from pruning_gen.storage import results
+
+
+def never():
+  return False
+
+
+def files(workdir):
+  """What must not depend on interruptions: every result, byte for byte."""
+  paths = [workdir / 'results.csv', *(workdir / 'chain').iterdir()]
+  return {path.name: path.read_bytes() for path in sorted(paths)}
+
+
+@pytest.fixture(scope='module')
+def unbroken(tmp_path_factory, digits):
+  """The small chain, run without a break; its workdir and compilations."""
+  from tests import conftest
+
+  config = conftest.config.__wrapped__()
+  workdir = tmp_path_factory.mktemp('unbroken')
+  with CompilationLog() as log:
+    chain.run(config, workdir, digits, never)
+  return workdir, log.names
+
+
+class CompilationLog(logging.Handler):
+  """Collects the names of the functions that JAX compiles."""
+
+  def __init__(self):
+    super().__init__()
+    self.names = []
+
+  def emit(self, record):
+    if record.msg.startswith('Compiling'):
+      self.names.append(record.args[0])
+
+  def __enter__(self):
+    self._context = jax.log_compiles()
+    self._context.__enter__()
+    self._logger = logging.getLogger('jax')
+    self._propagates = self._logger.propagate
+    self._logger.propagate = False
+    self._logger.addHandler(self)
+    return self
+
+  def __exit__(self, *exception):
+    self._logger.removeHandler(self)
+    self._logger.propagate = self._propagates
+    self._context.__exit__(*exception)
+
+
+def test_one_compilation_of_the_epoch_for_the_whole_chain(unbroken):
+  _, compiled = unbroken
+  names = [name for name in compiled if 'train_epoch' in str(name)]
+  assert len(names) == 1, compiled
+  assert sum('start_level' in str(name) for name in compiled) == 1
+
+
+def test_table(unbroken, config):
+  workdir, _ = unbroken
+  table = results.read_results(workdir)
+  assert len(table) == 3 * 4
+  assert table.level.tolist() == [0] * 4 + [1] * 4 + [2] * 4
+  # Kernels 64 x 20, 20 x 10, 10 x 10: 1,580, of which a fifth goes, then a
+  # fifth of the 1,264 that are left.
+  assert set(table.num_weights) == {1580}
+  pruning = table[table.arm == 'pruning']
+  kept = (pruning.weights_remaining * 1580).round(6).tolist()
+  assert kept == [1580] * 2 + [1264] * 2 + [1011] * 2
+  dense = table[table.arm == 'extended_dense']
+  assert set(dense.weights_remaining) == {1.0}
+  # E = 3 and t = 1: E + L (E - t).
+  assert pruning.epochs_trained.tolist() == [3, 3, 5, 5, 7, 7]
+  assert table.train_cross_entropy_noisy.isna().tolist() == (
+    [True, True, False, False] * 3
+  )
+  assert table.test_error.between(0, 1).all()
+
+
+def test_both_arms_begin_with_the_same_network(unbroken):
+  workdir, _ = unbroken
+  losses = results.read_level(workdir, 'chain', 0)['cross_entropy']
+  np.testing.assert_array_equal(losses[0], losses[1])
+  np.testing.assert_array_equal(losses[2], losses[3])
+  later = results.read_level(workdir, 'chain', 1)['cross_entropy']
+  assert (later[0] != later[1]).any()
+
+
+def test_rows_are_the_means_of_the_arrays(unbroken):
+  workdir, _ = unbroken
+  table = results.read_results(workdir)
+  with np.load(workdir / 'chain' / 'labels.npz') as file:
+    labels = dict(file)
+  for level in range(3):
+    arrays = results.read_level(workdir, 'chain', level)
+    assert arrays['cross_entropy'].shape == (4, 200)
+    assert arrays['cross_entropy'].dtype == np.float32
+    rows = table[table.level == level]
+    losses = arrays['cross_entropy'].astype(np.float64)
+    np.testing.assert_allclose(
+      rows.train_cross_entropy, losses.mean(axis=1), 1e-12
+    )
+    noisy = labels['is_noisy']
+    np.testing.assert_allclose(
+      rows.train_cross_entropy_noisy.iloc[2:],
+      [losses[i][noisy[i]].mean() for i in (2, 3)],
+      1e-12,
+    )
+    wrong = arrays['prediction'] != labels['labels']
+    np.testing.assert_allclose(rows.train_error, wrong.mean(axis=1), 1e-12)
+
+
+@pytest.mark.slow
+def test_stopped_after_every_epoch_it_ends_with_the_same_bytes(
+  unbroken, tmp_path, config, digits
+):
+  stops = 0
+  while True:
+    try:
+      chain.run(config, tmp_path, digits, lambda: True)
+    except Preempted:
+      stops += 1
+    else:
+      break
+  # Seven epochs; the run that finds the last one done only scores.
+  assert stops == 7
+  assert files(tmp_path) == files(unbroken[0])
+  assert chain.is_finished(config, tmp_path)
+
+
+def test_a_loss_that_is_not_finite_stops_the_run(tmp_path, config, digits):
+  config.learning_rate = 1e30
+  with pytest.raises(UserError) as error:
+    chain.run(config, tmp_path, digits, never)
+  message = str(error.value)
+  assert 'the loss is nan for member (pruning, noise 0, replicate 0)' in message
+  assert 'at level 0, epoch 0, step 1' in message
+  assert 'lower config.learning_rate (now 1e+30)' in message
+  assert not chain.is_finished(config, tmp_path)
+
+
+def test_dense_only(tmp_path, config, digits):
+  config.levels = 0
+  config.epochs = 2
+  chain.run(config, tmp_path, digits, never)
+  assert results.finished_levels(tmp_path, 'chain') == {0}
+  assert chain.is_finished(config, tmp_path)

@@ -1,0 +1,90 @@
+import numpy as np
+import pytest
+
+from pruning_gen.data import datasets
+from pruning_gen.errors import UserError
+from tests.conftest import SHARED
+
+needs_mnist = pytest.mark.skipif(
+  not (SHARED / 'tfds' / 'mnist').exists(),
+  reason='needs MNIST prepared by TFDS in ../shared/tfds',
+)
+
+
+def test_digits_never_change():
+  digits = datasets.load('digits')
+  assert digits.train_images.shape == (1437, 8, 8, 1)
+  assert digits.train_images.dtype == np.uint8
+  assert digits.train_labels.dtype == np.int32
+  assert digits.image_shape == (8, 8, 1)
+  assert len(digits.validation_labels) == 72
+  assert len(digits.test_labels) == 288
+  assert digits.train_labels[:6].tolist() == [6, 5, 3, 4, 4, 4]
+  assert digits.test_labels[:6].tolist() == [2, 8, 2, 6, 6, 7]
+  assert digits.train_images.sum() == 7167745
+  assert digits.test_images.sum() == 1422656
+  assert digits.validation_images.sum() == 363400
+
+
+def test_digits_are_normalized_by_their_own_pixels():
+  digits = datasets.load('digits')
+  assert digits.train_images.mean() / 255 == pytest.approx(digits.mean[0], 1e-3)
+  assert digits.train_images.std() / 255 == pytest.approx(digits.std[0], 1e-3)
+
+
+def test_num_train_takes_the_first():
+  digits = datasets.load('digits')
+  fewer = datasets.load('digits', num_train=100)
+  np.testing.assert_array_equal(fewer.train_images, digits.train_images[:100])
+  np.testing.assert_array_equal(fewer.train_labels, digits.train_labels[:100])
+  np.testing.assert_array_equal(fewer.test_images, digits.test_images)
+
+
+@needs_mnist
+@pytest.mark.slow
+def test_mnist_is_decoded_once_and_cached(tmp_path, monkeypatch):
+  mnist = datasets.load('mnist', SHARED / 'tfds', tmp_path)
+  assert mnist.train_images.shape == (60_000, 28, 28, 1)
+  assert mnist.train_images.sum(dtype=np.int64) == 1567298545
+  assert mnist.train_labels[:6].tolist() == [4, 1, 0, 7, 8, 1]
+  assert mnist.validation_labels[:6].tolist() == [1, 4, 4, 0, 3, 8]
+  assert len(mnist.validation_labels) == 2000
+  assert len(mnist.test_labels) == 8000
+
+  def decode(*_):
+    raise AssertionError('decoded again')
+
+  monkeypatch.setattr(datasets, '_decode', decode)
+  again = datasets.load('mnist', SHARED / 'tfds', tmp_path)
+  np.testing.assert_array_equal(again.train_images, mnist.train_images)
+  np.testing.assert_array_equal(again.test_labels, mnist.test_labels)
+
+
+def test_data_that_cannot_be_prepared(tmp_path, monkeypatch):
+  import tensorflow_datasets as tfds
+
+  def no_network(*_, **__):
+    raise ConnectionError('no route to host')
+
+  monkeypatch.setattr(
+    tfds.core.DatasetBuilder, 'download_and_prepare', no_network
+  )
+  with pytest.raises(UserError) as error:
+    datasets.load('mnist', tmp_path / 'data', tmp_path / 'cache')
+  message = str(error.value)
+  assert "data.dir holds no 'mnist'" in message
+  assert str(tmp_path / 'data') in message
+  assert 'no route to host' in message
+  assert 'download_and_prepare()' in message
+  assert '--config.data.name=digits' in message
+
+
+def test_data_of_another_shape_is_refused(tmp_path, monkeypatch):
+  images, labels = np.zeros((5, 32, 32, 3), np.uint8), np.zeros(5, np.int32)
+  monkeypatch.setattr(
+    datasets, '_read_tfds', lambda *_: (images, labels, images, labels)
+  )
+  with pytest.raises(UserError) as error:
+    datasets.load('mnist', 'there')
+  assert "data.dir='there' holds 'mnist'" in str(error.value)
+  assert '(32, 32, 3), not (28, 28, 1)' in str(error.value)

@@ -1,0 +1,182 @@
+"""The real program in processes of its own, as users start it."""
+
+import json
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+ROOT = pathlib.Path(__file__).parents[1]
+
+# 12 levels of 3 epochs, 4 members: seconds, and long enough to be interrupted.
+OVERRIDES = (
+  '--config.levels=12',
+  '--config.epochs=3',
+  '--config.rewind_epoch=1',
+  '--config.replicates=1',
+  '--config.momentum=0.9',
+  '--config.learning_rate=0.02',
+  '--config.model.widths=(40,20)',
+  '--config.checkpoint.every_epochs=2',
+)
+
+
+def start(workdir, *overrides):
+  command = [
+    sys.executable,
+    '-m',
+    'pruning_gen.main',
+    '--config=configs/quickstart.py',
+    f'--workdir={workdir}',
+    f'--config.data.cache_dir={workdir.parent / "cache"}',
+    *OVERRIDES,
+    *overrides,
+  ]
+  return subprocess.Popen(
+    command,
+    cwd=ROOT,
+    stdout=subprocess.PIPE,
+    stderr=subprocess.PIPE,
+    text=True,
+    env=os.environ | {'PYTHONWARNINGS': 'default'},
+  )
+
+
+def finish(process):
+  out, err = process.communicate(timeout=300)
+  return process.returncode, out, err
+
+
+def run(workdir, *overrides):
+  return finish(start(workdir, *overrides))
+
+
+def results(workdir):
+  paths = [workdir / 'results.csv', *sorted((workdir / 'chain').iterdir())]
+  return {path.name: path.read_bytes() for path in paths}
+
+
+def wait_for(path, process):
+  for _ in range(3000):
+    if path.exists():
+      return
+    assert process.poll() is None, finish(process)
+    time.sleep(0.02)
+  raise AssertionError(f'{path} never came')
+
+
+@pytest.fixture(scope='module')
+def folder(tmp_path_factory):
+  return tmp_path_factory.mktemp('main')
+
+
+@pytest.fixture(scope='module')
+def unbroken(folder):
+  workdir = folder / 'unbroken'
+  code, out, err = run(workdir)
+  assert code == 0, err
+  return workdir, out, err
+
+
+@pytest.mark.slow
+def test_what_a_run_leaves_behind(unbroken):
+  workdir, out, err = unbroken
+  assert f'report: {workdir}/report/index.html' in out
+  assert 'level 12, noise 0.15, pruning: ' in out
+  assert 'level 12/12' in err and 'image/s' in err
+  names = {path.name for path in workdir.iterdir()}
+  assert names == {
+    'chain',
+    'checkpoints',
+    'config.json',
+    'provenance.json',
+    'report',
+    'results.csv',
+    'summary.csv',
+  }
+  assert len(list((workdir / 'chain').glob('level_*.npz'))) == 13
+  (entry,) = json.loads((workdir / 'provenance.json').read_text())['starts']
+  assert '--config.levels=12' in entry['command']
+  assert entry['versions']['jax']
+  # 2 noise fractions x 2 arms x 13 levels, and a line of names.
+  assert len((workdir / 'results.csv').read_text().splitlines()) == 53
+
+
+@pytest.mark.slow
+def test_a_finished_run_returns_at_once(unbroken):
+  workdir, _, _ = unbroken
+  before = results(workdir)
+  code, out, _ = run(workdir)
+  assert code == 0
+  assert 'is finished: nothing to do' in out
+  assert results(workdir) == before
+  history = json.loads((workdir / 'provenance.json').read_text())
+  assert len(history['starts']) == 1
+
+
+@pytest.mark.slow
+def test_another_config_is_refused_and_nothing_is_lost(unbroken):
+  workdir, _, _ = unbroken
+  before = results(workdir)
+  code, _, err = run(workdir, '--config.prune_fraction=0.5')
+  assert code == 1
+  assert 'error: ' in err and 'belongs to another configuration' in err
+  assert 'prune_fraction: 0.25 there, 0.5 now' in err
+  assert 'Traceback' not in err
+  assert results(workdir) == before
+
+
+@pytest.mark.slow
+def test_kill_in_the_middle_of_a_level(unbroken, folder):
+  workdir = folder / 'killed'
+  for level in (2, 7):
+    process = start(workdir)
+    wait_for(workdir / 'chain' / f'level_{level:03d}.npz', process)
+    process.kill()
+    assert finish(process)[0] == -signal.SIGKILL
+  code, out, err = run(workdir)
+  assert code == 0, err
+  assert 'resuming after' in out
+  assert results(workdir) == results(unbroken[0])
+
+
+@pytest.mark.slow
+def test_sigterm_saves_and_asks_to_be_run_again(unbroken, folder):
+  workdir = folder / 'preempted'
+  process = start(workdir)
+  wait_for(workdir / 'chain' / 'level_003.npz', process)
+  process.terminate()
+  code, _, err = finish(process)
+  assert code == 75
+  assert 'run the same command to continue' in err
+  code, _, err = run(workdir)
+  assert code == 0, err
+  assert results(workdir) == results(unbroken[0])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+  'override, message',
+  [
+    ('--config.prune_fraction=1.5', 'config.prune_fraction=1.5 must be in'),
+    ('--config.prun_fraction=0.5', "'prun_fraction"),
+  ],
+)
+def test_bad_input_leaves_no_workdir(tmp_path, override, message):
+  code, _, err = run(tmp_path / 'run', override)
+  assert code == 1
+  assert message in err
+  assert not (tmp_path / 'run').exists()
+
+
+@pytest.mark.slow
+def test_a_workdir_that_is_a_file(tmp_path):
+  (tmp_path / 'run').write_text('mine')
+  code, _, err = run(tmp_path / 'run')
+  assert code == 1
+  assert f'error: --workdir={tmp_path}/run is a file' in err
+  assert (tmp_path / 'run').read_text() == 'mine'

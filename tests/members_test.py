@@ -1,0 +1,112 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from pruning_gen.data import streams
+from pruning_gen.models import lenet
+from pruning_gen.pruning import schedules
+from pruning_gen.training import epoch
+from pruning_gen.training import members
+from pruning_gen.training import step
+from pruning_gen.training import train_state
+
+
+@pytest.mark.parametrize(
+  'num_members, num_devices, used, turns',
+  [(1, 8, 1, 1), (3, 2, 2, 2), (3, 8, 3, 1), (12, 8, 6, 2), (24, 8, 8, 3)],
+)
+def test_mesh_and_rows(num_members, num_devices, used, turns):
+  mesh = members.make_mesh(num_members, jax.devices()[:num_devices])
+  rows = members.padded_rows(num_members, mesh)
+  assert mesh.shape == {'member': used}
+  assert len(rows) == used * turns
+  np.testing.assert_array_equal(rows[:num_members], np.arange(num_members))
+  assert (rows[num_members:] == num_members - 1).all()
+
+
+@pytest.mark.parametrize('vectorize', [True, False])
+def test_stacked_and_shared_arguments(vectorize):
+  mesh = members.make_mesh(4, jax.devices()[:2])
+  function = members.over_members(
+    lambda a, shared, b: (a * shared, b['x']), mesh, (0, None, 0), vectorize
+  )
+  a, b = jnp.arange(4.0), {'x': jnp.arange(8).reshape(4, 2)}
+  product, same = function(a, jnp.float32(3), b)
+  np.testing.assert_array_equal(product, [0, 3, 6, 9])
+  np.testing.assert_array_equal(same, b['x'])
+  assert product.sharding.is_equivalent_to(members.sharding(mesh), 1)
+
+
+def make_epoch(digits, num_devices, num_members, vectorize=False):
+  """Trains so many members for an epoch; returns (function, state, losses)."""
+  model = lenet.LeNet(10, (12, 8))
+  tx = step.sgd(
+    schedules.learning_rate(0.1, (), 0, steps_per_epoch=6), 0.9, 1e-4
+  )
+  mesh = members.make_mesh(num_members, jax.devices()[:num_devices])
+  keys = jnp.stack([streams.replicate_key(0, i) for i in range(num_members)])
+  create = members.over_members(
+    lambda key: train_state.create(model, tx, digits.image_shape, key),
+    mesh,
+    (0,),
+    vectorize,
+  )
+  train_epoch = members.over_members(
+    epoch.make_train_epoch(
+      step.make_train_step(model, tx), 32, digits.mean, digits.std
+    ),
+    mesh,
+    (0, 0, None, None),
+    vectorize,
+  )
+  shape = (num_members, len(digits.train_labels))
+  data = train_state.MemberData(
+    key=keys,
+    labels=np.broadcast_to(digits.train_labels, shape),
+    example_ids=np.broadcast_to(np.arange(shape[1], dtype=np.int32), shape),
+  )
+  args = (create(keys), data, digits.train_images, jnp.int32(0))
+  return train_epoch, args
+
+
+def test_one_after_the_other_is_bit_equal_on_any_number_of_devices(digits):
+  results = []
+  for num_devices in (1, 2, 4):
+    train_epoch, args = make_epoch(digits, num_devices, 4)
+    results.append(jax.device_get(train_epoch(*args)))
+  for result in results[1:]:
+    jax.tree.map(np.testing.assert_array_equal, result, results[0])
+
+
+def test_a_member_does_not_depend_on_its_neighbours(digits):
+  train_epoch, args = make_epoch(digits, 1, 3)
+  state, losses = jax.device_get(train_epoch(*args))
+  train_epoch, args = make_epoch(digits, 1, 1)
+  alone, alone_losses = jax.device_get(train_epoch(*args))
+  np.testing.assert_array_equal(losses[0], alone_losses[0])
+  jax.tree.map(
+    lambda a, b: np.testing.assert_array_equal(a[0], b[0]), state, alone
+  )
+
+
+def test_vmap_and_map_agree(digits):
+  (mapped, args), (vectorized, _) = (
+    make_epoch(digits, 1, 3, vectorize) for vectorize in (False, True)
+  )
+  _, losses = mapped(*args)
+  _, vectorized_losses = vectorized(*args)
+  np.testing.assert_allclose(losses, vectorized_losses, rtol=1e-4)
+
+
+def test_members_do_not_talk(digits):
+  train_epoch, args = make_epoch(digits, 8, 8)
+  text = train_epoch.lower(*args).compile().as_text()
+  for collective in (
+    'all-reduce',
+    'all-gather',
+    'all-to-all',
+    'collective-permute',
+    'reduce-scatter',
+  ):
+    assert collective not in text

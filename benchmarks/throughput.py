@@ -51,7 +51,7 @@ def main():
 
 
 def run_in_turn(args):
-  """Runs peer and engine alternately; keeps the best turn of each."""
+  """Run peer and engine alternately; keep the best turn of each."""
   peer, ours = None, {}
   peak = 0.0
   for _ in range(args.turns):
@@ -76,7 +76,7 @@ def run_in_turn(args):
 
 
 def run_json(*command):
-  """Runs a Python script; returns the JSON in the last line it prints."""
+  """Run a Python script; return the JSON in the last line it prints."""
   output = subprocess.run(
     [sys.executable, *command], check=True, stdout=subprocess.PIPE, text=True
   ).stdout
@@ -88,7 +88,7 @@ def better(a, b):
 
 
 def matmul_peak():
-  """Returns GFLOP/s of NumPy's float32 product of 4096 x 4096 matrices."""
+  """Return GFLOP/s of NumPy's float32 product of 4096 x 4096 matrices."""
   a = np.ones((4096, 4096), np.float32)
   seconds = min(timed(lambda: a @ a) for _ in range(4))
   return 2 * 4096**3 / seconds / 1e9
@@ -161,7 +161,7 @@ def measure(num_members):
 
 
 def random_dataset(datasets):
-  """Makes 60,000 + 10,000 random images of MNIST's shape."""
+  """Make 60,000 + 10,000 random images of MNIST's shape."""
   rng = np.random.default_rng(0)
   info = datasets.DATASETS['mnist']
 
@@ -181,14 +181,14 @@ def random_dataset(datasets):
 
 
 def resident_gigabytes():
-  """Returns the largest resident memory that this process ever had."""
+  """Return the largest resident memory that this process ever had."""
   import resource
 
   return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
 
 
 def processor():
-  """Returns the processor's name, where the system tells it."""
+  """Return the processor's name, where the system tells it."""
   path = pathlib.Path('/proc/cpuinfo')
   if path.exists():
     for line in path.read_text().splitlines():

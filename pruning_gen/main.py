@@ -103,7 +103,10 @@ def use_devices(config, num_members):
   # A core that trains its own networks takes 0.49 s an epoch and member of
   # LeNet on MNIST, two cores that share each product 0.73 s. One member has
   # nothing to share out. No effect on accelerators.
-  cores = len(os.sched_getaffinity(0))
+  if hasattr(os, 'sched_getaffinity'):
+    cores = len(os.sched_getaffinity(0))
+  else:
+    cores = os.cpu_count()  # macOS
   jax.config.update('jax_num_cpu_devices', min(cores, num_members))
   cache_dir = config.data.cache_dir or datasets.default_cache_dir()
   jax.config.update(

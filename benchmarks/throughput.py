@@ -107,7 +107,6 @@ def measure(num_members):
   from configs import lenet
   from pruning_gen import main as program
   from pruning_gen.data import datasets
-  from pruning_gen.experiments import protocol
   from pruning_gen.experiments.engine import Engine
   from pruning_gen.storage import checkpoint
   from pruning_gen.training.members import Member
@@ -116,8 +115,7 @@ def measure(num_members):
   members = [Member('pruning', 0.0, i) for i in range(num_members)]
   program.use_devices(config, num_members)
   dataset = random_dataset(datasets)
-  labels, _ = protocol.draw_labels(config, dataset, members)
-  engine = Engine(config, dataset, members, labels)
+  engine = Engine(config, dataset, members)
   state = engine.create()
   num_pruned = [engine.num_pruned_by_level[1]] * num_members
 

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from pruning_gen.data import streams
+from pruning_gen.experiments import protocol
 from pruning_gen.models import lenet
 from pruning_gen.pruning import masks
 from pruning_gen.pruning import schedules
@@ -24,21 +25,27 @@ class Engine:
   the methods return besides is NumPy, with one row for each member.
 
   Attributes:
+    dataset: the Dataset.
+    members: list of Member.
+    labels: int32 [members, num_train], training labels.
+    is_noisy: bool [members, num_train], whether a label was changed.
     num_weights: int, weights in all kernels of one member.
     num_pruned_by_level: list of int, weights that go before each level in
       arm `pruning`.
     images_per_epoch: int, images that all members see in an epoch.
   """
 
-  def __init__(self, config, dataset, members, labels):
-    """Build the functions and moves the data to the devices.
+  def __init__(self, config, dataset, members):
+    """Build the functions and move the data to the devices.
 
     Args:
       config: the config.
       dataset: Dataset.
       members: list of Member.
-      labels: int32 [members, num_train], training labels.
     """
+    self.dataset = dataset
+    self.members = members
+    self.labels, self.is_noisy = protocol.draw_labels(config, dataset, members)
     model = make_model(config, dataset)
     steps = len(dataset.train_images) // config.batch_size
     tx = make_optimizer(config, steps)
@@ -92,14 +99,14 @@ class Engine:
 
     self.images_per_epoch = len(members) * steps * config.batch_size
     self._mesh = mesh
-    self._num_members = len(members)
     self._rows = members_lib.padded_rows(len(members), mesh)
     self._data = members_lib.shard(
       train_state.MemberData(
         key=_stack_keys(config.seed, members)[self._rows],
-        labels=labels[self._rows],
+        labels=self.labels[self._rows],
         example_ids=np.broadcast_to(
-          np.arange(labels.shape[1], dtype=np.int32), labels[self._rows].shape
+          np.arange(len(dataset.train_labels), dtype=np.int32),
+          (len(self._rows), len(dataset.train_labels)),
         ),
       ),
       mesh,
@@ -178,7 +185,7 @@ class Engine:
 
   def _own(self, stacked):
     """Move a stack to the host, without the copies that fill up a turn."""
-    return np.asarray(stacked)[: self._num_members]
+    return np.asarray(stacked)[: len(self.members)]
 
 
 def make_model(config, dataset):

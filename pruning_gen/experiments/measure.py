@@ -3,67 +3,71 @@
 import numpy as np
 
 
-def example_arrays(scores):
-  """Return the per-example arrays that a level leaves behind.
-
-  Args:
-    scores: ExampleScores of the training split, [members, num_train].
+def label_arrays(engine):
+  """Return the labels that a stack trains on, as they are stored.
 
   Returns:
-    Dict of arrays [member, example_id]: cross_entropy float32 (nats),
-    prediction uint16 (the predicted class).
+    Dict of arrays: labels uint16 and is_noisy bool [member, example_id],
+    true_labels uint16 [example_id].
   """
   return {
-    'cross_entropy': scores.cross_entropy,
-    'prediction': scores.prediction.astype(np.uint16),
+    'labels': engine.labels.astype(np.uint16),
+    'is_noisy': engine.is_noisy,
+    'true_labels': engine.dataset.train_labels.astype(np.uint16),
   }
 
 
-def rows(members, scores, labels, is_noisy, dataset, common):
-  """Return one row of results.csv for each member.
-
-  Means are taken in float64 over float32 losses.
+def measure(engine, state):
+  """Score a stack at the end of a level.
 
   Args:
-    members: list of Member.
-    scores: dict from split to ExampleScores [members, N].
-    labels: int32 [members, num_train].
-    is_noisy: bool [members, num_train].
-    dataset: Dataset.
-    common: dict of the other columns; arrays have one entry for each member.
+    engine: Engine.
+    state: the stack.
+
+  Returns:
+    arrays: dict of arrays [member, example_id]: cross_entropy float32 (nats),
+      prediction uint16 (the predicted class), correct bool (on the training
+      label).
+    rows: list of dicts, one for each member, the columns of results.csv that
+      can be read off a network.
   """
-  table = []
-  for i, member in enumerate(members):
-    losses = scores['train'].cross_entropy[i].astype(np.float64)
+  scores = engine.score(state)
+  train = scores['train']
+  arrays = {
+    'cross_entropy': train.cross_entropy,
+    'prediction': train.prediction.astype(np.uint16),
+    'correct': train.prediction == engine.labels,
+  }
+  weights_remaining = engine.num_kept(state) / engine.num_weights
+  rows = []
+  for i, member in enumerate(engine.members):
     own = {
-      key: value[i] if isinstance(value, np.ndarray) else value
-      for key, value in common.items()
+      'width': 1.0,
+      'num_weights': engine.num_weights,
+      'weights_remaining': weights_remaining[i],
     }
-    table.append(
-      own
-      | member._asdict()
-      | {
-        'train_cross_entropy': losses.mean(),
-        'train_error': _error(scores['train'].prediction[i], labels[i]),
-        'train_cross_entropy_original': _mean(losses[~is_noisy[i]]),
-        'train_cross_entropy_noisy': _mean(losses[is_noisy[i]]),
-        'validation_error': _error(
-          scores['validation'].prediction[i], dataset.validation_labels
-        ),
-        'test_error': _error(scores['test'].prediction[i], dataset.test_labels),
-        'test_cross_entropy': scores['test']
-        .cross_entropy[i]
-        .astype(np.float64)
-        .mean(),
-      }
+    own |= _train_columns(
+      train.cross_entropy[i], arrays['correct'][i], engine.is_noisy[i]
     )
-  return table
+    for split, labels in (
+      ('validation', engine.dataset.validation_labels),
+      ('test', engine.dataset.test_labels),
+    ):
+      own[f'{split}_error'] = np.mean(scores[split].prediction[i] != labels)
+    own['test_cross_entropy'] = _mean(scores['test'].cross_entropy[i])
+    rows.append(member._asdict() | own)
+  return arrays, rows
 
 
-def _error(prediction, labels):
-  return np.mean(prediction != labels)
+def _train_columns(cross_entropy, correct, is_noisy):
+  return {
+    'train_cross_entropy': _mean(cross_entropy),
+    'train_error': np.mean(~correct),
+    'train_cross_entropy_original': _mean(cross_entropy[~is_noisy]),
+    'train_cross_entropy_noisy': _mean(cross_entropy[is_noisy]),
+  }
 
 
 def _mean(losses):
-  """Average; NaN, an empty field of the table, over no examples."""
-  return losses.mean() if len(losses) else np.nan
+  """Average in float64; NaN, an empty field of the table, over no examples."""
+  return losses.mean(dtype=np.float64) if len(losses) else np.nan

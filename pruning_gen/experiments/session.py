@@ -1,4 +1,4 @@
-"""What every experiment does after each epoch: check, show, save, stop."""
+"""One experiment under way: train, measure, show, save, stop and go on."""
 
 import contextlib
 import sys
@@ -9,80 +9,133 @@ import tqdm
 
 from pruning_gen.errors import Preempted
 from pruning_gen.errors import UserError
+from pruning_gen.experiments import measure
+from pruning_gen.pruning import schedules
 from pruning_gen.storage import checkpoint
 from pruning_gen.storage import results
 from pruning_gen.storage import scalars
 
 
 class Session(contextlib.AbstractContextManager):
-  """One experiment under way: its checkpoints, progress bar and scalars."""
+  """Drives an engine through levels, and keeps all it makes.
 
-  def __init__(self, config, workdir, experiment, members, should_stop):
-    """Open the experiment's checkpoints.
+  Epochs are saved every `checkpoint.every_epochs` and at the end of a level,
+  while training goes on; leaving the session waits for the last save.
+  """
+
+  def __init__(self, config, workdir, experiment, engine, should_stop):
+    """Open the experiment's checkpoints and write who its members are.
 
     Args:
       config: the config.
       workdir: path.
       experiment: str, its name.
-      members: list of Member.
+      engine: Engine.
       should_stop: () -> bool, whether the run was asked to stop.
     """
     self._config = config
-    self._experiment = experiment
-    self._members = members
-    self._should_stop = should_stop
     self._workdir = workdir
+    self._experiment = experiment
+    self._engine = engine
+    self._should_stop = should_stop
     self._checkpoints = checkpoint.Checkpoints(
       results.checkpoint_dir(workdir, experiment), config.checkpoint.keep
     )
     self._writer = None
-    self._bar = None
-
-  def resume(self, engine):
-    """Return the newest saved stack, or a new one, and its epochs trained."""
-    newest = self._checkpoints.latest()
-    if newest is None:
-      return engine.create(), 0
-    self.say(f'resuming after {newest} epochs')
-    return self._checkpoints.restore(newest, engine.abstract_state()), newest
-
-  def start_progress(self, finished_epochs, total_epochs, images_per_epoch):
-    """Show the progress bar; images count those of all members."""
-    self._images_per_epoch = images_per_epoch
     self._bar = tqdm.tqdm(
-      total=total_epochs * images_per_epoch,
-      initial=finished_epochs * images_per_epoch,
-      desc=self._experiment,
+      total=self._epochs_trained(config.levels) * engine.images_per_epoch,
+      desc=experiment,
       unit='image',
       unit_scale=True,
       dynamic_ncols=True,
       # Without a terminal every refresh is a line of a log.
       mininterval=0.1 if sys.stderr.isatty() else 30,
     )
+    results.write_members(
+      workdir, experiment, engine.members, measure.label_arrays(engine)
+    )
 
-  def after_epoch(self, state, losses, level, epoch, global_epoch):
-    """Check an epoch's losses, shows it, saves where due, stops where asked.
+  def resume(self):
+    """Return the newest saved stack, or a new one, and its epochs trained."""
+    newest = self._checkpoints.latest()
+    if newest is None:
+      return self._engine.create(), 0
+    self._say(f'resuming after {newest} epochs')
+    # What is shown as done was not done at this run's speed.
+    self._bar.initial = newest * self._engine.images_per_epoch
+    self._bar.reset()
+    state = self._checkpoints.restore(newest, self._engine.abstract_state())
+    return state, newest
+
+  def train_level(self, state, level, first_epoch):
+    """Train from an epoch to the end of a level.
 
     Args:
-      state: the stack after the epoch.
-      losses: float32 [members, steps].
+      state: the stack before that epoch.
       level: int.
-      epoch: int, which epoch of the level it was.
-      global_epoch: int, which epoch since the beginning it was.
+      first_epoch: int; `epochs` where the level is trained already.
+
+    Returns:
+      The stack at the end of the level.
 
     Raises:
       UserError: a loss is not finite.
       Preempted: the run was asked to stop; the state is saved.
     """
-    self._check_finite(losses, level, epoch)
-    self._bar.set_postfix_str(
-      f'level {level}/{self._config.levels}, '
-      f'epoch {epoch + 1}/{self._config.epochs}, loss {losses.mean():.4f}',
-      refresh=False,
+    for epoch in range(first_epoch, self._config.epochs):
+      global_epoch = schedules.global_epoch(
+        level, epoch, self._config.epochs, self._config.rewind_epoch
+      )
+      state, losses = self._engine.train_epoch(state, global_epoch)
+      self._check_finite(losses, level, epoch)
+      self._show_epoch(losses, level, epoch, global_epoch)
+      self._save_and_stop(state, level, epoch, global_epoch)
+    return state
+
+  def finish_level(self, state, level):
+    """Measure a trained level and write its results, unless they are there."""
+    if level in results.finished_levels(self._workdir, self._experiment):
+      return
+    arrays, rows = measure.measure(self._engine, state)
+    common = {
+      'experiment': self._experiment,
+      'level': level,
+      'epochs_trained': self._epochs_trained(level),
+    }
+    rows = [common | row for row in rows]
+    results.write_level(self._workdir, self._experiment, level, arrays)
+    # The rows last: they tell that the level is finished.
+    results.write_rows(self._workdir, rows)
+    self._show_level(rows, level)
+
+  def __exit__(self, *exception):
+    """Close the progress bar, the scalars and, once saved, the checkpoints."""
+    self._bar.close()
+    if self._writer is not None:
+      self._writer.close()
+    self._checkpoints.close()
+
+  def _epochs_trained(self, level):
+    epochs = self._config.epochs
+    return schedules.global_epoch(
+      level, epochs, epochs, self._config.rewind_epoch
     )
-    self._bar.update(self._images_per_epoch)
+
+  def _check_finite(self, losses, level, epoch):
+    broken = np.argwhere(~np.isfinite(losses))
+    if not len(broken):
+      return
+    # The earliest step first; its member is the one to look at.
+    row, step = min(broken.tolist(), key=lambda position: position[1])
+    raise UserError(
+      f'{self._experiment}: the loss is {losses[row, step]} for member '
+      f'({self._engine.members[row]}) at level {level}, epoch {epoch}, step '
+      f'{step}: lower config.learning_rate (now '
+      f'{self._config.learning_rate:g}); finished levels stay in results.csv'
+    )
+
+  def _save_and_stop(self, state, level, epoch, global_epoch):
     finished = global_epoch + 1
-    self._write_scalars(finished, {'train_loss': losses.mean(axis=1)})
     due = finished % self._config.checkpoint.every_epochs == 0
     ends_level = epoch + 1 == self._config.epochs
     stop = self._should_stop()
@@ -93,16 +146,22 @@ class Session(contextlib.AbstractContextManager):
         f'{self._experiment} stopped after level {level}, epoch {epoch}'
       )
 
-  def after_level(self, rows, finished_epochs):
-    """Show a finished level: its rows of results.csv, in a line each arm."""
-    names = ('test_error', 'train_cross_entropy', 'weights_remaining')
-    self._write_scalars(
-      finished_epochs, {name: [row[name] for row in rows] for name in names}
+  def _show_epoch(self, losses, level, epoch, global_epoch):
+    self._bar.set_postfix_str(
+      f'level {level}/{self._config.levels}, '
+      f'epoch {epoch + 1}/{self._config.epochs}, loss {losses.mean():.4f}',
+      refresh=False,
     )
+    self._bar.update(self._engine.images_per_epoch)
+    self._write_scalars(global_epoch + 1, {'train_loss': losses.mean(axis=1)})
+
+  def _show_level(self, rows, level):
     table = pd.DataFrame(rows)
+    names = ['test_error', 'train_cross_entropy', 'weights_remaining']
+    self._write_scalars(self._epochs_trained(level), table[names])
     for (noise, arm), group in table.groupby(['noise_fraction', 'arm']):
-      self.say(
-        f'level {group.level.iloc[0]:2d}, noise {noise:g}, {arm}: '
+      self._say(
+        f'level {level:2d}, noise {noise:g}, {arm}: '
         f'{group.weights_remaining.mean():.2%} of the weights, test error '
         f'{group.test_error.mean():.2%} (n={len(group)})'
       )
@@ -120,31 +179,10 @@ class Session(contextlib.AbstractContextManager):
       {
         f'{name}/{member}': float(value)
         for name, column in values.items()
-        for member, value in zip(self._members, column)
+        for member, value in zip(self._engine.members, column)
       },
     )
 
-  def say(self, message):
+  def _say(self, message):
     """Print a line above the progress bar."""
     tqdm.tqdm.write(f'{self._experiment}: {message}')
-
-  def __exit__(self, *exception):
-    if self._bar is not None:
-      self._bar.close()
-    if self._writer is not None:
-      self._writer.close()
-    # Waits until the last save is committed.
-    self._checkpoints.close()
-
-  def _check_finite(self, losses, level, epoch):
-    broken = np.argwhere(~np.isfinite(losses))
-    if not len(broken):
-      return
-    # The earliest step first; its member is the one to look at.
-    row, step = min(broken.tolist(), key=lambda position: position[1])
-    raise UserError(
-      f'{self._experiment}: the loss is {losses[row, step]} for member '
-      f'({self._members[row]}) at level {level}, epoch {epoch}, step {step}: '
-      f'lower config.learning_rate (now {self._config.learning_rate:g}); '
-      f'finished levels stay in results.csv'
-    )

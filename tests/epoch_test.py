@@ -55,3 +55,24 @@ def test_every_step_sees_its_batch_and_its_labels():
   assert int(steps) == 10
   expected = (ids + 1000 * (ids % 7)).sum(axis=1)
   np.testing.assert_allclose(seen, expected, rtol=1e-6)
+
+
+def test_augmentation_is_of_the_epoch_and_the_example():
+  def train_step(state, images, labels):
+    return state, images[:, 0, 0, 0]
+
+  def augment(key, images, ids):
+    shift = jax.vmap(
+      lambda i: jax.random.bits(jax.random.fold_in(key, i), (), jnp.uint8)
+    )
+    return images + shift(ids)[:, None, None, None]
+
+  images = jnp.zeros((103, 1, 1, 1), jnp.uint8)
+  train_epoch = epoch.make_train_epoch(
+    train_step, 10, (0.0,), (1 / 255,), augment
+  )
+  _, seen = jax.jit(train_epoch)(0, member(), images, jnp.int32(3))
+  key = streams.draw_key(member().key, 'augment', 3)
+  ids = epoch.batch_ids(member(), jnp.int32(3), 10)
+  expected = augment(key, jnp.zeros((100, 1, 1, 1), jnp.uint8), ids.ravel())
+  np.testing.assert_allclose(seen.ravel(), expected.ravel(), rtol=1e-6)

@@ -54,10 +54,18 @@ class DatasetInfo:
   std: tuple[float, ...]
 
 
+# OpenLTH normalises CIFAR by ImageNet's statistics, and so do we.
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
 DATASETS = {
   # Mean and standard deviation of its own training pixels.
   'digits': DatasetInfo(10, 1437, (8, 8, 1), (0.3056,), (0.3761,)),
   'mnist': DatasetInfo(10, 60_000, (28, 28, 1), (0.1307,), (0.3081,)),
+  'cifar10': DatasetInfo(10, 50_000, (32, 32, 3), IMAGENET_MEAN, IMAGENET_STD),
+  'cifar100': DatasetInfo(
+    100, 50_000, (32, 32, 3), IMAGENET_MEAN, IMAGENET_STD
+  ),
 }
 
 

@@ -42,7 +42,7 @@ def batch_ids(member, global_epoch, batch_size):
   return order[: steps * batch_size].reshape(steps, batch_size)
 
 
-def make_train_epoch(train_step, batch_size, mean, std):
+def make_train_epoch(train_step, batch_size, mean, std, augment=None):
   """Return the pure function of one epoch.
 
   Args:
@@ -50,6 +50,7 @@ def make_train_epoch(train_step, batch_size, mean, std):
     batch_size: int.
     mean: the data set's mean by channel.
     std: likewise.
+    augment: (key, uint8 images, example_ids) -> uint8 images, or None.
 
   Returns:
     train_epoch(state, member, images, global_epoch) -> (state, losses), where
@@ -58,9 +59,13 @@ def make_train_epoch(train_step, batch_size, mean, std):
   """
 
   def train_epoch(state, member, images, global_epoch):
+    augment_key = streams.draw_key(member.key, 'augment', global_epoch)
+
     def one_step(state, ids):
-      batch = normalize(images[ids], mean, std)
-      return train_step(state, batch, member.labels[ids])
+      batch = images[ids]
+      if augment:
+        batch = augment(augment_key, batch, ids)
+      return train_step(state, normalize(batch, mean, std), member.labels[ids])
 
     ids = batch_ids(member, global_epoch, batch_size)
     return jax.lax.scan(one_step, state, ids)

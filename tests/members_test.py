@@ -13,14 +13,27 @@ from pruning_gen.training import train_state
 
 
 @pytest.mark.parametrize(
-  'num_members, num_devices, used, turns',
-  [(1, 8, 1, 1), (3, 2, 2, 2), (3, 8, 3, 1), (12, 8, 6, 2), (24, 8, 8, 3)],
+  'num_members, num_devices, data_parallel, shape, turns',
+  [
+    (1, 1, 0, (1, 1), 1),
+    (1, 8, 0, (1, 8), 1),
+    (3, 2, 0, (2, 1), 2),
+    (3, 8, 0, (4, 2), 1),
+    (4, 8, 0, (4, 2), 1),
+    (12, 8, 0, (8, 1), 2),
+    (24, 8, 0, (8, 1), 3),
+    (4, 6, 0, (6, 1), 1),
+    (12, 8, 4, (2, 4), 6),
+    (1, 8, 1, (8, 1), 1),
+  ],
 )
-def test_mesh_and_rows(num_members, num_devices, used, turns):
-  mesh = members.make_mesh(num_members, jax.devices()[:num_devices])
+def test_mesh_and_rows(num_members, num_devices, data_parallel, shape, turns):
+  mesh = members.make_mesh(
+    num_members, jax.devices()[:num_devices], data_parallel
+  )
   rows = members.padded_rows(num_members, mesh)
-  assert mesh.shape == {'member': used}
-  assert len(rows) == used * turns
+  assert (mesh.shape['member'], mesh.shape['data']) == shape
+  assert len(rows) == shape[0] * turns
   np.testing.assert_array_equal(rows[:num_members], np.arange(num_members))
   assert (rows[num_members:] == num_members - 1).all()
 
@@ -97,6 +110,24 @@ def test_vmap_and_map_agree(digits):
   _, losses = mapped(*args)
   _, vectorized_losses = vectorized(*args)
   np.testing.assert_allclose(losses, vectorized_losses, rtol=1e-4)
+
+
+@pytest.mark.parametrize('vectorize', [False, True])
+def test_what_is_left_over_splits_batches(digits, vectorize):
+  alone, args = make_epoch(digits, 1, 2, vectorize)
+  state, losses = jax.device_get(alone(*args))
+  split, args = make_epoch(digits, 8, 2, vectorize)
+  split_state, split_losses = jax.device_get(split(*args))
+  np.testing.assert_allclose(losses, split_losses, rtol=1e-5)
+  jax.tree.map(
+    lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6),
+    state.params,
+    split_state.params,
+  )
+  # Gradients are summed over four devices, and that is all they say.
+  text = split.lower(*args).compile().as_text()
+  assert 'all-reduce' in text
+  assert 'all-to-all' not in text
 
 
 def test_members_do_not_talk(digits):

@@ -79,7 +79,7 @@ class Engine:
       model, config.eval_batch_size, dataset.mean, dataset.std
     )
 
-    mesh = members_lib.make_mesh(len(members))
+    mesh = members_lib.make_mesh(len(members), jax.devices())
     vectorize = config.stacking == 'vmap' or (
       config.stacking == 'auto' and jax.default_backend() != 'cpu'
     )

@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 
 from pruning_gen.data import streams
+from pruning_gen.training import members
 
 
 def normalize(images, mean, std):
@@ -62,7 +63,7 @@ def make_train_epoch(train_step, batch_size, mean, std, augment=None):
     augment_key = streams.draw_key(member.key, 'augment', global_epoch)
 
     def one_step(state, ids):
-      batch = images[ids]
+      batch = members.spread_batch(images[ids])
       if augment:
         batch = augment(augment_key, batch, ids)
       return train_step(state, normalize(batch, mean, std), member.labels[ids])

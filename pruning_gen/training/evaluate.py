@@ -6,6 +6,7 @@ import jax.numpy as jnp
 import optax
 
 from pruning_gen.training import epoch
+from pruning_gen.training import members
 
 
 @flax.struct.dataclass
@@ -67,7 +68,8 @@ def make_score(model, batch_size, mean, std):
     variables = {'params': state.params, 'batch_stats': state.batch_stats}
 
     def score_batch(ids):
-      batch = epoch.normalize(images[ids], mean, std)
+      batch = members.spread_batch(images[ids])
+      batch = epoch.normalize(batch, mean, std)
       return score_logits(
         model.apply(variables, batch, train=False), labels[ids]
       )

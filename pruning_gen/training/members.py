@@ -22,20 +22,48 @@ class Member(NamedTuple):
     )
 
 
-def make_mesh(num_members, devices=None):
-  """Arrange devices along the mesh axis `member`.
+def make_mesh(num_members, devices, data_parallel=0):
+  """Arrange devices as a mesh with the axes `member` and `data`.
 
-  Takes no more devices than shorten the work: 3 members on 2 devices take two
-  turns each, and so would they on 2 of 8.
+  Members come first: as many devices train networks of their own as shorten
+  the work. What that leaves over splits each member's batches.
 
   Args:
     num_members: int, how many networks train together.
-    devices: list of devices; all of them by default.
+    devices: list of devices; all of them are used.
+    data_parallel: int, the size of the axis `data`, a divisor of the number
+      of devices; 0 for what is left over.
+
+  Returns:
+    A mesh whose axis `member` needs no more turns than one of any other size.
   """
-  devices = jax.devices() if devices is None else devices
-  turns = -(-num_members // len(devices))
-  rows = -(-num_members // turns)
-  return jax.sharding.Mesh(np.asarray(devices[:rows]), ('member',))
+  num_devices = len(devices)
+  slots = num_devices // (data_parallel or 1)
+  turns = -(-num_members // slots)
+  rows = min(
+    rows
+    for rows in range(1, slots + 1)
+    if slots % rows == 0 and -(-num_members // rows) == turns
+  )
+  if data_parallel:
+    rows = slots
+  return jax.sharding.Mesh(
+    np.asarray(devices).reshape(rows, -1),
+    ('member', 'data'),
+    axis_types=(jax.sharding.AxisType.Auto,) * 2,
+  )
+
+
+def spread_batch(batch):
+  """Split a batch over the mesh axis `data`, inside `over_members`.
+
+  The compiler then splits all that is computed from it, and sums over the
+  whole batch where it is summed: gradients and BatchNorm are of the global
+  batch. Outside a mesh the batch stays as it is.
+  """
+  if 'data' not in jax.sharding.get_abstract_mesh().axis_names:
+    return batch
+  return jax.lax.with_sharding_constraint(batch, P('data'))
 
 
 def padded_rows(num_members, mesh):
@@ -52,8 +80,8 @@ def padded_rows(num_members, mesh):
 def over_members(function, mesh, in_axes, vectorize, donate_argnums=()):
   """Map a function of one member over a stack of them, and compiles it.
 
-  Each core of the mesh axis `member` works on its own part of the stack and
-  talks to no other (`jax.shard_map`).
+  Each row of the mesh axis `member` works on its own part of the stack and
+  talks to no other (`jax.shard_map`); the axis `data` is the compiler's.
 
   Args:
     function: pure function of one member.

@@ -59,6 +59,9 @@ def get_config():
   # Train on the first so many examples only; 0 for all.
   config.data.num_train = 0
 
+  # Flip each image at random and shift it by up to 4 pixels.
+  config.data.augment = False
+
   config.model = ml_collections.ConfigDict()
   # 'lenet'.
   config.model.name = 'lenet'
@@ -70,6 +73,12 @@ def get_config():
   # How a core runs its members: 'vmap' (all at once), 'map' (one after the
   # other), or 'auto' ('map' on CPU, 'vmap' on accelerators).
   config.stacking = 'auto'
+
+  config.devices = ml_collections.ConfigDict()
+  # Use the first so many devices; 0 for all.
+  config.devices.count = 0
+  # Over how many devices each batch is split; 0 for what members leave over.
+  config.devices.data_parallel = 0
 
   config.checkpoint = ml_collections.ConfigDict()
   # Save after so many epochs, and at the end of every level.

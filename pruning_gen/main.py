@@ -26,6 +26,7 @@ from pruning_gen.errors import Preempted
 from pruning_gen.errors import UserError
 from pruning_gen.experiments import chain
 from pruning_gen.experiments import protocol
+from pruning_gen.storage import processes
 from pruning_gen.storage import provenance
 from pruning_gen.storage import results
 
@@ -43,6 +44,17 @@ _CONFIG = config_flags.DEFINE_config_file(
 _WORKDIR = flags.DEFINE_string(
   'workdir', None, 'Folder for results, checkpoints and the report.'
 )
+_DISTRIBUTED = flags.DEFINE_bool(
+  'distributed',
+  False,
+  'Join the other processes of a job on several hosts (jax.distributed). On '
+  'Cloud TPU and SLURM they find each other; elsewhere give the next three.',
+)
+_COORDINATOR = flags.DEFINE_string(
+  'coordinator_address', None, 'host:port of process 0.'
+)
+_NUM_PROCESSES = flags.DEFINE_integer('num_processes', None, 'How many.')
+_PROCESS_ID = flags.DEFINE_integer('process_id', None, 'Which one this is.')
 
 
 def main(argv):
@@ -51,6 +63,11 @@ def main(argv):
   # Orbax and JAX tell a story at every step; --verbosity=0 shows it.
   if not flags.FLAGS['verbosity'].present:
     logging.set_verbosity(logging.WARNING)
+  if _DISTRIBUTED.value:
+    # Before anything touches a device.
+    jax.distributed.initialize(
+      _COORDINATOR.value, _NUM_PROCESSES.value, _PROCESS_ID.value
+    )
   stop = threading.Event()
   signal.signal(signal.SIGTERM, lambda *_: stop.set())
   try:
@@ -90,7 +107,8 @@ def run(config, workdir, should_stop):
     dataset = protocol.load_dataset(config)
     for experiment in todo:
       experiment.run(config, workdir, dataset, should_stop)
-  print(f'report: {report.build(workdir)}')
+  if processes.is_primary():
+    print(f'report: {report.build(workdir)}')
 
 
 def use_devices(config, num_members):

@@ -15,7 +15,7 @@ def stack():
     'masks': jnp.arange(12).reshape(4, 3) % 2 == 0,
     'count': jnp.arange(4, dtype=jnp.int32),
   }
-  return members.shard(tree, mesh)
+  return members.shard(jax.device_get(tree), mesh)
 
 
 def abstract(stack):
@@ -69,6 +69,8 @@ def test_memory_may_be_reused_while_saving_goes_on(tmp_path):
   overwrite = jax.jit(lambda x: -x, donate_argnums=0)
   checkpoints.save(1, {'x': values})
   overwrite(values).block_until_ready()
+  checkpoints.close()
+  checkpoints = checkpoint.Checkpoints(tmp_path / 'c', keep=1)
   shape = jax.ShapeDtypeStruct(
     expected.shape,
     expected.dtype,

@@ -1,14 +1,16 @@
 """The compiled program that trains and scores one stack of members."""
 
+import functools
+
 import jax
-import jax.numpy as jnp
 import numpy as np
 
+from pruning_gen.data import augment
 from pruning_gen.data import streams
+from pruning_gen.errors import UserError
+from pruning_gen.experiments import build
 from pruning_gen.experiments import protocol
-from pruning_gen.models import lenet
 from pruning_gen.pruning import masks
-from pruning_gen.pruning import schedules
 from pruning_gen.training import epoch
 from pruning_gen.training import evaluate
 from pruning_gen.training import members as members_lib
@@ -42,13 +44,26 @@ class Engine:
       config: the config.
       dataset: Dataset.
       members: list of Member.
+
+    Raises:
+      UserError: fewer devices than asked for, or a batch that they cannot
+        share evenly.
     """
     self.dataset = dataset
     self.members = members
     self.labels, self.is_noisy = protocol.draw_labels(config, dataset, members)
-    model = make_model(config, dataset)
-    steps = len(dataset.train_images) // config.batch_size
-    tx = make_optimizer(config, steps)
+    steps = len(dataset.train_labels) // config.batch_size
+    self.images_per_epoch = len(members) * steps * config.batch_size
+    self._mesh = make_mesh(config, len(members))
+    self._rows = members_lib.padded_rows(len(members), self._mesh)
+    self._compile(config, steps)
+    self._place()
+
+  def _compile(self, config, steps):
+    """Write every function for one member, and stack it."""
+    dataset = self.dataset
+    model = build.make_model(config, dataset)
+    tx = build.make_optimizer(config, steps)
 
     def create(key):
       return train_state.create(model, tx, dataset.image_shape, key)
@@ -74,19 +89,21 @@ class Engine:
       config.batch_size,
       dataset.mean,
       dataset.std,
+      augment.flip_and_crop if config.data.augment else None,
     )
+    # Rounded up to what the devices can share; it changes no result.
+    eval_batch_size = config.eval_batch_size
+    eval_batch_size += -eval_batch_size % self._mesh.shape['data']
     score = evaluate.make_score(
-      model, config.eval_batch_size, dataset.mean, dataset.std
+      model, eval_batch_size, dataset.mean, dataset.std
     )
-
-    mesh = members_lib.make_mesh(len(members), jax.devices())
     vectorize = config.stacking == 'vmap' or (
       config.stacking == 'auto' and jax.default_backend() != 'cpu'
     )
 
     def over_members(function, *in_axes, donate_argnums=()):
       return members_lib.over_members(
-        function, mesh, in_axes, vectorize, donate_argnums
+        function, self._mesh, in_axes, vectorize, donate_argnums
       )
 
     self._create = over_members(create, 0)
@@ -94,30 +111,36 @@ class Engine:
       train_epoch, 0, 0, None, None, donate_argnums=(0,)
     )
     self._start_level = over_members(start_level, 0, 0, donate_argnums=(1,))
+    self._num_kept = over_members(lambda state: masks.num_kept(state.masks), 0)
+    self._make_keys = over_members(
+      functools.partial(streams.replicate_key, config.seed), 0
+    )
     self._score_train = over_members(score, 0, 0, None)
     self._score_split = over_members(score, 0, None, None)
 
-    self.images_per_epoch = len(members) * steps * config.batch_size
-    self._mesh = mesh
-    self._rows = members_lib.padded_rows(len(members), mesh)
-    self._data = members_lib.shard(
-      train_state.MemberData(
-        key=_stack_keys(config.seed, members)[self._rows],
-        labels=self.labels[self._rows],
-        example_ids=np.broadcast_to(
-          np.arange(len(dataset.train_labels), dtype=np.int32),
-          (len(self._rows), len(dataset.train_labels)),
-        ),
+  def _place(self):
+    """Move the data to the devices."""
+    replicates = [self.members[row].replicate for row in self._rows]
+    num_train = len(self.dataset.train_labels)
+    ids = np.arange(num_train, dtype=np.int32)
+    replicates, labels, ids = members_lib.shard(
+      (
+        np.asarray(replicates, np.int32),
+        self.labels[self._rows],
+        np.broadcast_to(ids, (len(self._rows), num_train)),
       ),
-      mesh,
+      self._mesh,
+    )
+    self._data = train_state.MemberData(
+      key=self._make_keys(replicates), labels=labels, example_ids=ids
     )
     self._splits = {
       split: members_lib.replicate(
         (
-          getattr(dataset, f'{split}_labels'),
-          getattr(dataset, f'{split}_images'),
+          getattr(self.dataset, f'{split}_labels'),
+          getattr(self.dataset, f'{split}_images'),
         ),
-        mesh,
+        self._mesh,
       )
       for split in SPLITS
     }
@@ -146,12 +169,12 @@ class Engine:
     """
     _, images = self._splits['train']
     state, losses = self._train_epoch(
-      state, self._data, images, jnp.int32(global_epoch)
+      state, self._data, images, np.int32(global_epoch)
     )
     return state, self._own(losses)
 
   def start_level(self, state, num_pruned):
-    """Prune and rewinds; `state` is used up.
+    """Prune and rewind; `state` is used up.
 
     Args:
       state: the stack at the end of a level.
@@ -161,7 +184,7 @@ class Engine:
       The stack before the first step of the next level.
     """
     num_pruned = np.asarray(num_pruned, np.int32)[self._rows]
-    return self._start_level(num_pruned, state)
+    return self._start_level(members_lib.shard(num_pruned, self._mesh), state)
 
   def score(self, state):
     """Score every example of every split.
@@ -181,29 +204,37 @@ class Engine:
 
   def num_kept(self, state):
     """Count the kept weights of each member: int [members]."""
-    return self._own(jax.vmap(masks.num_kept)(state.masks))
+    return self._own(self._num_kept(state))
 
   def _own(self, stacked):
     """Move a stack to the host, without the copies that fill up a turn."""
-    return np.asarray(stacked)[: len(self.members)]
+    return members_lib.gather(stacked)[: len(self.members)]
 
 
-def make_model(config, dataset):
-  """Build the model that a config names."""
-  return lenet.LeNet(dataset.num_classes, tuple(config.model.widths))
+def make_mesh(config, num_members):
+  """Arrange the devices that a config asks for.
 
-
-def make_optimizer(config, steps_per_epoch):
-  """Build the optimizer of one level, with its learning-rate schedule."""
-  schedule = schedules.learning_rate(
-    config.learning_rate,
-    config.milestones,
-    config.warmup_epochs,
-    steps_per_epoch,
-  )
-  return step.sgd(schedule, config.momentum, config.weight_decay)
-
-
-def _stack_keys(seed, members):
-  keys = [streams.replicate_key(seed, member.replicate) for member in members]
-  return jnp.stack(keys)
+  Raises:
+    UserError: there are fewer, or they cannot share a batch evenly.
+  """
+  devices, asked = jax.devices(), config.devices.count
+  if asked > len(devices):
+    raise UserError(
+      f'config.devices.count={asked}, but JAX sees {len(devices)} '
+      f'({devices[0].device_kind}): lower it, or pass 0 for all there are'
+    )
+  devices = devices[: asked or len(devices)]
+  data_parallel = config.devices.data_parallel
+  if data_parallel and len(devices) % data_parallel:
+    raise UserError(
+      f'config.devices.data_parallel={data_parallel} must divide the number '
+      f'of devices, {len(devices)}'
+    )
+  mesh = members_lib.make_mesh(num_members, devices, data_parallel)
+  if config.batch_size % mesh.shape['data']:
+    raise UserError(
+      f'config.batch_size={config.batch_size} must be a multiple of '
+      f'{mesh.shape["data"]}, over so many devices a batch is split; or pass '
+      '--config.devices.data_parallel=1'
+    )
+  return mesh

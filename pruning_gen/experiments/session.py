@@ -12,6 +12,7 @@ from pruning_gen.errors import UserError
 from pruning_gen.experiments import measure
 from pruning_gen.pruning import schedules
 from pruning_gen.storage import checkpoint
+from pruning_gen.storage import processes
 from pruning_gen.storage import results
 from pruning_gen.storage import scalars
 
@@ -38,6 +39,8 @@ class Session(contextlib.AbstractContextManager):
     self._experiment = experiment
     self._engine = engine
     self._should_stop = should_stop
+    # Read once, before any process writes: all must decide alike.
+    self._finished = results.finished_levels(workdir, experiment)
     self._checkpoints = checkpoint.Checkpoints(
       results.checkpoint_dir(workdir, experiment), config.checkpoint.keep
     )
@@ -50,6 +53,7 @@ class Session(contextlib.AbstractContextManager):
       dynamic_ncols=True,
       # Without a terminal every refresh is a line of a log.
       mininterval=0.1 if sys.stderr.isatty() else 30,
+      disable=not processes.is_primary(),
     )
     results.write_members(
       workdir, experiment, engine.members, measure.label_arrays(engine)
@@ -94,7 +98,7 @@ class Session(contextlib.AbstractContextManager):
 
   def finish_level(self, state, level):
     """Measure a trained level and write its results, unless they are there."""
-    if level in results.finished_levels(self._workdir, self._experiment):
+    if level in self._finished:
       return
     arrays, rows = measure.measure(self._engine, state)
     common = {
@@ -138,7 +142,7 @@ class Session(contextlib.AbstractContextManager):
     finished = global_epoch + 1
     due = finished % self._config.checkpoint.every_epochs == 0
     ends_level = epoch + 1 == self._config.epochs
-    stop = self._should_stop()
+    stop = processes.any_process(self._should_stop())
     if due or ends_level or stop:
       self._checkpoints.save(finished, state)
     if stop:
@@ -168,7 +172,7 @@ class Session(contextlib.AbstractContextManager):
 
   def _write_scalars(self, step, values):
     """Write TensorBoard scalars, {name: [members]}, if the config wants."""
-    if not self._config.tensorboard:
+    if not (self._config.tensorboard and processes.is_primary()):
       return
     if self._writer is None:
       self._writer = scalars.Writer(
@@ -185,4 +189,5 @@ class Session(contextlib.AbstractContextManager):
 
   def _say(self, message):
     """Print a line above the progress bar."""
-    tqdm.tqdm.write(f'{self._experiment}: {message}')
+    if processes.is_primary():
+      tqdm.tqdm.write(f'{self._experiment}: {message}')

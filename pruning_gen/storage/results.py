@@ -23,6 +23,7 @@ import pandas as pd
 from etils import epath
 
 from pruning_gen.errors import UserError
+from pruning_gen.storage import processes
 
 # Raised when a file changes its meaning; older workdirs are then refused.
 LAYOUT_VERSION = 1
@@ -253,7 +254,9 @@ def write_table(path, table):
 
 
 def write_bytes(path, content):
-  """Write a file in one move."""
+  """Write a file in one move; of several processes only the first does."""
+  if not processes.is_primary():
+    return
   path = epath.Path(path)
   path.parent.mkdir(parents=True, exist_ok=True)
   temporary = path.with_name(f'.{path.name}.tmp')

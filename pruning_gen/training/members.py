@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 import jax
 import numpy as np
+from jax.experimental import multihost_utils
 from jax.sharding import NamedSharding
 from jax.sharding import PartitionSpec as P
 
@@ -137,10 +138,25 @@ def sharding(mesh):
 
 
 def shard(tree, mesh):
-  """Put a stack on the mesh, each member on its core."""
-  return jax.device_put(tree, sharding(mesh))
+  """Put a stack of NumPy arrays on the mesh, each member on its devices."""
+  return jax.tree.map(lambda leaf: _place(leaf, sharding(mesh)), tree)
 
 
 def replicate(tree, mesh):
-  """Put what all members share on every device of the mesh."""
-  return jax.device_put(tree, NamedSharding(mesh, P()))
+  """Put NumPy arrays that all members share on every device of the mesh."""
+  return jax.tree.map(lambda leaf: _place(leaf, NamedSharding(mesh, P())), tree)
+
+
+def _place(array, target):
+  # Every process has the whole array and places its own part, in silence:
+  # `device_put` would compare the copies of all processes first.
+  return jax.make_array_from_callback(
+    array.shape, target, lambda index: array[index]
+  )
+
+
+def gather(stacked):
+  """Move a stack to the memory of every process, as a NumPy array."""
+  if stacked.is_fully_addressable:
+    return np.asarray(stacked)
+  return multihost_utils.process_allgather(stacked, tiled=True)

@@ -14,6 +14,7 @@ from pruning_gen.pruning import masks
 from pruning_gen.training import epoch
 from pruning_gen.training import evaluate
 from pruning_gen.training import members as members_lib
+from pruning_gen.training import memory
 from pruning_gen.training import step
 from pruning_gen.training import train_state
 
@@ -35,6 +36,7 @@ class Engine:
     num_pruned_by_level: list of int, weights that go before each level in
       arm `pruning`.
     images_per_epoch: int, images that all members see in an epoch.
+    memory: str, what an epoch needs of the devices' memory.
   """
 
   def __init__(self, config, dataset, members):
@@ -46,8 +48,8 @@ class Engine:
       members: list of Member.
 
     Raises:
-      UserError: fewer devices than asked for, or a batch that they cannot
-        share evenly.
+      UserError: fewer devices than asked for, a batch that they cannot share
+        evenly, or too little memory.
     """
     self.dataset = dataset
     self.members = members
@@ -56,10 +58,11 @@ class Engine:
     self.images_per_epoch = len(members) * steps * config.batch_size
     self._mesh = make_mesh(config, len(members))
     self._rows = members_lib.padded_rows(len(members), self._mesh)
-    self._compile(config, steps)
+    self._build(config, steps)
+    self._reserve()
     self._place()
 
-  def _compile(self, config, steps):
+  def _build(self, config, steps):
     """Write every function for one member, and stack it."""
     dataset = self.dataset
     model = build.make_model(config, dataset)
@@ -118,6 +121,28 @@ class Engine:
     self._score_train = over_members(score, 0, 0, None)
     self._score_split = over_members(score, 0, None, None)
 
+  def _reserve(self):
+    """Compile the epoch and check that it fits, before anything is moved.
+
+    Raises:
+      UserError: the compiler needs more memory than the devices have.
+    """
+    images = self.dataset.train_images
+    self._train_epoch = self._train_epoch.lower(
+      self.abstract_state(),
+      self._abstract_data(),
+      jax.ShapeDtypeStruct(images.shape, images.dtype),
+      jax.ShapeDtypeStruct((), np.int32),
+    ).compile()
+    needed, available = memory.estimate(self._train_epoch, self._mesh)
+    self.memory = f'{needed / 2**30:.2f} GB of {available / 2**30:.0f} GB'
+    if needed > available:
+      raise UserError(
+        f'{len(self.members)} members need about {self.memory} of device '
+        'memory: lower config.replicates, config.noise_fractions or '
+        'config.batch_size, pass --config.stacking=map, or use more devices'
+      )
+
   def _place(self):
     """Move the data to the devices."""
     replicates = [self.members[row].replicate for row in self._rows]
@@ -151,13 +176,23 @@ class Engine:
 
   def abstract_state(self):
     """Return a stack's shapes, dtypes and shardings, without its values."""
-    shapes = jax.eval_shape(self._create, self._data.key)
+    shapes = jax.eval_shape(self._create, self._abstract_data().key)
     sharding = members_lib.sharding(self._mesh)
     return jax.tree.map(
       lambda leaf: jax.ShapeDtypeStruct(
         leaf.shape, leaf.dtype, sharding=sharding
       ),
       shapes,
+    )
+
+  def _abstract_data(self):
+    by_member = (len(self._rows),)
+    by_example = (*by_member, len(self.dataset.train_labels))
+    integers = functools.partial(jax.ShapeDtypeStruct, dtype=np.int32)
+    return train_state.MemberData(
+      key=jax.eval_shape(self._make_keys, integers(by_member)),
+      labels=integers(by_example),
+      example_ids=integers(by_example),
     )
 
   def train_epoch(self, state, global_epoch):

@@ -58,6 +58,10 @@ class Session(contextlib.AbstractContextManager):
     results.write_members(
       workdir, experiment, engine.members, measure.label_arrays(engine)
     )
+    self._say(
+      f'{len(engine.members)} members of {engine.num_weights:,} weights, '
+      f'device memory {engine.memory}'
+    )
 
   def resume(self):
     """Return the newest saved stack, or a new one, and its epochs trained."""

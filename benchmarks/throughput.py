@@ -107,7 +107,7 @@ def measure(num_members):
   from configs import lenet
   from pruning_gen import main as program
   from pruning_gen.data import datasets
-  from pruning_gen.experiments.engine import Engine
+  from pruning_gen.experiments import build
   from pruning_gen.storage import checkpoint
   from pruning_gen.training.members import Member
 
@@ -115,7 +115,7 @@ def measure(num_members):
   members = [Member('pruning', 0.0, i) for i in range(num_members)]
   program.use_devices(config, num_members)
   dataset = random_dataset(datasets)
-  engine = Engine(config, dataset, members)
+  engine = build.make_engine(config, dataset, members)
   state = engine.create()
   num_pruned = [engine.num_pruned_by_level[1]] * num_members
 

@@ -63,11 +63,21 @@ def get_config():
   config.data.augment = False
 
   config.model = ml_collections.ConfigDict()
-  # 'lenet'.
+  # 'lenet', 'resnet20', 'resnet32', 'resnet50' or 'vgg16'.
   config.model.name = 'lenet'
   # Units of each hidden layer of 'lenet'.
   config.model.widths = (300, 100)
+  # Channels of the first stage of the convolutional networks.
+  config.model.num_filters = 16
+  # Initial scale of BatchNorm: 'uniform' in [0, 1] (OpenLTH) or 'ones'.
+  config.model.batch_norm_scale_init = 'uniform'
 
+  # What the network computes in: 'float32' or 'bfloat16'. Parameters, losses
+  # and scores are float32 always.
+  config.dtype = 'float32'
+  # Precision of float32 matrix products on accelerators: 'default' (the
+  # fastest), 'high' or 'highest'.
+  config.matmul_precision = 'default'
   # Examples a forward pass when scoring; it changes memory, not results.
   config.eval_batch_size = 2000
   # How a core runs its members: 'vmap' (all at once), 'map' (one after the
@@ -89,3 +99,34 @@ def get_config():
   # Write TensorBoard scalars. Needs TensorFlow, which takes 7 s to import.
   config.tensorboard = True
   return config
+
+
+def get_cifar_config():
+  """Return what the three CIFAR panels share."""
+  config = get_config()
+  config.data.augment = True
+  # The paper's.
+  config.noise_fractions = (0.0, 0.15, 0.30, 0.60)
+  config.levels = 20
+  config.prune_output = True
+  config.epochs = 160
+  config.rewind_epoch = 10
+  config.learning_rate = 0.1
+  config.milestones = (80, 120)
+  config.momentum = 0.9
+  config.weight_decay = 1e-4
+  config.eval_batch_size = 500
+  config.checkpoint.every_epochs = 10
+  return config
+
+
+def shrink(config):
+  """Shorten a CIFAR panel until a CPU runs it in well under an hour."""
+  config.noise_fractions = (0.0, 0.30)
+  config.data.num_train = 10_000
+  config.levels = 4
+  config.epochs = 4
+  config.rewind_epoch = 1
+  config.milestones = (2, 3)
+  config.checkpoint.every_epochs = 1
+  config.tensorboard = False

@@ -132,6 +132,8 @@ def use_devices(config, num_members):
     jax.config.update(
       'jax_num_cpu_devices', config.devices.count or min(cores, num_members)
     )
+  if config.matmul_precision != 'default':
+    jax.config.update('jax_default_matmul_precision', config.matmul_precision)
   cache_dir = config.data.cache_dir or datasets.default_cache_dir()
   jax.config.update(
     'jax_compilation_cache_dir', str(pathlib.Path(cache_dir) / 'xla')

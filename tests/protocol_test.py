@@ -4,13 +4,26 @@ import pytest
 from configs import default
 from configs import lenet
 from configs import quickstart
+from configs import resnet20
+from configs import resnet32
+from configs import vgg16
 from pruning_gen.errors import UserError
 from pruning_gen.experiments import protocol
 
 
-@pytest.mark.parametrize('module', [default, lenet, quickstart])
+@pytest.mark.parametrize(
+  'module', [default, lenet, quickstart, resnet20, resnet32, vgg16]
+)
 def test_configs_obey_the_rules(module):
   protocol.check(module.get_config())
+
+
+@pytest.mark.parametrize('module', [resnet20, resnet32, vgg16])
+def test_small_variants_obey_the_rules(module):
+  config = module.get_config('small')
+  protocol.check(config)
+  assert config.data.num_train == 10_000
+  assert config.model.num_filters == 8
 
 
 @pytest.mark.parametrize(
@@ -30,9 +43,13 @@ def test_configs_obey_the_rules(module):
     ('arms', ('pruning', 'lottery'), 'be one of: pruning, extended_dense'),
     ('arms', (), 'name at least one of: pruning, extended_dense'),
     ('experiments', ('chains',), 'be one of: chain'),
-    ('data.name', 'cifar', 'be one of: digits, mnist'),
+    ('data.name', 'cifar', 'be one of: digits, mnist, cifar10'),
     ('data.num_train', 1438, 'at most 1437, the size of digits'),
-    ('model.name', 'resnet', 'be one of: lenet'),
+    ('model.name', 'resnet', 'be one of: lenet, resnet20'),
+    ('model.name', 'vgg16', 'images of at least 16x16 pixels; those of digits'),
+    ('model.num_filters', 0, 'be at least 1'),
+    ('dtype', 'float16', 'be one of: float32, bfloat16'),
+    ('devices.count', -1, 'be at least 0'),
     ('model.widths', (300, 0), 'at least 1 unit in every layer'),
     ('replicates', 0, 'be at least 1'),
     ('epochs', 0, 'be at least 1'),

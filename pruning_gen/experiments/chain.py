@@ -5,8 +5,8 @@ a part of the remaining weights, rewind the learning rate and train on. The
 arm `extended_dense` does the same and removes nothing (section 5.1).
 """
 
+from pruning_gen.experiments import build
 from pruning_gen.experiments import protocol
-from pruning_gen.experiments.engine import Engine
 from pruning_gen.experiments.session import Session
 from pruning_gen.pruning import schedules
 from pruning_gen.storage import results
@@ -34,7 +34,7 @@ def run(config, workdir, dataset, should_stop):
     UserError: a loss is not finite.
   """
   members = protocol.list_members(config)
-  engine = Engine(config, dataset, members)
+  engine = build.make_engine(config, dataset, members)
 
   with Session(config, workdir, NAME, engine, should_stop) as session:
     state, epochs_trained = session.resume()

@@ -8,7 +8,6 @@ import numpy as np
 from pruning_gen.data import augment
 from pruning_gen.data import streams
 from pruning_gen.errors import UserError
-from pruning_gen.experiments import build
 from pruning_gen.experiments import protocol
 from pruning_gen.pruning import masks
 from pruning_gen.training import epoch
@@ -36,43 +35,67 @@ class Engine:
     num_pruned_by_level: list of int, weights that go before each level in
       arm `pruning`.
     images_per_epoch: int, images that all members see in an epoch.
-    memory: str, what an epoch needs of the devices' memory.
+    memory: str, what training needs of the devices' memory.
+    mesh: how the devices are arranged.
   """
 
-  def __init__(self, config, dataset, members):
-    """Build the functions and move the data to the devices.
+  def __init__(self, config, dataset, members, model, tx):
+    """Compile training, see that it fits, and move the data to the devices.
 
     Args:
       config: the config.
       dataset: Dataset.
       members: list of Member.
+      model: Linen module, called as model(images, train).
+      tx: optax transformation.
 
     Raises:
       UserError: fewer devices than asked for, a batch that they cannot share
         evenly, or too little memory.
     """
+    self._config = config
     self.dataset = dataset
     self.members = members
     self.labels, self.is_noisy = protocol.draw_labels(config, dataset, members)
-    steps = len(dataset.train_labels) // config.batch_size
-    self.images_per_epoch = len(members) * steps * config.batch_size
-    self._mesh = make_mesh(config, len(members))
-    self._rows = members_lib.padded_rows(len(members), self._mesh)
-    self._build(config, steps)
+    self._steps = len(dataset.train_labels) // config.batch_size
+    self.images_per_epoch = len(members) * self._steps * config.batch_size
+    self.mesh = self._make_mesh()
+    self._rows = members_lib.padded_rows(len(members), self.mesh)
+    self._build(model, tx)
+    self._build_data_path(model, tx)
     self._reserve()
-    self._place()
+    self._data = self._place_data()
+    self._place_images()
 
-  def _build(self, config, steps):
-    """Write every function for one member, and stack it."""
-    dataset = self.dataset
-    model = build.make_model(config, dataset)
-    tx = build.make_optimizer(config, steps)
+  def _make_mesh(self):
+    return make_mesh(self._config, len(self.members))
+
+  def _over_members(self, function, *in_axes, donate_argnums=()):
+    """Stack a function of one member; see `members.over_members`."""
+    stacking = self._config.stacking
+    if stacking == 'auto':
+      stacking = 'map' if jax.default_backend() == 'cpu' else 'vmap'
+    return members_lib.over_members(
+      function, self.mesh, in_axes, stacking == 'vmap', donate_argnums
+    )
+
+  def _build(self, model, tx):
+    """Stack what does not touch images: creation, pruning, counting."""
+    config = self._config
+    image_shape = self.dataset.image_shape
 
     def create(key):
-      return train_state.create(model, tx, dataset.image_shape, key)
+      return train_state.create(model, tx, image_shape, key)
 
     params = jax.eval_shape(create, jax.random.key(0)).params
     prunable = masks.prunable(params, config.prune_output)
+    rewind_step = config.rewind_epoch * self._steps
+
+    def start_level(num_pruned, state):
+      return train_state.start_level(
+        tx, prunable, rewind_step, num_pruned, state
+      )
+
     self.num_weights = masks.num_weights(params)
     self.num_pruned_by_level = masks.num_pruned_by_level(
       self.num_weights,
@@ -80,13 +103,20 @@ class Engine:
       config.prune_fraction,
       config.levels,
     )
+    self._create = self._over_members(create, 0)
+    self._start_level = self._over_members(
+      start_level, 0, 0, donate_argnums=(1,)
+    )
+    self._num_kept = self._over_members(
+      lambda state: masks.num_kept(state.masks), 0
+    )
+    self._make_keys = self._over_members(
+      functools.partial(streams.replicate_key, config.seed), 0
+    )
 
-    def start_level(num_pruned, state):
-      rewind_step = config.rewind_epoch * steps
-      return train_state.start_level(
-        tx, prunable, rewind_step, num_pruned, state
-      )
-
+  def _build_data_path(self, model, tx):
+    """Stack what goes over images: a whole epoch, a whole split."""
+    config, dataset = self._config, self.dataset
     train_epoch = epoch.make_train_epoch(
       step.make_train_step(model, tx),
       config.batch_size,
@@ -94,47 +124,26 @@ class Engine:
       dataset.std,
       augment.flip_and_crop if config.data.augment else None,
     )
-    # Rounded up to what the devices can share; it changes no result.
-    eval_batch_size = config.eval_batch_size
-    eval_batch_size += -eval_batch_size % self._mesh.shape['data']
     score = evaluate.make_score(
-      model, eval_batch_size, dataset.mean, dataset.std
+      model, self._eval_batch_size(), dataset.mean, dataset.std
     )
-    vectorize = config.stacking == 'vmap' or (
-      config.stacking == 'auto' and jax.default_backend() != 'cpu'
-    )
-
-    def over_members(function, *in_axes, donate_argnums=()):
-      return members_lib.over_members(
-        function, self._mesh, in_axes, vectorize, donate_argnums
-      )
-
-    self._create = over_members(create, 0)
-    self._train_epoch = over_members(
+    self._train = self._over_members(
       train_epoch, 0, 0, None, None, donate_argnums=(0,)
     )
-    self._start_level = over_members(start_level, 0, 0, donate_argnums=(1,))
-    self._num_kept = over_members(lambda state: masks.num_kept(state.masks), 0)
-    self._make_keys = over_members(
-      functools.partial(streams.replicate_key, config.seed), 0
-    )
-    self._score_train = over_members(score, 0, 0, None)
-    self._score_split = over_members(score, 0, None, None)
+    self._score_train = self._over_members(score, 0, 0, None)
+    self._score_split = self._over_members(score, 0, None, None)
+
+  def _eval_batch_size(self):
+    """Round up to what the devices can share; it changes no result."""
+    batch_size = self._config.eval_batch_size
+    return batch_size + -batch_size % self.mesh.shape['data']
 
   def _reserve(self):
-    """Compile the epoch and check that it fits, before anything is moved.
-
-    Raises:
-      UserError: the compiler needs more memory than the devices have.
-    """
-    images = self.dataset.train_images
-    self._train_epoch = self._train_epoch.lower(
-      self.abstract_state(),
-      self._abstract_data(),
-      jax.ShapeDtypeStruct(images.shape, images.dtype),
-      jax.ShapeDtypeStruct((), np.int32),
+    """Compile training and check that it fits, before anything is moved."""
+    self._train = self._train.lower(
+      self.abstract_state(), self._abstract_data(), *self._abstract_images()
     ).compile()
-    needed, available = memory.estimate(self._train_epoch, self._mesh)
+    needed, available = memory.estimate(self._train, self.mesh)
     self.memory = f'{needed / 2**30:.2f} GB of {available / 2**30:.0f} GB'
     if needed > available:
       raise UserError(
@@ -143,46 +152,12 @@ class Engine:
         'config.batch_size, pass --config.stacking=map, or use more devices'
       )
 
-  def _place(self):
-    """Move the data to the devices."""
-    replicates = [self.members[row].replicate for row in self._rows]
-    num_train = len(self.dataset.train_labels)
-    ids = np.arange(num_train, dtype=np.int32)
-    replicates, labels, ids = members_lib.shard(
-      (
-        np.asarray(replicates, np.int32),
-        self.labels[self._rows],
-        np.broadcast_to(ids, (len(self._rows), num_train)),
-      ),
-      self._mesh,
-    )
-    self._data = train_state.MemberData(
-      key=self._make_keys(replicates), labels=labels, example_ids=ids
-    )
-    self._splits = {
-      split: members_lib.replicate(
-        (
-          getattr(self.dataset, f'{split}_labels'),
-          getattr(self.dataset, f'{split}_images'),
-        ),
-        self._mesh,
-      )
-      for split in SPLITS
-    }
-
-  def create(self):
-    """Return the dense networks at initialisation, a stack of TrainStates."""
-    return self._create(self._data.key)
-
-  def abstract_state(self):
-    """Return a stack's shapes, dtypes and shardings, without its values."""
-    shapes = jax.eval_shape(self._create, self._abstract_data().key)
-    sharding = members_lib.sharding(self._mesh)
-    return jax.tree.map(
-      lambda leaf: jax.ShapeDtypeStruct(
-        leaf.shape, leaf.dtype, sharding=sharding
-      ),
-      shapes,
+  def _abstract_images(self):
+    """Return what training takes after state and data, without values."""
+    images = self.dataset.train_images
+    return (
+      jax.ShapeDtypeStruct(images.shape, images.dtype),
+      jax.ShapeDtypeStruct((), np.int32),
     )
 
   def _abstract_data(self):
@@ -195,6 +170,50 @@ class Engine:
       example_ids=integers(by_example),
     )
 
+  def _place_data(self):
+    """Put what tells the members apart on the mesh."""
+    replicates = [self.members[row].replicate for row in self._rows]
+    num_train = len(self.dataset.train_labels)
+    ids = np.arange(num_train, dtype=np.int32)
+    replicates, labels, ids = members_lib.shard(
+      (
+        np.asarray(replicates, np.int32),
+        self.labels[self._rows],
+        np.broadcast_to(ids, (len(self._rows), num_train)),
+      ),
+      self.mesh,
+    )
+    return train_state.MemberData(
+      key=self._make_keys(replicates), labels=labels, example_ids=ids
+    )
+
+  def _place_images(self):
+    self._splits = {
+      split: members_lib.replicate(
+        (
+          getattr(self.dataset, f'{split}_labels'),
+          getattr(self.dataset, f'{split}_images'),
+        ),
+        self.mesh,
+      )
+      for split in SPLITS
+    }
+
+  def create(self):
+    """Return the dense networks at initialisation, a stack of TrainStates."""
+    return self._create(self._data.key)
+
+  def abstract_state(self):
+    """Return a stack's shapes, dtypes and shardings, without its values."""
+    shapes = jax.eval_shape(self._create, self._abstract_data().key)
+    sharding = members_lib.sharding(self.mesh)
+    return jax.tree.map(
+      lambda leaf: jax.ShapeDtypeStruct(
+        leaf.shape, leaf.dtype, sharding=sharding
+      ),
+      shapes,
+    )
+
   def train_epoch(self, state, global_epoch):
     """Train one epoch; `state` is used up.
 
@@ -203,7 +222,7 @@ class Engine:
       losses: float32 [members, steps], cross-entropy before each step.
     """
     _, images = self._splits['train']
-    state, losses = self._train_epoch(
+    state, losses = self._train(
       state, self._data, images, np.int32(global_epoch)
     )
     return state, self._own(losses)
@@ -219,7 +238,7 @@ class Engine:
       The stack before the first step of the next level.
     """
     num_pruned = np.asarray(num_pruned, np.int32)[self._rows]
-    return self._start_level(members_lib.shard(num_pruned, self._mesh), state)
+    return self._start_level(members_lib.shard(num_pruned, self.mesh), state)
 
   def score(self, state):
     """Score every example of every split.
@@ -248,6 +267,10 @@ class Engine:
 
 def make_mesh(config, num_members):
   """Arrange the devices that a config asks for.
+
+  Args:
+    config: the config.
+    num_members: int.
 
   Raises:
     UserError: there are fewer, or they cannot share a batch evenly.

@@ -10,8 +10,14 @@ from pruning_gen.training import members as members_lib
 
 EXPERIMENTS = ('chain',)
 ARMS = ('pruning', 'extended_dense')
-MODELS = ('lenet',)
+MODELS = ('lenet', 'resnet20', 'resnet32', 'resnet50', 'vgg16')
 STACKINGS = ('auto', 'vmap', 'map')
+DTYPES = ('float32', 'bfloat16')
+PRECISIONS = ('default', 'high', 'highest')
+BATCH_NORM_SCALES = ('uniform', 'ones')
+# The smallest image whose last stage is left a pixel: a network halves its
+# image so many times.
+SMALLEST_IMAGES = {'vgg16': 16, 'resnet50': 32}
 
 
 def check(config):
@@ -25,6 +31,22 @@ def check(config):
   _check_choice('data.name', config.data.name, tuple(datasets.DATASETS))
   _check_choice('model.name', config.model.name, MODELS)
   _check_choice('stacking', config.stacking, STACKINGS)
+  _check_choice('dtype', config.dtype, DTYPES)
+  _check_choice('matmul_precision', config.matmul_precision, PRECISIONS)
+  _check_choice(
+    'model.batch_norm_scale_init',
+    config.model.batch_norm_scale_init,
+    BATCH_NORM_SCALES,
+  )
+  size = min(datasets.DATASETS[config.data.name].image_shape[:2])
+  smallest = SMALLEST_IMAGES.get(config.model.name, 1)
+  _check(
+    size >= smallest,
+    'model.name',
+    config.model.name,
+    f'see images of at least {smallest}x{smallest} pixels; those of '
+    f'{config.data.name} have {size}x{size}: choose another data.name or model',
+  )
   for fraction in config.noise_fractions:
     _check(0 <= fraction <= 1, 'noise_fractions', fraction, 'be in [0, 1]')
   _check(
@@ -47,9 +69,15 @@ def check(config):
   }
   for key, least in at_least.items():
     _check(config[key] >= least, key, config[key], f'be at least {least}')
-  for key in ('every_epochs', 'keep'):
-    value = config.checkpoint[key]
-    _check(value >= 1, f'checkpoint.{key}', value, 'be at least 1')
+  for section, key, least in (
+    ('checkpoint', 'every_epochs', 1),
+    ('checkpoint', 'keep', 1),
+    ('devices', 'count', 0),
+    ('devices', 'data_parallel', 0),
+    ('model', 'num_filters', 1),
+  ):
+    value = config[section][key]
+    _check(value >= least, f'{section}.{key}', value, f'be at least {least}')
   _check(
     0 <= config.prune_fraction < 1,
     'prune_fraction',

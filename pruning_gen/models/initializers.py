@@ -25,3 +25,19 @@ def fan_in_uniform(fan_in):
     return jax.random.uniform(key, shape, dtype, -bound, bound)
 
   return initialize
+
+
+def batch_norm_scale(name):
+  """Return the initializer of BatchNorm's scale.
+
+  Args:
+    name: 'uniform' on [0, 1), OpenLTH's default, or 'ones', PyTorch's.
+
+  Raises:
+    ValueError: another name.
+  """
+  if name == 'uniform':
+    return nn.initializers.uniform(scale=1.0)
+  if name == 'ones':
+    return nn.initializers.ones
+  raise ValueError(f"batch_norm_scale_init {name!r}: use 'uniform' or 'ones'")

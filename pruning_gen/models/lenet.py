@@ -1,8 +1,11 @@
 """LeNet-300-100, the fully connected network of LeCun et al. (1998)."""
 
+from typing import Any
+
+import jax.numpy as jnp
 from flax import linen as nn
 
-from pruning_gen.models import initializers
+from pruning_gen.models import layers
 
 
 class LeNet(nn.Module):
@@ -14,10 +17,14 @@ class LeNet(nn.Module):
   Attributes:
     num_classes: how many logits.
     widths: units of each hidden layer.
+    width_multiplier: what every hidden layer's width is multiplied by.
+    dtype: of the computation; parameters are float32.
   """
 
   num_classes: int
   widths: tuple[int, ...] = (300, 100)
+  width_multiplier: float = 1.0
+  dtype: Any = jnp.float32
 
   @nn.compact
   def __call__(self, images, train):
@@ -25,15 +32,7 @@ class LeNet(nn.Module):
     del train  # Nothing here behaves differently in training.
     x = images.reshape(len(images), -1)
     for i, width in enumerate(self.widths):
-      x = nn.relu(_dense(x, width, f'dense_{i}'))
-    return _dense(x, self.num_classes, 'output')
-
-
-def _dense(x, features, name):
-  layer = nn.Dense(
-    features,
-    kernel_init=initializers.he_normal,
-    bias_init=initializers.fan_in_uniform(x.shape[-1]),
-    name=name,
-  )
-  return layer(x)
+      width = layers.scale_width(width, self.width_multiplier)
+      x = nn.relu(layers.dense(x, width, f'dense_{i}', self.dtype))
+    logits = layers.dense(x, self.num_classes, 'output', self.dtype)
+    return logits.astype(jnp.float32)

@@ -37,12 +37,13 @@ def make_train_step(model, tx):
     tx: optax transformation.
 
   Returns:
-    train_step(state, images, labels) -> (state, loss), where images are
-    float32 [batch, height, width, channels], labels int32 [batch], and loss
-    is the batch's mean cross-entropy *before* the step, float32 scalar.
+    train_step(state, images, labels, valid=None) -> (state, loss), where
+    images are float32 [batch, height, width, channels], labels int32 [batch],
+    valid bool [batch] (False: padding, without weight), and loss is the mean
+    cross-entropy *before* the step, float32 scalar.
   """
 
-  def loss_fn(params, batch_stats, images, labels):
+  def loss_fn(params, batch_stats, images, labels, valid):
     logits, updated = model.apply(
       {'params': params, 'batch_stats': batch_stats},
       images,
@@ -52,12 +53,13 @@ def make_train_step(model, tx):
     losses = optax.softmax_cross_entropy_with_integer_labels(
       logits.astype(jnp.float32), labels
     )
-    return losses.mean(), updated.get('batch_stats', {})
+    loss = losses.mean() if valid is None else losses.mean(where=valid)
+    return loss, updated.get('batch_stats', {})
 
-  def train_step(state, images, labels):
+  def train_step(state, images, labels, valid=None):
     grad_fn = jax.value_and_grad(loss_fn, has_aux=True)
     (loss, batch_stats), grads = grad_fn(
-      state.params, state.batch_stats, images, labels
+      state.params, state.batch_stats, images, labels, valid
     )
     # Masked twice: before, so that momentum never stirs at a pruned weight;
     # after, so that no transformation can revive one.

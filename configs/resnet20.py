@@ -1,0 +1,26 @@
+"""ResNet-20 on CIFAR-10: the paper's second panel (section 2, Figures 1-7).
+
+  python -m pruning_gen.main --config=configs/resnet20.py \
+      --workdir=runs/resnet20
+
+24 members (2 arms x 4 noise levels x 3 replicates), 3,160 epochs each: a job
+for an accelerator. Test error without noise: 8.3 % dense, 7.7 % near 40 % of
+the weights remaining (Renda et al. 2020, 3 seeds). On a CPU, in half an hour:
+
+  python -m pruning_gen.main --config=configs/resnet20.py:small \
+      --workdir=runs/resnet20_small
+
+8 filters, 10,000 images, noise 0 and 0.3, 4 levels of 4 epochs.
+"""
+
+from configs import default
+
+
+def get_config(size='paper'):
+  config = default.get_cifar_config()
+  config.data.name = 'cifar10'
+  config.model.name = 'resnet20'
+  if size == 'small':
+    default.shrink(config)
+    config.model.num_filters = 8
+  return config

@@ -1,0 +1,103 @@
+"""The layers the networks share, with PyTorch's padding and initial weights."""
+
+import functools
+from typing import Any
+
+import jax.numpy as jnp
+from flax import linen as nn
+
+from pruning_gen.models import conv
+from pruning_gen.models import initializers
+
+
+def scale_width(width, multiplier):
+  """Return the width of one layer in a network `multiplier` times as wide.
+
+  Args:
+    width: int, units or channels of the layer at multiplier 1.
+    multiplier: float > 0; 0.8**k for level k of the width experiment.
+
+  Returns:
+    int, rounded half up, at least 1.
+  """
+  return max(1, int(width * multiplier + 0.5))
+
+
+class Conv(nn.Module):
+  """A square convolution as PyTorch defines it, with `(size - 1) / 2` padding.
+
+  The padding is the same on both sides. 'SAME' is not: where the stride is 2
+  and the image even, it pads the far side alone.
+
+  Attributes:
+    features: channels out.
+    size: height and width of the kernel, odd.
+    stride: int.
+    use_bias: whether a bias is added.
+    method: how to compute it, see `conv.conv2d`.
+    dtype: of the computation; parameters are float32.
+  """
+
+  features: int
+  size: int
+  stride: int = 1
+  use_bias: bool = False
+  method: str = 'auto'
+  dtype: Any = jnp.float32
+
+  @nn.compact
+  def __call__(self, x):
+    """Map [batch, height, width, channels] to as many `features`, in dtype."""
+    shape = (self.size, self.size, x.shape[-1], self.features)
+    kernel = self.param('kernel', initializers.he_normal, shape, jnp.float32)
+    x = conv.conv2d(
+      x.astype(self.dtype), kernel.astype(self.dtype), self.stride, self.method
+    )
+    if self.use_bias:
+      bias_init = initializers.fan_in_uniform(self.size**2 * shape[2])
+      bias = self.param('bias', bias_init, (self.features,), jnp.float32)
+      x += bias.astype(self.dtype)
+    return x
+
+
+def dense(x, features, name, dtype=jnp.float32):
+  """Apply a dense layer.
+
+  Args:
+    x: [batch, features in].
+    features: int, features out.
+    name: of the module; 'output' for the network's last.
+    dtype: of the computation; parameters are float32.
+
+  Returns:
+    [batch, features], dtype.
+  """
+  layer = nn.Dense(
+    features,
+    kernel_init=initializers.he_normal,
+    bias_init=initializers.fan_in_uniform(x.shape[-1]),
+    dtype=dtype,
+    name=name,
+  )
+  return layer(x)
+
+
+def batch_norm(train, scale_init, dtype=jnp.float32):
+  """Return the BatchNorm of a whole network, to be called as nn.BatchNorm.
+
+  The running variance is the biased one, as Flax has it; PyTorch's is
+  n/(n-1) times that.
+
+  Args:
+    train: bool, normalise by the batch; else by the running averages.
+    scale_init: 'uniform' or 'ones', see `initializers.batch_norm_scale`.
+    dtype: of the result; statistics and parameters are float32.
+  """
+  return functools.partial(
+    nn.BatchNorm,
+    use_running_average=not train,
+    momentum=0.9,
+    epsilon=1e-5,
+    scale_init=initializers.batch_norm_scale(scale_init),
+    dtype=dtype,
+  )

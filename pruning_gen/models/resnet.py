@@ -1,0 +1,176 @@
+"""Residual networks (He et al. 2016): ResNet-20 and -32, and ResNet-50 v1.5."""
+
+import functools
+from typing import Any
+
+import jax.numpy as jnp
+from flax import linen as nn
+
+from pruning_gen.models import layers
+
+
+class CifarResNet(nn.Module):
+  """Three stages of basic blocks, for small images.
+
+  Depth 6 n + 2: n = 3 blocks a stage make ResNet-20, 5 make ResNet-32. Where
+  a block changes the shape, its shortcut is a 1x1 convolution with BatchNorm,
+  as in OpenLTH, and not the zero padding of He et al.
+
+  Called with images [batch, height, width, channels], float32, already
+  normalised; returns logits [batch, num_classes], float32.
+
+  Attributes:
+    num_classes: how many logits.
+    blocks_per_stage: n above.
+    num_filters: channels of the first stage; they double with each stage.
+    width_multiplier: what every layer's width is multiplied by.
+    batch_norm_scale_init: 'uniform' or 'ones'.
+    convolution: how convolutions are computed, see `conv.conv2d`.
+    dtype: of the computation; parameters are float32.
+  """
+
+  num_classes: int
+  blocks_per_stage: int = 3
+  num_filters: int = 16
+  width_multiplier: float = 1.0
+  batch_norm_scale_init: str = 'uniform'
+  convolution: str = 'auto'
+  dtype: Any = jnp.float32
+
+  @nn.compact
+  def __call__(self, images, train):
+    """Return the logits of a batch; see the class."""
+    conv = functools.partial(
+      layers.Conv, method=self.convolution, dtype=self.dtype
+    )
+    norm = layers.batch_norm(train, self.batch_norm_scale_init, self.dtype)
+    widths = [
+      layers.scale_width(self.num_filters * 2**stage, self.width_multiplier)
+      for stage in range(3)
+    ]
+    x = conv(widths[0], 3, name='conv_stem')(images)
+    x = nn.relu(norm(name='norm_stem')(x))
+    for stage, width in enumerate(widths):
+      for i in range(self.blocks_per_stage):
+        stride = 2 if stage > 0 and i == 0 else 1
+        block = BasicBlock(conv, norm, width, stride, name=f'block_{stage}_{i}')
+        x = block(x)
+    x = x.mean(axis=(1, 2))
+    logits = layers.dense(x, self.num_classes, 'output', self.dtype)
+    return logits.astype(jnp.float32)
+
+
+class BasicBlock(nn.Module):
+  """Two 3x3 convolutions beside a shortcut.
+
+  Attributes:
+    conv: layers.Conv with what all convolutions share.
+    norm: nn.BatchNorm likewise.
+    width: channels out.
+    stride: of the first convolution and of the shortcut.
+  """
+
+  conv: Any
+  norm: Any
+  width: int
+  stride: int
+
+  @nn.compact
+  def __call__(self, x):
+    """Map [batch, height, width, channels] to [..., self.width]."""
+    y = self.conv(self.width, 3, self.stride, name='conv_0')(x)
+    y = nn.relu(self.norm(name='norm_0')(y))
+    y = self.conv(self.width, 3, name='conv_1')(y)
+    y = self.norm(name='norm_1')(y)
+    if self.stride != 1 or x.shape[-1] != self.width:
+      x = self.conv(self.width, 1, self.stride, name='conv_shortcut')(x)
+      x = self.norm(name='norm_shortcut')(x)
+    return nn.relu(x + y)
+
+
+class ResNet50(nn.Module):
+  """ResNet-50 v1.5, for ImageNet: four stages of 3, 4, 6, 3 bottleneck blocks.
+
+  v1.5 has the stride of a block in its 3x3 convolution, not in the 1x1 before
+  it, as PyTorch's ResNet-50 does.
+
+  Called with images [batch, height, width, channels], float32, already
+  normalised; returns logits [batch, num_classes], float32.
+
+  Attributes:
+    num_classes: how many logits.
+    num_filters: channels of the stem; 4 times as many leave the first stage,
+      and they double with each stage.
+    width_multiplier: what every layer's width is multiplied by.
+    batch_norm_scale_init: 'uniform' or 'ones'.
+    convolution: how convolutions are computed, see `conv.conv2d`.
+    dtype: of the computation; parameters are float32.
+  """
+
+  num_classes: int
+  num_filters: int = 64
+  width_multiplier: float = 1.0
+  batch_norm_scale_init: str = 'uniform'
+  convolution: str = 'auto'
+  dtype: Any = jnp.float32
+
+  @nn.compact
+  def __call__(self, images, train):
+    """Return the logits of a batch; see the class."""
+    conv = functools.partial(
+      layers.Conv, method=self.convolution, dtype=self.dtype
+    )
+    norm = layers.batch_norm(train, self.batch_norm_scale_init, self.dtype)
+
+    def scaled(width):
+      return layers.scale_width(width, self.width_multiplier)
+
+    x = conv(scaled(self.num_filters), 7, 2, name='conv_stem')(images)
+    x = nn.relu(norm(name='norm_stem')(x))
+    x = nn.max_pool(x, (3, 3), (2, 2), padding=((1, 1), (1, 1)))
+    for stage, num_blocks in enumerate((3, 4, 6, 3)):
+      width = self.num_filters * 2**stage
+      for i in range(num_blocks):
+        x = BottleneckBlock(
+          conv,
+          norm,
+          width=scaled(width),
+          width_out=scaled(4 * width),
+          stride=2 if stage > 0 and i == 0 else 1,
+          name=f'block_{stage}_{i}',
+        )(x)
+    x = x.mean(axis=(1, 2))
+    logits = layers.dense(x, self.num_classes, 'output', self.dtype)
+    return logits.astype(jnp.float32)
+
+
+class BottleneckBlock(nn.Module):
+  """A 1x1, a 3x3 and a 1x1 convolution beside a shortcut.
+
+  Attributes:
+    conv: layers.Conv with what all convolutions share.
+    norm: nn.BatchNorm likewise.
+    width: channels within.
+    width_out: channels out.
+    stride: of the 3x3 convolution and of the shortcut.
+  """
+
+  conv: Any
+  norm: Any
+  width: int
+  width_out: int
+  stride: int
+
+  @nn.compact
+  def __call__(self, x):
+    """Map [batch, height, width, channels] to [..., self.width_out]."""
+    y = self.conv(self.width, 1, name='conv_0')(x)
+    y = nn.relu(self.norm(name='norm_0')(y))
+    y = self.conv(self.width, 3, self.stride, name='conv_1')(y)
+    y = nn.relu(self.norm(name='norm_1')(y))
+    y = self.conv(self.width_out, 1, name='conv_2')(y)
+    y = self.norm(name='norm_2')(y)
+    if self.stride != 1 or x.shape[-1] != self.width_out:
+      x = self.conv(self.width_out, 1, self.stride, name='conv_shortcut')(x)
+      x = self.norm(name='norm_shortcut')(x)
+    return nn.relu(x + y)

@@ -1,0 +1,117 @@
+"""The same chain on one device, on eight, and in two processes."""
+
+import json
+import pathlib
+import socket
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+ROOT = pathlib.Path(__file__).parents[1]
+
+# A tiny ResNet-20 on digits: 2 members, 10 x 5 steps, BatchNorm and crops. A
+# small learning rate: chaos would grow the rounding of any larger one.
+WORKER = """
+import json, sys
+import jax
+devices, processes, process, port = map(int, sys.argv[1:])
+jax.config.update('jax_num_cpu_devices', devices)
+if processes > 1:
+  jax.distributed.initialize(f'localhost:{port}', processes, process)
+import numpy as np
+from configs import default
+from pruning_gen.data import augment, streams
+from pruning_gen.training import epoch, members
+from pruning_gen.experiments import protocol
+from pruning_gen.experiments import build
+
+config = default.get_cifar_config()
+config.data.name = 'digits'
+config.model.name = 'resnet20'
+config.model.num_filters = 2
+config.noise_fractions = (0.3,)
+config.replicates = 1
+config.batch_size = 40
+config.learning_rate = 0.001
+config.model.batch_norm_scale_init = 'ones'
+config.epochs = 10
+config.rewind_epoch = 0
+config.eval_batch_size = 40
+config.data.num_train = 200
+engine = build.make_engine(
+  config, protocol.load_dataset(config), protocol.list_members(config)
+)
+state, losses = engine.create(), []
+for global_epoch in range(10):
+  state, epoch_losses = engine.train_epoch(state, global_epoch)
+  losses.append(epoch_losses)
+scores = engine.score(state)
+
+def show_batch(member, images):
+  ids = epoch.batch_ids(member, 3, 40)[0]
+  batch = members.spread_batch(images[ids])
+  key = streams.draw_key(member.key, 'augment', 3)
+  return ids, augment.flip_and_crop(key, batch, ids)
+
+show_batch = members.over_members(show_batch, engine.mesh, (0, None), False)
+shown = show_batch(engine._data, engine._splits['train'][1])
+ids, batch = map(members.gather, shown)
+if jax.process_index() == 0:
+  print(json.dumps({
+    'mesh': dict(engine.mesh.shape),
+    'ids': ids.tolist(),
+    'batch': batch.tolist(),
+    'losses': np.concatenate(losses, axis=1).tolist(),
+    'cross_entropy': scores['train'].cross_entropy.tolist(),
+    'test_cross_entropy': scores['test'].cross_entropy.tolist(),
+  }))
+"""
+
+
+def run(devices, processes):
+  with socket.socket() as free:
+    free.bind(('localhost', 0))
+    port = free.getsockname()[1]
+  workers = [
+    subprocess.Popen(
+      [sys.executable, '-c', WORKER]
+      + [str(n) for n in (devices, processes, process, port)],
+      cwd=ROOT,
+      stdout=subprocess.PIPE,
+      text=True,
+    )
+    for process in range(processes)
+  ]
+  outputs = [worker.communicate(timeout=500)[0] for worker in workers]
+  assert [worker.returncode for worker in workers] == [0] * processes
+  return json.loads(outputs[0].splitlines()[-1])
+
+
+@pytest.fixture(scope='module')
+def one_device():
+  return run(1, 1)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+  'devices, processes, mesh',
+  [(8, 1, {'member': 2, 'data': 4}), (2, 2, {'member': 2, 'data': 2})],
+)
+def test_same_results_on_every_layout(one_device, devices, processes, mesh):
+  assert one_device['mesh'] == {'member': 1, 'data': 1}
+  found = run(devices, processes)
+  assert found['mesh'] == mesh
+  assert found['ids'] == one_device['ids']
+  assert found['batch'] == one_device['batch']
+  for name, tolerance in (
+    ('losses', 1e-5),
+    ('cross_entropy', 1e-4),
+    ('test_cross_entropy', 1e-4),
+  ):
+    expected = np.asarray(one_device[name])
+    np.testing.assert_allclose(
+      found[name], expected, rtol=tolerance, atol=tolerance, err_msg=name
+    )
+  assert np.asarray(found['losses']).shape == (2, 50)

@@ -51,6 +51,16 @@ def test_stacked_and_shared_arguments(vectorize):
   assert product.sharding.is_equivalent_to(members.sharding(mesh), 1)
 
 
+def test_copies_are_skipped():
+  mesh = members.make_mesh(3, jax.devices()[:2])
+  rows = members.padded_rows(3, mesh)
+  values = members.shard(np.arange(1, 4, dtype=np.float32)[rows], mesh)
+  function = members.over_members(
+    lambda x: {'double': 2 * x}, mesh, (0,), False, num_members=3
+  )
+  np.testing.assert_array_equal(function(values)['double'], [2, 4, 6, 0])
+
+
 def make_epoch(digits, num_devices, num_members, vectorize=False):
   """Trains so many members for an epoch; returns (function, state, losses)."""
   model = lenet.LeNet(10, (12, 8))
@@ -72,6 +82,7 @@ def make_epoch(digits, num_devices, num_members, vectorize=False):
     mesh,
     (0, 0, None, None),
     vectorize,
+    num_members,
   )
   shape = (num_members, len(digits.train_labels))
   data = train_state.MemberData(

@@ -70,13 +70,20 @@ class Engine:
   def _make_mesh(self):
     return make_mesh(self._config, len(self.members))
 
-  def _over_members(self, function, *in_axes, donate_argnums=()):
+  def _over_members(
+    self, function, *in_axes, num_members=None, donate_argnums=()
+  ):
     """Stack a function of one member; see `members.over_members`."""
     stacking = self._config.stacking
     if stacking == 'auto':
       stacking = 'map' if jax.default_backend() == 'cpu' else 'vmap'
     return members_lib.over_members(
-      function, self.mesh, in_axes, stacking == 'vmap', donate_argnums
+      function,
+      self.mesh,
+      in_axes,
+      stacking == 'vmap',
+      num_members,
+      donate_argnums,
     )
 
   def _build(self, model, tx):
@@ -127,11 +134,14 @@ class Engine:
     score = evaluate.make_score(
       model, self._eval_batch_size(), dataset.mean, dataset.std
     )
-    self._train = self._over_members(
+    over_members = functools.partial(
+      self._over_members, num_members=len(self.members)
+    )
+    self._train = over_members(
       train_epoch, 0, 0, None, None, donate_argnums=(0,)
     )
-    self._score_train = self._over_members(score, 0, 0, None)
-    self._score_split = self._over_members(score, 0, None, None)
+    self._score_train = over_members(score, 0, 0, None)
+    self._score_split = over_members(score, 0, None, None)
 
   def _eval_batch_size(self):
     """Round up to what the devices can share; it changes no result."""

@@ -78,8 +78,10 @@ def padded_rows(num_members, mesh):
   return np.minimum(rows, num_members - 1)
 
 
-def over_members(function, mesh, in_axes, vectorize, donate_argnums=()):
-  """Map a function of one member over a stack of them, and compiles it.
+def over_members(
+  function, mesh, in_axes, vectorize, num_members=None, donate_argnums=()
+):
+  """Map a function of one member over a stack of them, and compile it.
 
   Each row of the mesh axis `member` works on its own part of the stack and
   talks to no other (`jax.shard_map`); the axis `data` is the compiler's.
@@ -93,6 +95,9 @@ def over_members(function, mesh, in_axes, vectorize, donate_argnums=()):
       after the other (`lax.map`). On a CPU the latter is faster also for
       LeNet: 0.49 against 0.56 s an epoch and member with 12 of them on 2
       cores, since one network's weights fit the cache and six do not.
+    num_members: int; the rows of the stack from there on are copies, which
+      `lax.map` skips (their results are zeros): 3 members of LeNet on 2 cores
+      take 1.54 s an epoch in place of 1.88. None: skip nothing.
     donate_argnums: arguments whose memory may be reused for the result.
 
   Returns:
@@ -103,16 +108,22 @@ def over_members(function, mesh, in_axes, vectorize, donate_argnums=()):
     if vectorize:
       return jax.vmap(function, in_axes)(*args)
     stacked = [arg for arg, axis in zip(args, in_axes) if axis == 0]
+    rows = len(jax.tree.leaves(stacked)[0])
+    first = jax.lax.axis_index('member') * rows
 
     def one_member(own):
-      own = iter(own)
-      return function(
+      row, own = own[0], iter(own[1:])
+      call = functools.partial(
+        function,
         *(
           arg if axis is None else next(own) for arg, axis in zip(args, in_axes)
-        )
+        ),
       )
+      if num_members is None or num_members == rows * mesh.shape['member']:
+        return call()
+      return _unless(first + row >= num_members, call)
 
-    return jax.lax.map(one_member, stacked)
+    return jax.lax.map(one_member, [jax.numpy.arange(rows), *stacked])
 
   specs = tuple(P() if axis is None else P('member') for axis in in_axes)
   mapped = jax.shard_map(
@@ -130,6 +141,20 @@ def over_members(function, mesh, in_axes, vectorize, donate_argnums=()):
     out_shardings=sharding(mesh),
     donate_argnums=donate_argnums,
   )
+
+
+def _unless(skip, call):
+  """Return `call()`, or as many zeros at once where `skip` is true."""
+
+  def zeros():
+    return jax.tree.map(
+      lambda leaf: jax.lax.pcast(
+        jax.numpy.zeros(leaf.shape, leaf.dtype), 'member', to='varying'
+      ),
+      jax.eval_shape(call),
+    )
+
+  return jax.lax.cond(skip, zeros, call)
 
 
 def sharding(mesh):

@@ -39,8 +39,8 @@ def draw(size, stride, height, width, batch=6, channels=3, features=5):
 @pytest.mark.parametrize('size, stride, height, width', SHAPES)
 def test_gradients_are_those_of_jax(size, stride, height, width):
   args = draw(size, stride, height, width)
-  found = loss('patches', stride)(*args)
-  expected = loss('xla', stride)(*args)
+  found = loss('im2col', stride)(*args)
+  expected = loss('plain', stride)(*args)
   for a, b in zip(found, expected):
     assert a.dtype == b.dtype == jnp.float32
     np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4)
@@ -56,9 +56,9 @@ def test_pytorch_padding_is_symmetric():
 
 def test_gradients_under_vmap_and_in_a_loop():
   args = jax.tree.map(lambda a: jnp.stack([a, 2 * a]), draw(3, 1, 8, 8))
-  found = jax.vmap(loss('patches', 1))(*args)
-  looped = jax.lax.map(lambda a: loss('patches', 1)(*a), args)
-  expected = jax.lax.map(lambda a: loss('xla', 1)(*a), args)
+  found = jax.vmap(loss('im2col', 1))(*args)
+  looped = jax.lax.map(lambda a: loss('im2col', 1)(*a), args)
+  expected = jax.lax.map(lambda a: loss('plain', 1)(*a), args)
   for a, b, c in zip(found, looped, expected):
     np.testing.assert_allclose(a, c, rtol=1e-4, atol=1e-3)
     np.testing.assert_allclose(b, c, rtol=1e-4, atol=1e-3)
@@ -66,8 +66,8 @@ def test_gradients_under_vmap_and_in_a_loop():
 
 def test_bfloat16():
   args = [a.astype(jnp.bfloat16) for a in draw(3, 1, 8, 8)]
-  found = loss('patches', 1)(*args)
-  expected = loss('xla', 1)(*args)
+  found = loss('im2col', 1)(*args)
+  expected = loss('plain', 1)(*args)
   for a, b in zip(found, expected):
     assert a.dtype == jnp.bfloat16
     a, b = (np.asarray(c, np.float32) for c in (a, b))
@@ -75,5 +75,5 @@ def test_bfloat16():
 
 
 def test_unknown_method():
-  with pytest.raises(ValueError, match="method 'fast'"):
+  with pytest.raises(ValueError, match="convolution method 'fast'"):
     conv.conv2d(*draw(3, 1, 8, 8)[:2], 1, 'fast')

@@ -111,7 +111,6 @@ def _kernel_gradient(x, grad, size, stride):
   images = _divisor(batch, _POSITIONS // (height * width))
   # Transposed here, the product has the form that XLA's fastest kernel wants.
   grad = grad.transpose(3, 0, 1, 2)
-  accumulator = jnp.promote_types(x.dtype, jnp.float32)
 
   def add_images(i, total):
     # Sliced here and not scanned over: XLA would compute a ReLU before the
@@ -121,14 +120,14 @@ def _kernel_gradient(x, grad, size, stride):
     return total + jnp.matmul(
       own_grad.reshape(features, -1),
       _patches(own_x, size, stride, height, width),
-      preferred_element_type=accumulator,
+      preferred_element_type=jnp.float32,
     )
 
   total = jax.lax.fori_loop(
     0,
     batch // images,
     add_images,
-    jnp.zeros_like(grad, accumulator, (features, size**2 * x.shape[-1])),
+    jnp.zeros_like(grad, jnp.float32, (features, size**2 * x.shape[-1])),
   )
   return total.T.reshape(size, size, -1, features)
 

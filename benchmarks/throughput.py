@@ -3,10 +3,11 @@
   python benchmarks/throughput.py --peer=PATH/torch_baseline.py
 
 Runs the real engine on random images of the data set's shape: members 1, 3 and
-12, each in a process of its own, and the peer (any script that takes a model's
-name and prints a JSON line with images_per_second) in between. Prints a table
-and writes JSON, with the machine's matrix-multiply peak beside it. For --turns
-above 1 the best of the turns counts, for each side alike.
+12 (or --members), each in a process of its own, and the peer in between (any
+script that takes a model's name and prints a JSON line with
+images_per_second). Prints a table and writes JSON, with the machine's
+matrix-multiply peak beside it. For --turns above 1 the best of the turns
+counts, for each side alike.
 """
 
 import argparse
@@ -24,9 +25,17 @@ import numpy as np
 ROOT = pathlib.Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
-# Multiply-adds of the matrix products of one image's training step: forward,
-# weight gradient, and input gradient of every layer but the first.
-MULTIPLY_ADDS = {'lenet': 3 * 266_200 - 784 * 300}
+# For each model: its config, images to train on (so that an epoch takes
+# seconds on a CPU), and the multiply-adds of one image's training step in
+# products and convolutions: forward, weight gradient, and input gradient of
+# every layer but the first.
+MODELS = {
+  'lenet': ('lenet', 60_000, 3 * 266_200 - 784 * 300),
+  'resnet20': ('resnet20', 1_280, 3 * 40_813_184 - 9 * 3 * 16 * 1024),
+  'vgg16': ('vgg16', 640, 3 * 313_201_664 - 9 * 3 * 64 * 1024),
+}
+
+
 EPOCHS_A_LEVEL = 40
 
 
@@ -34,15 +43,19 @@ def main():
   parser = argparse.ArgumentParser(
     description=__doc__, formatter_class=argparse.RawTextHelpFormatter
   )
-  parser.add_argument('--model', choices=['lenet'], default='lenet')
+  parser.add_argument('--model', choices=list(MODELS), default='lenet')
   parser.add_argument('--members', type=int, nargs='+', default=[1, 3, 12])
   parser.add_argument('--peer', help='script of the PyTorch peer')
+  parser.add_argument(
+    '--dtype', default='float32', help='what ours computes in'
+  )
+  parser.add_argument('--peer_flags', nargs='*', default=[], help='--amp ...')
   parser.add_argument('--turns', type=int, default=2)
   parser.add_argument('--output', help='file for the JSON result')
   parser.add_argument('--worker', type=int, help=argparse.SUPPRESS)
   args = parser.parse_args()
   if args.worker:
-    print(json.dumps(measure(args.worker)))
+    print(json.dumps(measure(args.model, args.worker, args.dtype)))
     return
   result = run_in_turn(args)
   print_table(result)
@@ -57,11 +70,18 @@ def run_in_turn(args):
   for _ in range(args.turns):
     peak = max(peak, matmul_peak())
     if args.peer:
-      turn = run_json(args.peer, args.model, '--seconds', '12')
+      turn = run_json(
+        args.peer, args.model, '--seconds', '12', *args.peer_flags
+      )
       if peer is None or better(turn, peer):
         peer = turn
     for members in args.members:
-      turn = run_json(__file__, '--model', args.model, '--worker', str(members))
+      turn = run_json(
+        __file__,
+        *('--model', args.model),
+        *('--worker', str(members)),
+        *('--dtype', args.dtype),
+      )
       if members not in ours or better(turn, ours[members]):
         ours[members] = turn
   return {
@@ -100,21 +120,24 @@ def timed(function):
   return time.perf_counter() - start
 
 
-def measure(num_members):
-  """Measures one stack; returns a dict of numbers."""
+def measure(model, num_members, dtype):
+  """Measure one stack; return a dict of numbers."""
+  import importlib
+
   import jax
 
-  from configs import lenet
   from pruning_gen import main as program
   from pruning_gen.data import datasets
   from pruning_gen.experiments import build
   from pruning_gen.storage import checkpoint
   from pruning_gen.training.members import Member
 
-  config = lenet.get_config()
+  config_name, num_train, _ = MODELS[model]
+  config = importlib.import_module(f'configs.{config_name}').get_config()
+  config.dtype = dtype
   members = [Member('pruning', 0.0, i) for i in range(num_members)]
   program.use_devices(config, num_members)
-  dataset = random_dataset(datasets)
+  dataset = random_dataset(datasets, config.data.name, num_train)
   engine = build.make_engine(config, dataset, members)
   state = engine.create()
   num_pruned = [engine.num_pruned_by_level[1]] * num_members
@@ -138,6 +161,14 @@ def measure(num_members):
     checkpoints.close()
   # The first call of each compiles.
   best_epoch = min(epoch_seconds[1:])
+  num_scored = sum(
+    len(labels)
+    for labels in (
+      dataset.train_labels,
+      dataset.validation_labels,
+      dataset.test_labels,
+    )
+  )
   saves_a_level = EPOCHS_A_LEVEL // config.checkpoint.every_epochs
   beside = (
     score_seconds[-1]
@@ -148,7 +179,9 @@ def measure(num_members):
     'members': num_members,
     'devices': [device.device_kind for device in jax.devices()],
     'jax': jax.__version__,
+    'dtype': dtype,
     'images_per_second': engine.images_per_epoch / best_epoch,
+    'scored_per_second': num_members * num_scored / score_seconds[-1],
     'epoch_seconds': epoch_seconds,
     'score_seconds': score_seconds,
     'start_level_seconds': start_level_seconds,
@@ -158,10 +191,10 @@ def measure(num_members):
   }
 
 
-def random_dataset(datasets):
-  """Make 60,000 + 10,000 random images of MNIST's shape."""
+def random_dataset(datasets, name, num_train):
+  """Make random images of a data set's shape, and a sixth as many for tests."""
   rng = np.random.default_rng(0)
-  info = datasets.DATASETS['mnist']
+  info = datasets.DATASETS[name]
 
   def draw(n):
     images = rng.integers(0, 256, (n, *info.image_shape), np.uint8)
@@ -172,9 +205,9 @@ def random_dataset(datasets):
     info.num_classes,
     info.mean,
     info.std,
-    *draw(info.num_train),
-    *draw(2_000),
-    *draw(8_000),
+    *draw(num_train),
+    *draw(num_train // 30),
+    *draw(num_train // 30 * 4),
   )
 
 
@@ -197,7 +230,7 @@ def processor():
 
 def print_table(result):
   peak = result['matmul_peak_gflops']
-  flops = 2 * MULTIPLY_ADDS[result['model']]
+  flops = 2 * MODELS[result['model']][2]
   print(f'{result["processor"]}, {result["cores"]} cores')
   print(f'matrix-multiply peak: {peak:.0f} GFLOP/s')
   peer = result['peer']
@@ -213,6 +246,7 @@ def print_table(result):
     print(
       f'{ours["members"]:3d} members: {rate:,.0f} images/s, all together; '
       f'{against:.2f} x PyTorch; {rate * flops / 1e9 / peak:.0%} of the peak; '
+      f'scoring {ours["scored_per_second"]:,.0f} images/s; '
       f'beside training {ours["beside_training_fraction"]:.1%} of a '
       f'{EPOCHS_A_LEVEL}-epoch level; {ours["resident_gigabytes"]:.1f} GB'
     )

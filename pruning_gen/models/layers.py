@@ -56,7 +56,7 @@ class Conv(nn.Module):
     if self.use_bias:
       bias_init = initializers.fan_in_uniform(self.size**2 * shape[2])
       bias = self.param('bias', bias_init, (self.features,), jnp.float32)
-      x += bias.astype(self.dtype)
+      x += bias.astype(self.dtype)[None, None, None]
     return x
 
 

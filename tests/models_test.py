@@ -1,0 +1,465 @@
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from flax import traverse_util
+
+from pruning_gen.models import conv
+from pruning_gen.models import layers
+from pruning_gen.models import lenet
+from pruning_gen.models import resnet
+from pruning_gen.models import vgg
+from pruning_gen.pruning import masks as masks_lib
+from pruning_gen.pruning import schedules
+from pruning_gen.training import evaluate
+from pruning_gen.training import step
+from pruning_gen.training import train_state
+from tests import golden
+
+CIFAR = (32, 32, 3)
+
+
+def shapes_of(model, image_shape=CIFAR):
+  """Return the shape of every parameter, by its path joined with '/'."""
+
+  def init(key):
+    return model.init(key, jnp.zeros((1, *image_shape)), train=False)
+
+  params = jax.eval_shape(init, jax.random.key(0))['params']
+  flat = traverse_util.flatten_dict(params, sep='/')
+  return {path: leaf.shape for path, leaf in flat.items()}
+
+
+# The number of weights.
+
+
+@pytest.mark.parametrize(
+  'model, image_shape, num_weights',
+  [
+    (lenet.LeNet(10), (28, 28, 1), 266_200),
+    (resnet.CifarResNet(10), CIFAR, 270_896),
+    (resnet.CifarResNet(100, blocks_per_stage=5), CIFAR, 470_192),
+    (
+      resnet.CifarResNet(100, blocks_per_stage=5, num_filters=32),
+      CIFAR,
+      1_867_104,
+    ),
+    (vgg.VGG16(10), CIFAR, 14_715_584),
+    (resnet.ResNet50(1000), (224, 224, 3), 25_502_912),
+  ],
+)
+def test_num_weights(model, image_shape, num_weights):
+  def init(key):
+    return model.init(key, jnp.zeros((1, *image_shape)), train=False)
+
+  params = jax.eval_shape(init, jax.random.key(0))['params']
+  assert masks_lib.num_weights(params) == num_weights
+
+
+# Widths.
+
+
+def test_scale_width_rounds_half_up_and_keeps_one():
+  assert layers.scale_width(16, 1.0) == 16
+  assert layers.scale_width(300, 0.8) == 240
+  assert layers.scale_width(64, 0.8**2) == 41  # 40.96
+  assert layers.scale_width(5, 0.5) == 3  # 2.5
+  assert layers.scale_width(16, 0.8**20) == 1  # 0.18
+
+
+def test_width_multiplier_scales_every_layer_but_the_output():
+  shapes = shapes_of(lenet.LeNet(10, width_multiplier=0.8), (28, 28, 1))
+  assert shapes['dense_0/kernel'] == (784, 240)
+  assert shapes['dense_1/kernel'] == (240, 80)
+  assert shapes['output/kernel'] == (80, 10)
+
+  shapes = shapes_of(resnet.CifarResNet(10, width_multiplier=0.8))
+  assert shapes['conv_stem/kernel'] == (3, 3, 3, 13)
+  assert shapes['block_1_0/conv_0/kernel'] == (3, 3, 13, 26)
+  # Of the stage's own width: twice the rounded 26 would be 52.
+  assert shapes['block_2_0/conv_0/kernel'] == (3, 3, 26, 51)
+  assert shapes['output/kernel'] == (51, 10)
+
+  shapes = shapes_of(vgg.VGG16(10, num_filters=8, width_multiplier=0.8))
+  assert shapes['conv_0_0/kernel'] == (3, 3, 3, 6)
+  assert shapes['conv_3_0/kernel'] == (3, 3, 26, 51)
+  assert shapes['conv_4_2/kernel'] == (3, 3, 51, 51)
+
+  shapes = shapes_of(
+    resnet.ResNet50(10, num_filters=8, width_multiplier=0.8), (64, 64, 3)
+  )
+  assert shapes['conv_stem/kernel'] == (7, 7, 3, 6)
+  assert shapes['block_0_0/conv_2/kernel'] == (1, 1, 6, 26)
+  assert shapes['block_3_0/conv_1/kernel'] == (3, 3, 51, 51)
+
+
+@pytest.mark.parametrize(
+  'make, image_shape',
+  [
+    (lenet.LeNet, (4, 4, 1)),
+    (resnet.CifarResNet, (8, 8, 3)),
+    (vgg.VGG16, (16, 16, 3)),
+    (resnet.ResNet50, (32, 32, 3)),
+  ],
+)
+def test_no_layer_vanishes(make, image_shape):
+  model = make(3, width_multiplier=1e-6)
+  shapes = shapes_of(model, image_shape)
+  assert {shape[-1] for shape in shapes.values()} == {1, 3}
+  images = jax.ShapeDtypeStruct((2, *image_shape), jnp.float32)
+  logits, _ = jax.eval_shape(
+    lambda images: model.init_with_output(
+      jax.random.key(0), images, train=False
+    ),
+    images,
+  )
+  assert logits.shape == (2, 3)
+
+
+# Initial weights and dtypes.
+
+
+def test_initial_convolution():
+  layer = layers.Conv(64, 3, use_bias=True)
+  params = layer.init(jax.random.key(0), jnp.zeros((1, 1, 1, 32)))['params']
+  kernel, bias = params['kernel'], params['bias']
+  fan_in = 9 * 32
+  assert kernel.shape == (3, 3, 32, 64)
+  assert np.std(kernel) == pytest.approx(np.sqrt(2 / fan_in), rel=0.02)
+  # Truncated at two standard deviations it would have none beyond.
+  assert np.mean(np.abs(kernel) > 2 * np.std(kernel)) > 0.03
+  bound = 1 / np.sqrt(fan_in)
+  assert 0.9 * bound < np.max(np.abs(bias)) < bound
+
+
+def test_initial_batch_norm():
+  def init(scale_init):
+    norm = layers.batch_norm(train=False, scale_init=scale_init)()
+    images = jnp.zeros((1, 1, 1, 200))
+    return norm.init(jax.random.key(0), images)['params']
+
+  params = init('uniform')
+  assert np.all((params['scale'] >= 0) & (params['scale'] < 1))
+  assert np.mean(params['scale']) == pytest.approx(0.5, abs=0.05)
+  np.testing.assert_array_equal(params['bias'], np.zeros(200))
+  np.testing.assert_array_equal(init('ones')['scale'], np.ones(200))
+  with pytest.raises(ValueError, match="'zeros': use 'uniform' or 'ones'"):
+    init('zeros')
+
+
+@pytest.mark.parametrize('convolution', ['plain', 'im2col'])
+@jax.numpy_dtype_promotion('standard')  # Flax's BatchNorm mixes dtypes.
+def test_bfloat16_computes_on_float32_parameters(convolution):
+  images = jax.random.normal(jax.random.key(1), (4, 8, 8, 3))
+  results = []
+  for dtype in (jnp.float32, jnp.bfloat16):
+    model = resnet.CifarResNet(
+      10,
+      blocks_per_stage=1,
+      num_filters=4,
+      convolution=convolution,
+      dtype=dtype,
+    )
+    variables = jax.jit(functools.partial(model.init, train=False))(
+      jax.random.key(0), images
+    )
+
+    def loss_fn(params, model=model, variables=variables):
+      logits, _ = model.apply(
+        {**variables, 'params': params},
+        images,
+        train=True,
+        mutable=['batch_stats'],
+      )
+      return (logits**2).mean(), logits
+
+    grads, logits = jax.jit(jax.grad(loss_fn, has_aux=True))(
+      variables['params']
+    )
+    for leaf in jax.tree.leaves((variables, grads, logits)):
+      assert leaf.dtype == jnp.float32
+    results.append((grads['block_1_0']['conv_0']['kernel'], logits))
+  for high, low in zip(*results):
+    difference = np.max(np.abs(low - high)) / np.max(np.abs(high))
+    assert 1e-4 < difference < 0.1
+
+
+# The convolution.
+
+
+def test_stride_two_starts_on_the_padding():
+  image = jnp.arange(16.0).reshape(1, 4, 4, 1)
+  ones = jnp.ones((3, 3, 1, 1))
+  result = conv.conv2d(image, ones, 2, 'plain')
+  # Rows -1 to 1 and 1 to 3; 'SAME' would take rows 0 to 2 and 2 to 4.
+  np.testing.assert_array_equal(result[0, :, :, 0], [[10, 24], [51, 90]])
+
+
+def test_unknown_convolution_is_an_error():
+  with pytest.raises(ValueError, match="'winograd': use 'auto'"):
+    conv.conv2d(jnp.ones((1, 3, 3, 1)), jnp.ones((3, 3, 1, 1)), 1, 'winograd')
+
+
+@pytest.mark.parametrize(
+  'size, stride, image_shape, features',
+  [
+    (3, 1, (8, 8, 16), 16),
+    (3, 1, (5, 6, 3), 2),
+    (3, 1, (1, 1, 4), 3),
+    (3, 2, (8, 8, 4), 8),
+    (3, 2, (7, 8, 4), 8),
+    (1, 1, (8, 8, 4), 16),
+    (1, 2, (8, 8, 4), 8),
+    (1, 2, (7, 7, 4), 8),
+    (7, 2, (16, 16, 3), 4),
+    (7, 2, (15, 15, 3), 4),
+  ],
+)
+def test_gradients_agree(size, stride, image_shape, features):
+  keys = jax.random.split(jax.random.key(0), 3)
+  x = jax.random.normal(keys[0], (6, *image_shape))
+  kernel = jax.random.normal(keys[1], (size, size, image_shape[-1], features))
+
+  def value_and_gradients(method):
+    value, vjp = jax.vjp(
+      lambda x, kernel: conv.conv2d(x, kernel, stride, method), x, kernel
+    )
+    return value, *vjp(jax.random.normal(keys[2], value.shape))
+
+  for actual, expected in zip(
+    jax.jit(value_and_gradients, static_argnums=0)('im2col'),
+    jax.jit(value_and_gradients, static_argnums=0)('plain'),
+  ):
+    np.testing.assert_allclose(
+      actual, expected, rtol=1e-5, atol=1e-5 * np.max(np.abs(expected))
+    )
+
+
+def test_kernel_gradient_does_not_depend_on_the_chunks(monkeypatch):
+  x = jax.random.normal(jax.random.key(0), (12, 4, 4, 2))
+  kernel = jnp.zeros((3, 3, 2, 5))
+
+  def gradient():
+    return jax.grad(
+      lambda k: (
+        conv.conv2d(x, k, 1, 'im2col') ** 3
+        + x.sum() * conv.conv2d(x, k, 1, 'im2col')
+      ).sum()
+    )(kernel)
+
+  at_once = gradient()
+  for positions in (1, 16, 40, 100):  # 1, 1, 2 and 6 images at a time.
+    monkeypatch.setattr(conv, '_POSITIONS', positions)
+    np.testing.assert_allclose(gradient(), at_once, rtol=1e-4)
+
+
+def test_gradients_under_vmap_are_each_members_own():
+  model = resnet.CifarResNet(
+    3, blocks_per_stage=1, num_filters=2, convolution='im2col'
+  )
+  images = jax.random.normal(jax.random.key(0), (2, 4, 8, 8, 3))
+  variables = jax.vmap(lambda key: model.init(key, images[0], train=False))(
+    jax.random.split(jax.random.key(1), 2)
+  )
+
+  def gradient(variables, images):
+    def loss(params):
+      logits, _ = model.apply(
+        {**variables, 'params': params},
+        images,
+        train=True,
+        mutable=['batch_stats'],
+      )
+      return (logits**2).sum()
+
+    return jax.grad(loss)(variables['params'])
+
+  stacked = jax.jit(jax.vmap(gradient))(variables, images)
+  alone = jax.jit(lambda *args: jax.lax.map(lambda a: gradient(*a), args))(
+    variables, images
+  )
+  jax.tree.map(
+    lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-4),
+    stacked,
+    alone,
+  )
+
+
+# Agreement with PyTorch.
+
+NETWORKS = {
+  'lenet_300_100': (lambda _: lenet.LeNet(10), (28, 28, 1), 32),
+  'resnet20': (
+    lambda method: resnet.CifarResNet(10, convolution=method),
+    CIFAR,
+    32,
+  ),
+  'resnet32_cifar100': (
+    lambda method: resnet.CifarResNet(100, 5, convolution=method),
+    CIFAR,
+    32,
+  ),
+  'vgg16': (lambda method: vgg.VGG16(10, convolution=method), CIFAR, 32),
+  'resnet50': (
+    lambda method: resnet.ResNet50(1000, convolution=method),
+    (64, 64, 3),
+    8,
+  ),
+}
+RUNS = [
+  pytest.param('lenet_300_100', 'plain'),
+  *(
+    pytest.param(name, method, marks=pytest.mark.slow)
+    for name in NETWORKS
+    if name != 'lenet_300_100'
+    for method in ('plain', 'im2col')
+  ),
+]
+
+
+@functools.cache
+def load(name, method):
+  make, image_shape, batch_size = NETWORKS[name]
+  model = make(method)
+  return model, golden.load(name, model, image_shape, batch_size)
+
+
+def by_path(tree, paths, leaf):
+  flat = traverse_util.flatten_dict(tree)
+  return [flat[(*path, leaf)] for path in paths]
+
+
+def norms(arrays):
+  return [np.linalg.norm(array) for array in arrays]
+
+
+def assert_close(actual, expected, tolerance):
+  """Assert agreement relative to the largest of the expected numbers."""
+  np.testing.assert_allclose(
+    actual, expected, rtol=0, atol=tolerance * np.max(np.abs(expected))
+  )
+
+
+@pytest.mark.parametrize('name, method', RUNS)
+def test_evaluation_agrees_with_pytorch(name, method):
+  model, reference = load(name, method)
+  assert (
+    masks_lib.num_weights(reference.params)
+    == (reference.expected['num_weights'])
+  )
+  assert (
+    sum(leaf.size for leaf in jax.tree.leaves(reference.params))
+    == (reference.expected['num_params'])
+  )
+  logits = jax.jit(functools.partial(model.apply, train=False))(
+    {'params': reference.params, 'batch_stats': reference.batch_stats},
+    reference.images[0],
+  )
+  scores = evaluate.score_logits(logits, reference.labels[0])
+  assert_close(logits, reference.expected['eval_logits'], 1e-4)
+  assert_close(
+    scores.cross_entropy,
+    reference.expected['per_example_cross_entropy'],
+    1e-4,
+  )
+  assert_close(scores.el2n, reference.expected['el2n'], 1e-4)
+
+
+@pytest.mark.parametrize('name, method', RUNS)
+def test_training_pass_agrees_with_pytorch(name, method):
+  model, reference = load(name, method)
+
+  def loss_fn(params):
+    logits, updated = model.apply(
+      {'params': params, 'batch_stats': reference.batch_stats},
+      reference.images[0],
+      train=True,
+      mutable=['batch_stats'],
+    )
+    loss = optax.softmax_cross_entropy_with_integer_labels(
+      logits, reference.labels[0]
+    ).mean()
+    return loss, (logits, updated.get('batch_stats', {}))
+
+  (loss, (logits, batch_stats)), grads = jax.jit(
+    jax.value_and_grad(loss_fn, has_aux=True)
+  )(reference.params)
+  expected = reference.expected
+  assert_close(logits, expected['train_logits'], 1e-4)
+  assert_close(loss, expected['train_loss'], 1e-4)
+  kernel_grads = by_path(grads, reference.kernels, 'kernel')
+  tolerance = 1e-4 if name == 'lenet_300_100' else 1e-3
+  np.testing.assert_allclose(
+    norms(kernel_grads), expected['kernel_grad_norms'], rtol=tolerance
+  )
+  # A sum of n numbers of norm g is of the size of sqrt(n) g, or far less.
+  np.testing.assert_array_less(
+    np.abs([g.sum() for g in kernel_grads] - expected['kernel_grad_sums']),
+    [tolerance * np.sqrt(g.size) * np.linalg.norm(g) for g in kernel_grads],
+  )
+  if not reference.norms:
+    return
+  np.testing.assert_allclose(
+    norms(by_path(grads, reference.norms, 'scale')),
+    expected['bn_scale_grad_norms'],
+    rtol=tolerance,
+  )
+  np.testing.assert_allclose(
+    norms(by_path(batch_stats, reference.norms, 'mean')),
+    expected['bn_running_mean_norms'],
+    rtol=tolerance,
+  )
+  # 0.9 of each running variance is its initial 1; the rest is the biased
+  # variance here, the unbiased one in PyTorch.
+  variances = by_path(batch_stats, reference.norms, 'var')
+  unbiased = [
+    0.9 * len(variance) + np.sum(variance - 0.9) * n / (n - 1)
+    for variance, n in zip(variances, reference.norm_sizes)
+  ]
+  np.testing.assert_allclose(
+    unbiased, expected['bn_running_var_sums'], rtol=tolerance
+  )
+
+
+@pytest.mark.parametrize('name, method', RUNS)
+def test_masked_sgd_agrees_with_pytorch(name, method):
+  model, reference = load(name, method)
+  expected = reference.expected['masked_sgd_losses']
+  num_steps = len(expected)
+  schedule = schedules.learning_rate(0.05, (num_steps * 2 // 3,), 0, 1)
+  tx = step.sgd(schedule, momentum=0.9, weight_decay=5e-4)
+  params = masks_lib.apply(reference.params, reference.masks)
+  state = train_state.TrainState(
+    params=params,
+    batch_stats=reference.batch_stats,
+    masks=reference.masks,
+    opt_state=tx.init(params),
+  )
+  train_step = jax.jit(step.make_train_step(model, tx))
+  losses = []
+  for images, labels in zip(reference.images, reference.labels):
+    state, loss = train_step(state, images, labels)
+    losses.append(float(loss))
+
+  kernels = by_path(state.params, reference.kernels, 'kernel')
+  kept = by_path(state.masks, reference.kernels, 'kernel')
+  assert all(
+    not np.any(np.asarray(kernel)[~np.asarray(mask)])
+    for kernel, mask in zip(kernels, kept)
+  )
+  if name == 'lenet_300_100':
+    np.testing.assert_allclose(losses, expected, rtol=1e-4)
+  elif name == 'resnet50':  # Rounding grows tenfold a step.
+    np.testing.assert_allclose(losses[0], expected[0], rtol=1e-3)
+    return
+  else:
+    np.testing.assert_allclose(losses[:3], expected[:3], rtol=1e-3)
+    np.testing.assert_allclose(losses[-1], expected[-1], rtol=0.02)
+  np.testing.assert_allclose(
+    norms(kernels),
+    reference.expected['masked_sgd_final_kernel_norms'],
+    rtol=0.02,
+  )

@@ -20,6 +20,7 @@ setuptools.setup(
     'clu>=0.0.12,<0.1',
     'etils[epath]>=1.12,<2',
     'flax>=0.12.8,<0.14',
+    'grain>=0.2.18,<0.3',
     # TFDS imports it and does not declare it.
     'importlib_resources>=6,<8',
     'jax>=0.10.2,<0.13',

@@ -49,7 +49,8 @@ def get_config():
   config.weight_decay = 0.0
 
   config.data = ml_collections.ConfigDict()
-  # 'digits' (8x8, inside scikit-learn, no download) or 'mnist' (TFDS).
+  # 'digits' (8x8, inside scikit-learn, no download), or of TFDS 'mnist',
+  # 'cifar10', 'cifar100', 'imagenet2012' (streamed).
   config.data.name = 'digits'
   # Where TFDS keeps its data sets; '' for TFDS's own default.
   config.data.dir = ''
@@ -59,8 +60,14 @@ def get_config():
   # Train on the first so many examples only; 0 for all.
   config.data.num_train = 0
 
-  # Flip each image at random and shift it by up to 4 pixels.
+  # Flip each image at random and shift it by up to 4 pixels; ImageNet is
+  # always flipped and cropped at random.
   config.data.augment = False
+  # Processes that read and decode ImageNet; 0 for threads of this one.
+  config.data.num_workers = 0
+  # What a broken image of ImageNet does: 'stop' ends the run, 'skip' says so
+  # and leaves the image out.
+  config.data.on_broken = 'stop'
 
   config.model = ml_collections.ConfigDict()
   # 'lenet', 'resnet20', 'resnet32', 'resnet50' or 'vgg16'.

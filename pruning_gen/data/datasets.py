@@ -1,4 +1,4 @@
-"""Image data sets as arrays in memory. The only user of TFDS."""
+"""Image data sets as arrays in memory. The only module that imports TFDS."""
 
 import dataclasses
 import hashlib
@@ -63,6 +63,9 @@ DATASETS = {
   'digits': DatasetInfo(10, 1437, (8, 8, 1), (0.3056,), (0.3761,)),
   'mnist': DatasetInfo(10, 60_000, (28, 28, 1), (0.1307,), (0.3081,)),
   'cifar10': DatasetInfo(10, 50_000, (32, 32, 3), IMAGENET_MEAN, IMAGENET_STD),
+  'imagenet2012': DatasetInfo(
+    1000, 1_281_167, (224, 224, 3), IMAGENET_MEAN, IMAGENET_STD
+  ),
   'cifar100': DatasetInfo(
     100, 50_000, (32, 32, 3), IMAGENET_MEAN, IMAGENET_STD
   ),
@@ -98,11 +101,7 @@ def load(name, data_dir='', cache_dir='', num_train=0):
       'the original data set'
     )
   num_train = num_train or len(train_images)
-  order = _frozen_permutation(len(test_images))
-  num_validation = len(test_images) // 5
-  # Sorted, so that a split is read in order and its ids stay meaningful.
-  validation = np.sort(order[:num_validation])
-  test = np.sort(order[num_validation:])
+  validation, test = split_test(len(test_images))
   return Dataset(
     name=name,
     num_classes=info.num_classes,
@@ -121,6 +120,22 @@ def default_cache_dir():
   """Return the user's cache folder for this package."""
   base = os.environ.get('XDG_CACHE_HOME') or '~/.cache'
   return str(pathlib.Path(base).expanduser() / 'pruning_gen')
+
+
+def split_test(num_examples):
+  """Set 20 % of a test split aside for validation, once and for ever.
+
+  Args:
+    num_examples: int, the size of the prepared test split.
+
+  Returns:
+    validation: int [num_examples // 5], positions in it, ascending.
+    test: int, the other positions, ascending.
+  """
+  order = _frozen_permutation(num_examples)
+  num_validation = num_examples // 5
+  # Sorted, so that a split is read in order and its ids stay meaningful.
+  return np.sort(order[:num_validation]), np.sort(order[num_validation:])
 
 
 def _frozen_permutation(n):
@@ -146,41 +161,54 @@ def _read_digits():
 
 def _read_tfds(name, data_dir, cache_dir):
   """Read both splits of a TFDS data set, through the cache of arrays."""
-  cached = _cache_path(name, data_dir, cache_dir)
-  if cached and cached.exists():
-    with np.load(cached, allow_pickle=False) as arrays:
+  # Found before TFDS is imported, which takes longer than reading the cache.
+  folders = pathlib.Path(data_dir or '~/tensorflow_datasets').expanduser()
+  prepared = max(folders.glob(f'{name}/*/dataset_info.json'), default=None)
+  if prepared is not None:
+    arrays = read_cache(cache_path(prepared.parent, cache_dir))
+    if arrays is not None:
       return tuple(arrays[key] for key in _ARRAYS)
-  builder = _prepared_builder(name, data_dir)
+  builder = prepared_builder(name, data_dir)
   arrays = *_decode(builder, 'train'), *_decode(builder, 'test')
-  _write_cache(
-    _cache_path(name, data_dir or _parent_dir(builder), cache_dir), arrays
-  )
+  path = cache_path(builder.data_path, cache_dir)
+  write_cache(path, dict(zip(_ARRAYS, arrays)))
   return arrays
 
 
 _ARRAYS = ('train_images', 'train_labels', 'test_images', 'test_labels')
 
 
-def _cache_path(name, data_dir, cache_dir):
-  """Name the cache file after the prepared data: other data, another name."""
-  data_dir = data_dir or '~/tensorflow_datasets'
-  infos = (
-    pathlib.Path(data_dir).expanduser().glob(f'{name}/*/dataset_info.json')
-  )
-  newest = max(infos, default=None)
-  if newest is None:
+def cache_path(data_path, cache_dir, part=''):
+  """Name a cache file after the prepared data: other data, another name.
+
+  Args:
+    data_path: the folder of one version of a data set, as TFDS prepared it.
+    cache_dir: folder; '' for `default_cache_dir()`.
+    part: str, what of the data set the file holds, if not all of it.
+
+  Returns:
+    A pathlib.Path.
+  """
+  data_path = pathlib.Path(data_path)
+  info = (data_path / 'dataset_info.json').read_bytes()
+  digest = hashlib.sha256(info).hexdigest()[:12]
+  words = (data_path.parent.name, data_path.name, digest, part)
+  folder = pathlib.Path(cache_dir or default_cache_dir())
+  return folder / ('-'.join(filter(None, words)) + '.npz')
+
+
+def read_cache(path):
+  """Return the arrays of a cache file by name, None where there is no file."""
+  if not path.exists():
     return None
-  digest = hashlib.sha256(newest.read_bytes()).hexdigest()[:12]
-  return pathlib.Path(cache_dir) / f'{name}-{newest.parent.name}-{digest}.npz'
+  with np.load(path, allow_pickle=False) as arrays:
+    return dict(arrays)
 
 
-def _parent_dir(builder):
-  return pathlib.Path(builder.data_path).parent.parent
-
-
-def _write_cache(path, arrays):
+def write_cache(path, arrays):
+  """Write arrays, a dict by name, to a cache file, at once or not at all."""
   buffer = io.BytesIO()
-  np.savez(buffer, **dict(zip(_ARRAYS, arrays)))
+  np.savez(buffer, **arrays)
   path.parent.mkdir(parents=True, exist_ok=True)
   # Another process may read or write the same file now.
   temporary = path.with_suffix(f'.{os.getpid()}.tmp')
@@ -188,30 +216,97 @@ def _write_cache(path, arrays):
   temporary.replace(path)
 
 
-def _prepared_builder(name, data_dir):
-  """Return a TFDS builder whose data is on disk, prepared now if need be."""
+def prepared_builder(name, data_dir, by_hand=''):
+  """Return a TFDS builder whose data is on disk, as array_record.
+
+  Args:
+    name: str, TFDS's name of the data set.
+    data_dir: where TFDS keeps its data sets; '' for its own default.
+    by_hand: the files that the user must fetch, where TFDS cannot download
+      them itself; such data is not prepared here. '': it is, if need be.
+
+  Returns:
+    A tfds.core.DatasetBuilder.
+
+  Raises:
+    UserError: the data is not there and cannot be prepared now.
+  """
   import tensorflow_datasets as tfds
 
-  builder = tfds.builder(
-    name, data_dir=data_dir or None, file_format='array_record'
-  )
+  builder = tfds.builder(name, data_dir=data_dir or None)
+  place = pathlib.Path(builder.data_path).parent.parent
   if builder.is_prepared():
-    return builder
-  place = _parent_dir(builder)
+    formats = {format.value for format in builder.info.available_file_formats()}
+    if 'array_record' in formats:
+      return builder
+    raise UserError(
+      f"data.dir holds '{name}' ({place}) as {', '.join(formats)}, which has "
+      'no random access: prepare it in another folder\n'
+      + _how_to_prepare(name, 'FOLDER', by_hand)
+    )
+  if by_hand:
+    raise UserError(
+      f"data.dir holds no '{name}' ({place}), and TFDS cannot download it\n"
+      + _how_to_prepare(name, place, by_hand)
+    )
   print(f'preparing {name} in {place}: downloads it once', flush=True)
   try:
+    builder = tfds.builder(
+      name, data_dir=data_dir or None, file_format='array_record'
+    )
     builder.download_and_prepare()
   except Exception as error:
     raise UserError(
       f"data.dir holds no '{name}' ({place}), and it could not be prepared "
-      f'there: {type(error).__name__}: {error}\nOn a machine with internet '
-      'and TensorFlow run\n  python -c "import tensorflow_datasets as tfds; '
-      f"tfds.builder('{name}', data_dir='{place}', "
-      "file_format='array_record').download_and_prepare()\"\n"
-      'copy the folder here and pass --config.data.dir=FOLDER, or take '
-      '--config.data.name=digits, which needs no download'
+      f'there: {type(error).__name__}: {error}\n'
+      + _how_to_prepare(name, place)
+      + ', or take --config.data.name=digits, which needs no download'
     ) from error
   return builder
+
+
+def _how_to_prepare(name, place, by_hand=''):
+  fetch = f'Put {by_hand} into {place}/downloads/manual\n' if by_hand else ''
+  return fetch + (
+    'On a machine with internet and TensorFlow run\n  python -c "import '
+    f"tensorflow_datasets as tfds; tfds.builder('{name}', data_dir='{place}', "
+    "file_format='array_record').download_and_prepare()\"\n"
+    'copy the folder here and pass --config.data.dir=FOLDER'
+  )
+
+
+def stored_examples(builder, split):
+  """Open a prepared split in random access, without TensorFlow.
+
+  Args:
+    builder: from `prepared_builder`.
+    split: str, TFDS's name of the split.
+
+  Returns:
+    A sequence of dicts, one an example, in stored order. Images are bytes,
+    still encoded.
+
+  Raises:
+    UserError: the split was not prepared, or not all of its files are there.
+  """
+  import tensorflow_datasets as tfds
+
+  if split not in builder.info.splits:
+    raise UserError(
+      f"'{builder.name}' in {builder.data_path} was prepared without its "
+      f"split '{split}': prepare it again with all of its files"
+    )
+  files = [pathlib.Path(path) for path in builder.info.splits[split].filepaths]
+  missing = [path.name for path in files if not path.exists()]
+  if missing:
+    raise UserError(
+      f"{len(missing)} of the {len(files)} files of '{builder.name}' split "
+      f"'{split}' are not in {builder.data_path}, {missing[0]} for one: copy "
+      'the whole folder'
+    )
+  return builder.as_data_source(
+    split, decoders={'image': tfds.decode.SkipDecoding()}
+  )
 
 
 def _decode(builder, split):

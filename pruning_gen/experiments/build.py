@@ -4,6 +4,7 @@ import functools
 
 import jax.numpy as jnp
 
+from pruning_gen.data import datasets
 from pruning_gen.experiments.engine import Engine
 from pruning_gen.models import lenet
 from pruning_gen.models import resnet
@@ -57,10 +58,16 @@ def make_engine(config, dataset, members):
 
   Args:
     config: the config.
-    dataset: Dataset.
+    dataset: Dataset, or StreamedDataset.
     members: list of Member.
   """
-  return Engine(
+  if isinstance(dataset, datasets.Dataset):
+    engine = Engine
+  else:
+    from pruning_gen.experiments.streamed_engine import StreamedEngine
+
+    engine = StreamedEngine
+  return engine(
     config,
     dataset,
     members,

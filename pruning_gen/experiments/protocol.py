@@ -12,6 +12,7 @@ EXPERIMENTS = ('chain',)
 ARMS = ('pruning', 'extended_dense')
 MODELS = ('lenet', 'resnet20', 'resnet32', 'resnet50', 'vgg16')
 STACKINGS = ('auto', 'vmap', 'map')
+ON_BROKEN = ('stop', 'skip')
 DTYPES = ('float32', 'bfloat16')
 PRECISIONS = ('default', 'high', 'highest')
 BATCH_NORM_SCALES = ('uniform', 'ones')
@@ -31,6 +32,7 @@ def check(config):
   _check_choice('data.name', config.data.name, tuple(datasets.DATASETS))
   _check_choice('model.name', config.model.name, MODELS)
   _check_choice('stacking', config.stacking, STACKINGS)
+  _check_choice('data.on_broken', config.data.on_broken, ON_BROKEN)
   _check_choice('dtype', config.dtype, DTYPES)
   _check_choice('matmul_precision', config.matmul_precision, PRECISIONS)
   _check_choice(
@@ -72,6 +74,7 @@ def check(config):
   for section, key, least in (
     ('checkpoint', 'every_epochs', 1),
     ('checkpoint', 'keep', 1),
+    ('data', 'num_workers', 0),
     ('devices', 'count', 0),
     ('devices', 'data_parallel', 0),
     ('model', 'num_filters', 1),
@@ -141,13 +144,14 @@ def _check_choices(config, key, choices):
 
 
 def load_dataset(config):
-  """Load the data set that a config names."""
-  return datasets.load(
-    config.data.name,
-    config.data.dir,
-    config.data.cache_dir,
-    config.data.num_train,
-  )
+  """Load the data set that a config names: a Dataset, or a StreamedDataset."""
+  data = config.data
+  if data.name == 'imagenet2012':
+    # Grain takes a second to import, and no other data set needs it.
+    from pruning_gen.data import imagenet
+
+    return imagenet.load(data.dir, data.cache_dir, data.num_train)
+  return datasets.load(data.name, data.dir, data.cache_dir, data.num_train)
 
 
 def list_members(config):

@@ -193,7 +193,8 @@ def test_bfloat16_computes_on_float32_parameters(convolution):
     results.append((grads['block_1_0']['conv_0']['kernel'], logits))
   for high, low in zip(*results):
     difference = np.max(np.abs(low - high)) / np.max(np.abs(high))
-    assert 1e-4 < difference < 0.1
+    # Eight bits, normalised ten times over a batch of four.
+    assert 1e-4 < difference < 0.25
 
 
 # The convolution.

@@ -53,6 +53,14 @@ def test_what_is_saved_comes_back_and_old_ones_go(tmp_path, stack):
   assert kept == ['3', '4']
 
 
+def test_a_relative_folder(tmp_path, monkeypatch, stack):
+  monkeypatch.chdir(tmp_path)
+  checkpoints = checkpoint.Checkpoints('run/c', keep=1)
+  checkpoints.save(1, stack)
+  checkpoints.close()
+  assert (tmp_path / 'run' / 'c' / '1').exists()
+
+
 def test_epoch_zero_is_an_epoch(tmp_path, stack):
   checkpoints = checkpoint.Checkpoints(tmp_path / 'c', keep=3)
   checkpoints.save(0, stack)

@@ -1,5 +1,6 @@
 """Checkpoints of a stack of members. The only user of Orbax."""
 
+from etils import epath
 from orbax.checkpoint import v1 as ocp
 
 _SAVE = ocp.training.save_decision_policies
@@ -21,7 +22,8 @@ class Checkpoints:
       keep: int, how many of the newest to keep.
     """
     self._checkpointer = ocp.training.Checkpointer(
-      directory,
+      # Orbax refuses a relative path, but only once it saves.
+      epath.Path(directory).resolve(),
       # We say when to save; the default also saves whenever it has time.
       save_decision_policy=_SAVE.FixedIntervalPolicy(1),
       preservation_policy=_PRESERVE.LatestN(keep),

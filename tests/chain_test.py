@@ -152,5 +152,6 @@ def test_dense_only(tmp_path, config, digits):
   config.levels = 0
   config.epochs = 2
   chain.run(config, tmp_path, digits, never)
-  assert results.finished_levels(tmp_path, 'chain') == {0}
+  levels = {row[-1] for row in results.finished_rows(tmp_path, 'chain')}
+  assert levels == {0}
   assert chain.is_finished(config, tmp_path)

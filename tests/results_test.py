@@ -56,7 +56,7 @@ def test_workdir_cannot_be_written(tmp_path):
     results.open_workdir(tmp_path / 'file' / 'run', CONFIG)
 
 
-def test_rows_are_replaced_by_level_and_sorted(tmp_path):
+def test_rows_are_replaced_and_sorted(tmp_path):
   results.write_rows(tmp_path, [row(0, 0, 0.1), row(0, 1, 1 / 3)])
   results.write_rows(tmp_path, [row(1, 0, 0.2), row(1, 1, 0.25)])
   first = (tmp_path / 'results.csv').read_bytes()
@@ -67,15 +67,21 @@ def test_rows_are_replaced_by_level_and_sorted(tmp_path):
   assert table.experiment.tolist() == ['chain'] * 4 + ['width']
   assert table.test_error.tolist() == [0.1, 1 / 3, 0.2, 0.25, 0.5]
   assert list(table.columns) == list(results.COLUMNS)
-  assert results.finished_levels(tmp_path, 'chain') == {0, 1}
-  assert results.finished_levels(tmp_path, 'el2n') == set()
+  assert results.finished_rows(tmp_path, 'chain') == {
+    ('pruning', 0.15, replicate, 0, level)
+    for replicate in (0, 1)
+    for level in (0, 1)
+  }
+  assert results.finished_rows(tmp_path, 'el2n') == set()
 
 
 def test_arrays_and_members(tmp_path):
   members = [Member('pruning', 0.15, 0), Member('pruning', 0.15, 1)]
   results.write_members(tmp_path, 'chain', members, {'labels': np.eye(2)})
   assert (tmp_path / 'chain' / 'members.csv').read_text() == (
-    'member,arm,noise_fraction,replicate\n0,pruning,0.15,0\n1,pruning,0.15,1\n'
+    'member,arm,noise_fraction,replicate,network\n'
+    '0,pruning,0.15,0,0\n'
+    '1,pruning,0.15,1,0\n'
   )
   losses = np.arange(6, dtype=np.float32).reshape(2, 3)
   results.write_level(tmp_path, 'chain', 12, {'cross_entropy': losses})

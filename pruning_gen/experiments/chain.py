@@ -15,9 +15,13 @@ NAME = 'chain'
 
 
 def is_finished(config, workdir):
-  """Tell whether every level of the chain is in results.csv."""
-  levels = set(range(config.levels + 1))
-  return levels <= results.finished_levels(workdir, NAME)
+  """Tell whether every network of the chain is in results.csv."""
+  networks = {
+    (*member, level)
+    for member in protocol.list_members(config)
+    for level in range(config.levels + 1)
+  }
+  return networks <= results.finished_rows(workdir, NAME)
 
 
 def run(config, workdir, dataset, should_stop):

@@ -45,6 +45,7 @@ def measure(engine, state):
       'width': 1.0,
       'num_weights': engine.num_weights,
       'weights_remaining': weights_remaining[i],
+      'num_train': len(engine.dataset.train_labels),
     }
     own |= _train_columns(
       train.cross_entropy[i], arrays['correct'][i], engine.is_noisy[i]

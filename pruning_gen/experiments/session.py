@@ -40,7 +40,7 @@ class Session(contextlib.AbstractContextManager):
     self._engine = engine
     self._should_stop = should_stop
     # Read once, before any process writes: all must decide alike.
-    self._finished = results.finished_levels(workdir, experiment)
+    self._finished = results.finished_rows(workdir, experiment)
     self._checkpoints = checkpoint.Checkpoints(
       results.checkpoint_dir(workdir, experiment), config.checkpoint.keep
     )
@@ -102,7 +102,7 @@ class Session(contextlib.AbstractContextManager):
 
   def finish_level(self, state, level):
     """Measure a trained level and write its results, unless they are there."""
-    if level in self._finished:
+    if {(*member, level) for member in self._engine.members} <= self._finished:
       return
     arrays, rows = measure.measure(self._engine, state)
     common = {

@@ -5,14 +5,18 @@
     provenance.json  one entry a start: time, host, versions, devices, command
     results.csv      one row a member and level, complete after every level
     summary.csv      over replicates: mean, std, n, verdict against dense
-    EXPERIMENT/members.csv    what the rows [member] of the arrays are
-    EXPERIMENT/labels.npz     labels, is_noisy [member, example_id]; true_labels
-    EXPERIMENT/level_003.npz  per-example arrays [member, example_id]
-    checkpoints/EXPERIMENT/   Orbax
-    tensorboard/              scalars
-    report/          index.html, figures/*.png
+    FOLDER/members.csv    what the rows [member] of the arrays are
+    FOLDER/labels.npz     labels, is_noisy [member, example_id]; true_labels
+    FOLDER/level_003.npz  per-example arrays [member, example_id]
+    el2n/scores.npz       el2n [row, example_id], whose rows are scores.csv's
+    chain/most_worsened.csv, .npz  the examples that pruning worsens most
+    checkpoints/FOLDER/   Orbax
+    tensorboard/FOLDER/   scalars
+    report/          index.html, figures/*, tables/*
 
-Files are replaced in one move: a reader never sees half a file.
+FOLDER is chain, width, el2n, or one of leave_out's: leave_out/train_48000 has
+the networks that train on so many examples. Files are replaced in one move: a
+reader never sees half a file.
 """
 
 import io
@@ -26,7 +30,7 @@ from pruning_gen.errors import UserError
 from pruning_gen.storage import processes
 
 # Raised when a file changes its meaning; older workdirs are then refused.
-LAYOUT_VERSION = 1
+LAYOUT_VERSION = 2
 
 # What every row of results.csv has, in this order.
 COLUMNS = (
@@ -34,10 +38,12 @@ COLUMNS = (
   'arm',
   'noise_fraction',
   'replicate',
+  'network',
   'level',
   'width',
   'num_weights',
   'weights_remaining',
+  'num_train',
   'epochs_trained',
   'train_cross_entropy',
   'train_error',
@@ -47,16 +53,25 @@ COLUMNS = (
   'test_error',
   'test_cross_entropy',
 )
+# What tells two rows apart.
+IDENTITY = (
+  'experiment',
+  'arm',
+  'noise_fraction',
+  'replicate',
+  'network',
+  'level',
+)
 
 
-def checkpoint_dir(workdir, experiment):
-  """Where an experiment's checkpoints are."""
-  return epath.Path(workdir) / 'checkpoints' / experiment
+def checkpoint_dir(workdir, folder):
+  """Where the checkpoints of a folder's networks are."""
+  return epath.Path(workdir) / 'checkpoints' / folder
 
 
-def tensorboard_dir(workdir, experiment):
-  """Where an experiment's TensorBoard scalars are."""
-  return epath.Path(workdir) / 'tensorboard' / experiment
+def tensorboard_dir(workdir, folder):
+  """Where the TensorBoard scalars of a folder's networks are."""
+  return epath.Path(workdir) / 'tensorboard' / folder
 
 
 def report_dir(workdir):
@@ -167,11 +182,11 @@ def read_provenance(workdir):
 
 
 def write_rows(workdir, rows):
-  """Add rows to results.csv; a level that is there already is replaced.
+  """Add rows to results.csv; what is there already (`IDENTITY`) is replaced.
 
   Args:
     workdir: path.
-    rows: list of dicts with `COLUMNS` as keys, all of one experiment.
+    rows: list of dicts with `COLUMNS` as keys.
   """
   new = pd.DataFrame(rows, columns=list(COLUMNS)).to_csv(index=False)
   # Numbers stay the text they were first written as, to the last digit.
@@ -179,7 +194,7 @@ def write_rows(workdir, rows):
   path = results_path(workdir)
   if path.exists():
     old = _parse(path.read_text(), dtype=str)
-    identity = ['experiment', 'level']
+    identity = list(IDENTITY)
     replaced = old.set_index(identity).index.isin(
       tables[0].set_index(identity).index
     )
@@ -208,44 +223,118 @@ def _parse(text, dtype=None):
   )
 
 
-def finished_levels(workdir, experiment):
-  """Return the set of levels of an experiment that results.csv holds."""
-  table = read_results(workdir)
-  return set(table.level[table.experiment == experiment])
-
-
-def write_members(workdir, experiment, members, labels):
-  """Write who the members are and what labels they train on.
+def finished_rows(workdir, experiment):
+  """Return the set of (arm, noise_fraction, replicate, network, level) there.
 
   Args:
     workdir: path.
     experiment: str.
+  """
+  table = read_results(workdir)
+  rows = table[table.experiment == experiment][list(IDENTITY[1:])]
+  return set(rows.itertuples(index=False, name=None))
+
+
+def write_members(workdir, folder, members, labels):
+  """Write who the members are and what labels they train on.
+
+  Args:
+    workdir: path.
+    folder: str, as 'chain'.
     members: list of `Member`.
     labels: dict of arrays: labels and is_noisy [member, example_id],
-      true_labels [example_id].
+      true_labels [example_id]; and left_out, bool [member, example_id], where
+      members do not train on all examples.
   """
-  folder = epath.Path(workdir) / experiment
+  path = epath.Path(workdir) / folder
   table = pd.DataFrame(members)
   table.index.name = 'member'
-  _write_text(folder / 'members.csv', table.to_csv())
-  _write_arrays(folder / 'labels.npz', labels)
+  _write_text(path / 'members.csv', table.to_csv())
+  _write_arrays(path / 'labels.npz', labels)
 
 
-def write_level(workdir, experiment, level, arrays):
+def read_members(workdir, folder):
+  """Read members.csv: a DataFrame with one row for each member."""
+  path = epath.Path(workdir) / folder / 'members.csv'
+  return _parse(path.read_text()).set_index('member')
+
+
+def read_labels(workdir, folder):
+  """Read the arrays of `write_members`, a dict."""
+  return _read_arrays(epath.Path(workdir) / folder / 'labels.npz')
+
+
+def write_level(workdir, folder, level, arrays):
   """Write the per-example arrays [member, example_id] of one level."""
-  _write_arrays(level_path(workdir, experiment, level), arrays)
+  _write_arrays(level_path(workdir, folder, level), arrays)
 
 
-def read_level(workdir, experiment, level):
+def read_level(workdir, folder, level):
   """Read the per-example arrays of one level, a dict."""
-  path = level_path(workdir, experiment, level)
-  with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as arrays:
-    return dict(arrays)
+  return _read_arrays(level_path(workdir, folder, level))
 
 
-def level_path(workdir, experiment, level):
+def level_path(workdir, folder, level):
   """Name the file of a level's per-example arrays."""
-  return epath.Path(workdir) / experiment / f'level_{level:03d}.npz'
+  return epath.Path(workdir) / folder / f'level_{level:03d}.npz'
+
+
+def leave_out_folders(workdir):
+  """Return the folders of leave-out networks, as 'leave_out/train_48000'."""
+  folders = epath.Path(workdir).glob('leave_out/train_*')
+  return sorted(f'leave_out/{folder.name}' for folder in folders)
+
+
+def write_el2n(workdir, table, scores):
+  """Write EL2N scores.
+
+  Args:
+    workdir: path.
+    table: DataFrame with the columns noise_fraction and replicate.
+    scores: float32 [row of table, example_id].
+  """
+  folder = epath.Path(workdir) / 'el2n'
+  _write_arrays(folder / 'scores.npz', {'el2n': scores})
+  # Last: it tells that the scores are there.
+  write_table(folder / 'scores.csv', table)
+
+
+def has_el2n(workdir):
+  """Tell whether there are EL2N scores."""
+  return (epath.Path(workdir) / 'el2n' / 'scores.csv').exists()
+
+
+def read_el2n(workdir):
+  """Read EL2N scores: {(noise_fraction, replicate): float32 [example_id]}."""
+  folder = epath.Path(workdir) / 'el2n'
+  table = _parse((folder / 'scores.csv').read_text())
+  scores = _read_arrays(folder / 'scores.npz')['el2n']
+  label_sets = zip(table.noise_fraction, table.replicate)
+  return dict(zip(label_sets, scores))
+
+
+def write_most_worsened(workdir, table, images):
+  """Write the examples that pruning worsens most, and their images.
+
+  Args:
+    workdir: path.
+    table: DataFrame with the columns noise_fraction, replicate, level,
+      example_id, label, true_label, prediction and effect (nats).
+    images: uint8 [row of table, height, width, channels].
+  """
+  folder = epath.Path(workdir) / 'chain'
+  _write_arrays(folder / 'most_worsened.npz', {'images': images})
+  write_table(folder / 'most_worsened.csv', table)
+
+
+def read_most_worsened(workdir):
+  """Read what `write_most_worsened` wrote, (table, images), or None."""
+  folder = epath.Path(workdir) / 'chain'
+  path = folder / 'most_worsened.csv'
+  if not path.exists():
+    return None
+  images = _read_arrays(folder / 'most_worsened.npz')['images']
+  return _parse(path.read_text()), images
 
 
 def write_table(path, table):
@@ -272,3 +361,9 @@ def _write_arrays(path, arrays):
   buffer = io.BytesIO()
   np.savez(buffer, **arrays)
   write_bytes(path, buffer.getvalue())
+
+
+def _read_arrays(path):
+  # Never a pickle: a file from elsewhere must not run code here.
+  with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as arrays:
+    return dict(arrays)

@@ -11,15 +11,26 @@ from jax.sharding import PartitionSpec as P
 
 
 class Member(NamedTuple):
-  """One network of a stack, by what it is compared on."""
+  """One network of a stack, by what it is compared on.
+
+  Attributes:
+    arm: str, what is done to it.
+    noise_fraction: float, part of the labels that are changed.
+    replicate: int, which draw of the labels.
+    network: int, 0 for the replicate's own network; EL2N scores are a mean
+      over others, of other initialisations and orders on the same labels.
+  """
 
   arm: str
   noise_fraction: float
   replicate: int
+  network: int = 0
 
   def __str__(self):
+    network = f', network {self.network}' if self.network else ''
     return (
-      f'{self.arm}, noise {self.noise_fraction:g}, replicate {self.replicate}'
+      f'{self.arm}, noise {self.noise_fraction:g}, replicate '
+      f'{self.replicate}{network}'
     )
 
 

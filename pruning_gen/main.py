@@ -25,14 +25,22 @@ from pruning_gen.data import datasets
 from pruning_gen.errors import Preempted
 from pruning_gen.errors import UserError
 from pruning_gen.experiments import chain
+from pruning_gen.experiments import el2n
+from pruning_gen.experiments import leave_out
 from pruning_gen.experiments import protocol
+from pruning_gen.experiments import width
 from pruning_gen.storage import processes
 from pruning_gen.storage import provenance
 from pruning_gen.storage import results
 
 EXIT_PREEMPTED = 75
 
-EXPERIMENTS = {'chain': chain}
+EXPERIMENTS = {
+  'chain': chain,
+  'width': width,
+  'el2n': el2n,
+  'leave_out': leave_out,
+}
 
 _CONFIG = config_flags.DEFINE_config_file(
   'config',
@@ -93,6 +101,7 @@ def run(config, workdir, should_stop):
     Preempted: stopped on request.
   """
   results.open_workdir(workdir, config.to_dict())
+  check_needs(config, workdir)
   todo = [
     EXPERIMENTS[name]
     for name in config.experiments
@@ -108,6 +117,25 @@ def run(config, workdir, should_stop):
       experiment.run(config, workdir, dataset, should_stop)
   if processes.is_primary():
     print(f'report: {report.build(workdir)}')
+
+
+def check_needs(config, workdir):
+  """Check that what an experiment reads is there, or runs before it.
+
+  Raises:
+    UserError: it does not.
+  """
+  if 'leave_out' not in config.experiments:
+    return
+  position = config.experiments.index('leave_out')
+  for name in leave_out.needs(config):
+    if name not in config.experiments[:position] and not (
+      EXPERIMENTS[name].is_finished(config, workdir)
+    ):
+      raise UserError(
+        f'config.experiments={config.experiments}: leave_out reads what {name} '
+        f'leaves, and --workdir={workdir} has none: put {name!r} before it'
+      )
 
 
 def use_devices(config, num_members):

@@ -53,6 +53,7 @@ def build(workdir):
   config = results.read_config(workdir)
   provenance = results.read_provenance(workdir)
   table = results.read_results(workdir)
+  table = table[table.experiment == 'chain']
   if table.empty:
     raise UserError(
       f'--workdir={workdir} has no finished level yet (results.csv): run '

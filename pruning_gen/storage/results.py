@@ -69,6 +69,13 @@ def checkpoint_dir(workdir, folder):
   return epath.Path(workdir) / 'checkpoints' / folder
 
 
+def remove_checkpoints(workdir, folder):
+  """Remove the checkpoints of a folder's networks, if there are any."""
+  path = checkpoint_dir(workdir, folder)
+  if processes.is_primary() and path.exists():
+    path.rmtree()
+
+
 def tensorboard_dir(workdir, folder):
   """Where the TensorBoard scalars of a folder's networks are."""
   return epath.Path(workdir) / 'tensorboard' / folder
@@ -119,6 +126,9 @@ def open_workdir(workdir, config):
 
 def _check_same(path, stored, config):
   stored, config = flatten(stored), flatten(config)
+  # What to run next is no part of what was run.
+  stored.pop('experiments', None)
+  config.pop('experiments', None)
   differences = [
     f'  {key}: {stored.get(key, "absent")!r} there, '
     f'{config.get(key, "absent")!r} now'

@@ -112,6 +112,10 @@ def get_config():
   # Initial scale of BatchNorm: 'uniform' in [0, 1] (OpenLTH) or 'ones'.
   config.model.batch_norm_scale_init = 'uniform'
 
+  # When a member's loss is not finite: 'stop' ends the run, 'continue' goes on
+  # with the others and marks it in results.csv as diverged.
+  config.on_divergence = 'stop'
+
   # What the network computes in: 'float32' or 'bfloat16'. Parameters, losses
   # and scores are float32 always.
   config.dtype = 'float32'

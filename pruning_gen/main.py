@@ -29,6 +29,7 @@ from pruning_gen.experiments import el2n
 from pruning_gen.experiments import leave_out
 from pruning_gen.experiments import protocol
 from pruning_gen.experiments import width
+from pruning_gen.storage import lock
 from pruning_gen.storage import processes
 from pruning_gen.storage import provenance
 from pruning_gen.storage import results
@@ -51,6 +52,12 @@ _CONFIG = config_flags.DEFINE_config_file(
 )
 _WORKDIR = flags.DEFINE_string(
   'workdir', None, 'Folder for results, checkpoints and the report.'
+)
+_ALLOW_DEVICE_CHANGE = flags.DEFINE_bool(
+  'allow_device_change',
+  False,
+  'Go on with a workdir that was begun on other devices, or on another number '
+  'of them. What follows differs in rounding; provenance.json tells.',
 )
 _DISTRIBUTED = flags.DEFINE_bool(
   'distributed',
@@ -80,7 +87,12 @@ def main(argv):
       jax.distributed.initialize(
         _COORDINATOR.value, _NUM_PROCESSES.value, _PROCESS_ID.value
       )
-    run(_CONFIG.value, _WORKDIR.value, stop.is_set)
+    run(
+      _CONFIG.value,
+      _WORKDIR.value,
+      stop.is_set,
+      _ALLOW_DEVICE_CHANGE.value,
+    )
   except UserError as error:
     sys.exit(f'error: {error}')
   except Preempted as preempted:
@@ -88,35 +100,42 @@ def main(argv):
     sys.exit(EXIT_PREEMPTED)
 
 
-def run(config, workdir, should_stop):
+def run(config, workdir, should_stop, allow_device_change=False):
   """Run every experiment of a config that is not finished, then the report.
 
   Args:
     config: a ConfigDict that `protocol.check` has passed.
     workdir: path.
     should_stop: () -> bool, whether to save and stop.
+    allow_device_change: bool, whether a workdir that was begun on other devices
+      may go on.
 
   Raises:
     UserError: something the user can mend.
     Preempted: stopped on request.
   """
   results.open_workdir(workdir, config.to_dict())
-  check_needs(config, workdir)
-  todo = [
-    EXPERIMENTS[name]
-    for name in config.experiments
-    if not EXPERIMENTS[name].is_finished(config, workdir)
-  ]
-  if not todo and report.is_built(workdir):
-    print(f'{workdir} is finished: nothing to do')
-    return
-  results.add_provenance(workdir, provenance.describe_start())
-  if todo:
-    dataset = protocol.load_dataset(config)
-    for experiment in todo:
-      experiment.run(config, workdir, dataset, should_stop)
-  if processes.is_primary():
-    print(f'report: {report.build(workdir)}')
+  with lock.hold(workdir):
+    check_needs(config, workdir)
+    todo = [
+      EXPERIMENTS[name]
+      for name in config.experiments
+      if not EXPERIMENTS[name].is_finished(config, workdir)
+    ]
+    if not todo and report.is_built(workdir):
+      print(f'{workdir} is finished: nothing to do')
+      return
+    if todo:
+      dataset = protocol.load_dataset(config)
+      start = provenance.describe_start() | {
+        'dataset': protocol.describe_dataset(dataset),
+        'resumed_from': results.saved_epochs(workdir),
+      }
+      results.add_provenance(workdir, start, allow_device_change)
+      for experiment in todo:
+        experiment.run(config, workdir, dataset, should_stop)
+    if processes.is_primary():
+      print(f'report: {report.build(workdir)}')
 
 
 def check_needs(config, workdir):

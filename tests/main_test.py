@@ -14,6 +14,7 @@ ROOT = pathlib.Path(__file__).parents[1]
 
 # 12 levels of 3 epochs, 4 members: seconds, and long enough to be interrupted.
 OVERRIDES = (
+  "--config.experiments=('chain',)",
   '--config.levels=12',
   '--config.epochs=3',
   '--config.rewind_epoch=1',
@@ -93,6 +94,7 @@ def test_what_a_run_leaves_behind(unbroken):
     'chain',
     'checkpoints',
     'config.json',
+    'lock.json',
     'provenance.json',
     'report',
     'results.csv',

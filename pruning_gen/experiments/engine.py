@@ -16,6 +16,7 @@ from pruning_gen.training import evaluate
 from pruning_gen.training import level as level_lib
 from pruning_gen.training import members as members_lib
 from pruning_gen.training import memory
+from pruning_gen.training import packing
 from pruning_gen.training import step
 from pruning_gen.training import train_state
 
@@ -116,6 +117,8 @@ class Engine:
       config.levels,
     )
     self._create = self._over_members(create, 0)
+    self._pack = self._over_members(packing.pack, 0)
+    self._unpack = self._over_members(packing.unpack, 0)
     self._remember = self._over_members(
       train_state.remember, 0, donate_argnums=(0,)
     )
@@ -260,9 +263,31 @@ class Engine:
     """Return the dense networks at initialisation, a stack of TrainStates."""
     return self._create(self._data.key)
 
+  def pack(self, state):
+    """Return a stack as it is saved, a stack of PackedStates."""
+    return self._pack(state)
+
+  def unpack(self, packed):
+    """Unpack a stack that was saved.
+
+    Returns:
+      state: the stack.
+      is_intact: bool, whether every member is, bit for bit, what was saved.
+    """
+    state, is_intact = self._unpack(packed)
+    return state, bool(self._own(is_intact).all())
+
+  def abstract_packed(self):
+    """Return what `pack` returns, without its values."""
+    return self._abstract(jax.eval_shape(self._pack, self.abstract_state()))
+
   def abstract_state(self):
     """Return a stack's shapes, dtypes and shardings, without its values."""
-    shapes = jax.eval_shape(self._create, self._abstract_data().key)
+    return self._abstract(
+      jax.eval_shape(self._create, self._abstract_data().key)
+    )
+
+  def _abstract(self, shapes):
     sharding = members_lib.sharding(self.mesh)
     return jax.tree.map(
       lambda leaf: jax.ShapeDtypeStruct(

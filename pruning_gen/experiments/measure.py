@@ -32,7 +32,8 @@ def measure(engine, state):
       NaN for an image that cannot be decoded), prediction uint16 (the
       predicted class), correct bool (on the training label), el2n float32.
     rows: list of dicts, one for each member, the columns of results.csv that
-      can be read off a network. Means leave out what cannot be decoded.
+      can be read off a network. Means leave out what cannot be decoded. Of a
+      network whose loss is not finite nothing is measured: `diverged` is 1.
   """
   scores = engine.score(state)
   train = scores['train']
@@ -65,6 +66,10 @@ def measure(engine, state):
       decoded = prediction >= 0
       own[f'{split}_error'] = np.mean(prediction[decoded] != labels[decoded])
     own['test_cross_entropy'] = _mean(scores['test'].cross_entropy[i], decoded)
+    own['diverged'] = 0
+    if not np.isfinite(own['train_cross_entropy']):
+      measured = own.keys() - {'width', 'num_weights', 'num_train'}
+      own |= dict.fromkeys(measured, np.nan) | {'diverged': 1}
     rows.append(member._asdict() | own)
   return arrays, rows
 

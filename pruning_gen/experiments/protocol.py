@@ -1,5 +1,7 @@
 """The rules a config must obey, and the members and labels it stands for."""
 
+import hashlib
+
 import numpy as np
 
 from pruning_gen.data import datasets
@@ -19,6 +21,7 @@ LEAVE_OUT_SETS = (
 MODELS = ('lenet', 'resnet20', 'resnet32', 'resnet50', 'vgg16')
 STACKINGS = ('auto', 'vmap', 'map')
 ON_BROKEN = ('stop', 'skip')
+ON_DIVERGENCE = ('stop', 'continue')
 DTYPES = ('float32', 'bfloat16')
 PRECISIONS = ('default', 'high', 'highest')
 BATCH_NORM_SCALES = ('uniform', 'ones')
@@ -40,6 +43,7 @@ def check(config):
   _check_choice('model.name', config.model.name, MODELS)
   _check_choice('stacking', config.stacking, STACKINGS)
   _check_choice('data.on_broken', config.data.on_broken, ON_BROKEN)
+  _check_choice('on_divergence', config.on_divergence, ON_DIVERGENCE)
   _check_choice('dtype', config.dtype, DTYPES)
   _check_choice('matmul_precision', config.matmul_precision, PRECISIONS)
   _check_choice(
@@ -202,6 +206,25 @@ def load_dataset(config):
 
     return imagenet.load(data.dir, data.cache_dir, data.num_train)
   return datasets.load(data.name, data.dir, data.cache_dir, data.num_train)
+
+
+def describe_dataset(dataset):
+  """Return what tells one version of a data set from another, for JSON.
+
+  Args:
+    dataset: Dataset, or StreamedDataset, of which labels alone are looked at.
+  """
+  digest = hashlib.sha256()
+  for split in ('train', 'validation', 'test'):
+    for kind in ('labels', 'images'):
+      array = getattr(dataset, f'{split}_{kind}', None)
+      if array is not None:
+        digest.update(np.ascontiguousarray(array))
+  return {
+    'name': dataset.name,
+    'num_train': len(dataset.train_labels),
+    'sha256': digest.hexdigest()[:16],
+  }
 
 
 def label_sets(config):

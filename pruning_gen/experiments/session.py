@@ -107,6 +107,8 @@ class Session(contextlib.AbstractContextManager):
       results.checkpoint_dir(workdir, stage.name), config.checkpoint.keep
     )
     self._writer = None
+    self._lost = set()
+    self._knows_size = False
     self._bar = tqdm.tqdm(
       total=self._epochs_trained(config.levels) * engine.images_per_epoch,
       desc=stage.name,
@@ -126,16 +128,36 @@ class Session(contextlib.AbstractContextManager):
     )
 
   def resume(self):
-    """Return the newest saved stack, or a new one, and its epochs trained."""
-    newest = self._checkpoints.latest()
+    """Return the newest saved stack, or a new one, and its epochs trained.
+
+    Raises:
+      UserError: there are results, but no checkpoint they could come from.
+    """
+    newest, state = self._checkpoints.restore_newest(
+      self._engine.abstract_packed(), self._engine.unpack
+    )
     if newest is None:
+      self._check_nothing_is_finished()
       return self._engine.create(), 0
     self._say(f'resuming after {newest} epochs')
     # What is shown as done was not done at this run's speed.
     self._bar.initial = newest * self._engine.images_per_epoch
     self._bar.reset()
-    state = self._checkpoints.restore(newest, self._engine.abstract_state())
     return state, newest
+
+  def _check_nothing_is_finished(self):
+    members = {tuple(member) for member in self._engine.members}
+    lost = sorted(
+      row[-1]
+      for row in self._finished
+      if row[:-1] in members and row[-1] >= self._stage.level
+    )
+    if lost:
+      raise UserError(
+        f'results.csv has level {lost[-1]} of {self._stage.name}, but '
+        f'{results.checkpoint_dir(self._workdir, self._stage.name)} has no '
+        'checkpoint: put it back from a copy, or start in another --workdir'
+      )
 
   def train_level(self, state, level, first_epoch, last_epoch=None):
     """Train from an epoch to the end of a level.
@@ -207,17 +229,30 @@ class Session(contextlib.AbstractContextManager):
     )
 
   def _check_finite(self, losses, level, epoch):
-    broken = np.argwhere(~np.isfinite(losses))
-    if not len(broken):
-      return
-    # The earliest step first; its member is the one to look at.
-    row, step = min(broken.tolist(), key=lambda position: position[1])
-    raise UserError(
-      f'{self._stage.name}: the loss is {losses[row, step]} for member '
-      f'({self._engine.members[row]}) at level {level}, epoch {epoch}, step '
-      f'{step}: lower config.learning_rate (now '
-      f'{self._config.learning_rate:g}); finished levels stay in results.csv'
-    )
+    """Say which members diverged in this epoch; stop unless the config goes on.
+
+    Members do not talk: one that is lost harms no other.
+    """
+    broken = ~np.isfinite(losses)
+    newly = [
+      row for row in np.flatnonzero(broken.any(axis=1)) if row not in self._lost
+    ]
+    for row in newly:
+      step = int(broken[row].argmax())
+      message = (
+        f'the loss is {losses[row, step]} for member '
+        f'({self._engine.members[row]}) at level {level}, epoch {epoch}, step '
+        f'{step}'
+      )
+      if self._config.on_divergence == 'stop':
+        raise UserError(
+          f'{self._stage.name}: {message}: lower config.learning_rate (now '
+          f'{self._config.learning_rate:g}), or pass '
+          '--config.on_divergence=continue to go on without such members; '
+          'finished levels stay in results.csv'
+        )
+      self._say(f'{message}: it is lost, the others go on')
+      self._lost.add(row)
 
   def _save_and_stop(self, state, level, epoch, global_epoch):
     finished = global_epoch + 1
@@ -225,16 +260,27 @@ class Session(contextlib.AbstractContextManager):
     ends_level = epoch + 1 == self._config.epochs
     stop = processes.any_process(self._should_stop())
     if due or ends_level or stop:
-      self._checkpoints.save(finished, state)
+      self._say_size()
+      self._checkpoints.save(finished, self._engine.pack(state))
     if stop:
       raise Preempted(
         f'{self._stage.name} stopped after level {level}, epoch {epoch}'
       )
 
+  def _say_size(self):
+    """Print the size of a checkpoint, once it is known."""
+    if not self._knows_size:
+      size = self._checkpoints.size()
+      self._knows_size = size is not None
+      if self._knows_size:
+        keep = self._config.checkpoint.keep
+        self._say(f'a checkpoint takes {size / 1e6:.1f} MB, {keep} are kept')
+
   def _show_epoch(self, losses, level, epoch, global_epoch):
     self._bar.set_postfix_str(
       f'level {level}/{self._config.levels}, '
-      f'epoch {epoch + 1}/{self._config.epochs}, loss {losses.mean():.4f}',
+      f'epoch {epoch + 1}/{self._config.epochs}, '
+      f'loss {np.nanmean(losses):.4f}',
       refresh=False,
     )
     self._bar.update(self._engine.images_per_epoch)

@@ -79,7 +79,6 @@ def main(argv):
   if not flags.FLAGS['verbosity'].present:
     logging.set_verbosity(logging.WARNING)
   stop = threading.Event()
-  signal.signal(signal.SIGTERM, lambda *_: stop.set())
   try:
     protocol.check(_CONFIG.value)
     use_devices(_CONFIG.value, len(protocol.list_members(_CONFIG.value)))
@@ -87,6 +86,8 @@ def main(argv):
       jax.distributed.initialize(
         _COORDINATOR.value, _NUM_PROCESSES.value, _PROCESS_ID.value
       )
+    # After `initialize`, which installs a handler of its own.
+    signal.signal(signal.SIGTERM, lambda *_: stop.set())
     run(
       _CONFIG.value,
       _WORKDIR.value,

@@ -26,7 +26,7 @@ OVERRIDES = (
 )
 
 
-def start(workdir, *overrides):
+def start(workdir, *overrides, env=None, **options):
   command = [
     sys.executable,
     '-m',
@@ -43,7 +43,8 @@ def start(workdir, *overrides):
     stdout=subprocess.PIPE,
     stderr=subprocess.PIPE,
     text=True,
-    env=os.environ | {'PYTHONWARNINGS': 'default'},
+    env=os.environ | {'PYTHONWARNINGS': 'default'} | (env or {}),
+    **options,
   )
 
 

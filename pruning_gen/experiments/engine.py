@@ -264,8 +264,10 @@ class Engine:
     return self._create(self._data.key)
 
   def pack(self, state):
-    """Return a stack as it is saved, a stack of PackedStates."""
-    return self._pack(state)
+    """Return a stack as it is saved: PackedStates, on any devices the same."""
+    return members_lib.without_copies(
+      self._pack(state), len(self.members), self.mesh
+    )
 
   def unpack(self, packed):
     """Unpack a stack that was saved.
@@ -274,20 +276,23 @@ class Engine:
       state: the stack.
       is_intact: bool, whether every member is, bit for bit, what was saved.
     """
-    state, is_intact = self._unpack(packed)
+    state, is_intact = self._unpack(members_lib.with_copies(packed, self.mesh))
     return state, bool(self._own(is_intact).all())
 
   def abstract_packed(self):
     """Return what `pack` returns, without its values."""
-    return self._abstract(jax.eval_shape(self._pack, self.abstract_state()))
+    num_members = len(self.members)
+    sharding = members_lib.sharding_without_copies(num_members, self.mesh)
+    return jax.tree.map(
+      lambda leaf: jax.ShapeDtypeStruct(
+        (num_members, *leaf.shape[1:]), leaf.dtype, sharding=sharding
+      ),
+      jax.eval_shape(self._pack, self.abstract_state()),
+    )
 
   def abstract_state(self):
     """Return a stack's shapes, dtypes and shardings, without its values."""
-    return self._abstract(
-      jax.eval_shape(self._create, self._abstract_data().key)
-    )
-
-  def _abstract(self, shapes):
+    shapes = jax.eval_shape(self._create, self._abstract_data().key)
     sharding = members_lib.sharding(self.mesh)
     return jax.tree.map(
       lambda leaf: jax.ShapeDtypeStruct(

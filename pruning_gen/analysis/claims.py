@@ -35,23 +35,23 @@ class Claim(NamedTuple):
   Attributes:
     sentence: str, what the paper says.
     noise_fraction: float.
-    paper: str, the paper's number, or '' where it gives none.
+    verdict: str, `AGREES`, `DISAGREES` or `CANNOT_TELL`.
     mean: float, this run's.
     std: float (n - 1).
     unit: str, of mean and std: 'points', 'nats' or 'times'.
     n: int, how many replicates.
-    verdict: str, `AGREES`, `DISAGREES` or `CANNOT_TELL`.
+    paper: str, the paper's number, or its word on the difference.
     detail: str, at which level, by how much, or why it cannot tell.
   """
 
   sentence: str
   noise_fraction: float
-  paper: str
+  verdict: str
   mean: float
   std: float
   unit: str
   n: int
-  verdict: str
+  paper: str
   detail: str
 
 
@@ -70,15 +70,22 @@ def tabulate(panel):
   for noise_fraction, level in sorted(levels.items()):
     own = panel.results[panel.results.noise_fraction == noise_fraction]
     chain = own[own.experiment == 'chain']
-    has_noise = noise_fraction > 0
     claims += _pruning_improves(panel, chain, noise_fraction, level)
-    claims += _extended_dense(panel, chain, noise_fraction, level)
-    if has_noise:
-      claims += _noisy_loss(chain, noise_fraction, level)
-    else:
-      claims += _better_training(chain, level)
-    claims += _concentration(panel, noise_fraction, level)
-    claims += _width(own, noise_fraction, level)
+    if noise_fraction > 0:
+      claims.append(_gap(chain, noise_fraction, 'dense', 0, DENSE_GAP))
+    at_optimum = [
+      *_training_loss(chain, noise_fraction, level),
+      *_extended_dense(panel, chain, noise_fraction, level),
+      *_concentration(panel, noise_fraction, level),
+      *_width(own, noise_fraction, level),
+    ]
+    if level == 0:
+      # It would be compared with itself, and match.
+      why = 'the optimal sparsity is level 0, the dense network'
+      at_optimum = [
+        claim._replace(verdict=CANNOT_TELL, detail=why) for claim in at_optimum
+      ]
+    claims += at_optimum
     claims += _leave_out(panel, noise_fraction, level)
   return pd.DataFrame(claims, columns=list(Claim._fields))
 
@@ -103,7 +110,7 @@ def _pruning_improves(panel, chain, noise_fraction, level):
   if paper is not None:
     claims.append(
       _judge_range(
-        'By how much it improves.',
+        'By how much pruning improves the test error.',
         noise_fraction,
         _in_points(difference),
         'points',
@@ -147,7 +154,7 @@ def _extended_dense(panel, chain, noise_fraction, level):
   if paper:
     claims.append(
       _judge_range(
-        'By how much it is worse.',
+        'By how much extended dense training is worse than pruning.',
         noise_fraction,
         difference,
         'points',
@@ -158,27 +165,26 @@ def _extended_dense(panel, chain, noise_fraction, level):
   return claims
 
 
-def _better_training(chain, level):
-  metric = 'train_cross_entropy'
-  return [
-    _judge_direction(
-      'Without noise, pruning to the optimal sparsity lowers the mean training '
-      'loss.',
-      0.0,
-      statistics.compare(
-        _select(chain, metric, 'pruning', level),
-        _select(chain, metric, 'pruning', 0),
-      ),
-      'nats',
-      ('better',),
-      f'level {level} against dense',
-    )
-  ]
-
-
-def _noisy_loss(chain, noise_fraction, level):
-  metric = 'train_cross_entropy_noisy'
+def _training_loss(chain, noise_fraction, level):
+  """Test better training without noise, and additional regularization with."""
   where = f'level {level} against dense'
+  if noise_fraction == 0:
+    metric = 'train_cross_entropy'
+    return [
+      _judge_direction(
+        'Without noise, pruning to the optimal sparsity lowers the mean '
+        'training loss.',
+        noise_fraction,
+        statistics.compare(
+          _select(chain, metric, 'pruning', level),
+          _select(chain, metric, 'pruning', 0),
+        ),
+        'nats',
+        ('better',),
+        where,
+      )
+    ]
+  metric = 'train_cross_entropy_noisy'
   dense = _select(chain, metric, 'pruning', 0)
   claims = [
     _judge_direction(
@@ -188,39 +194,36 @@ def _noisy_loss(chain, noise_fraction, level):
       'nats',
       ('worse',),
       where,
-    )
+    ),
+    _gap(chain, noise_fraction, 'optimally sparse', level, PRUNED_GAP),
   ]
   extended = _select(chain, metric, 'extended_dense', level)
   if len(extended):
     claims.append(
       _judge_direction(
-        'Extended dense training does not raise it.',
+        'Extended dense training does not raise the loss of noisy examples.',
         noise_fraction,
         statistics.compare(extended, dense),
         'nats',
         ('better', 'match'),
-        f'after the epochs of level {level} against dense',
-      )
-    )
-  for name, own_level, paper in (
-    ('the dense network', 0, DENSE_GAP),
-    ('the optimally sparse network', level, PRUNED_GAP),
-  ):
-    gap = statistics.compare(
-      _select(chain, metric, 'pruning', own_level),
-      _select(chain, 'train_cross_entropy_original', 'pruning', own_level),
-    )
-    claims.append(
-      _judge_range(
-        f'Gap between noisy and original loss of {name}.',
-        noise_fraction,
-        gap,
-        'nats',
-        paper,
-        f'level {own_level}',
+        f'after the epochs of level {level}, against dense',
       )
     )
   return claims
+
+
+def _gap(chain, noise_fraction, name, level, paper):
+  return _judge_range(
+    f'Loss of noisy examples minus that of original ones, {name} network.',
+    noise_fraction,
+    statistics.compare(
+      _select(chain, 'train_cross_entropy_noisy', 'pruning', level),
+      _select(chain, 'train_cross_entropy_original', 'pruning', level),
+    ),
+    'nats',
+    paper,
+    f'level {level}',
+  )
 
 
 def _concentration(panel, noise_fraction, level):
@@ -341,12 +344,12 @@ def _judge_direction(sentence, noise_fraction, found, unit, expected, detail):
   return Claim(
     sentence,
     noise_fraction,
-    ' or '.join(expected),
+    verdict,
     found.mean,
     found.std,
     unit,
     found.n,
-    verdict,
+    ' or '.join(expected),
     detail,
   )
 
@@ -367,12 +370,12 @@ def _judge_range(sentence, noise_fraction, found, unit, paper, detail):
   return Claim(
     sentence,
     noise_fraction,
-    paper,
+    verdict,
     found.mean,
     found.std,
     unit,
     found.n,
-    verdict,
+    paper,
     detail,
   )
 

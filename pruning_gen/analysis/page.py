@@ -2,9 +2,13 @@
 
 import base64
 import json
+import math
 
 import jinja2
 import pandas as pd
+
+# Words that a table shows in colour, and their CSS classes.
+MARKS = {'agrees': 'good', 'does not agree': 'bad', 'cannot tell': 'unsure'}
 
 # More rows than a page should hold; the CSV has them.
 MAX_ROWS = 400
@@ -34,16 +38,15 @@ def render(title, chapters, claims):
   environment.filters['data_uri'] = _data_uri
   environment.filters['pretty'] = lambda value: json.dumps(value, indent=2)
   return environment.get_template('page.html').render(
-    title=title, chapters=chapters, claims=claims
+    title=title, chapters=chapters, claims=claims, marks=MARKS
   )
 
 
-def lay_out(table, is_strong=None):
+def lay_out(table):
   """Lay a table out for reading: METRIC_mean and METRIC_std in one cell.
 
   Args:
-    table: DataFrame.
-    is_strong: bool Series, the rows to print bold; none by default.
+    table: DataFrame; where it has is_optimal, such rows are printed bold.
 
   Returns:
     Dict with columns (names), rows (dicts of cells and strong; the first
@@ -60,7 +63,7 @@ def lay_out(table, is_strong=None):
     else [_text(value) for value in shown[name]]
     for name in columns
   ]
-  strong = [False] * len(shown) if is_strong is None else list(is_strong)
+  strong = shown.get('is_optimal', [False] * len(shown))
   return {
     'columns': [_title(name) for name in columns],
     'rows': [
@@ -89,7 +92,12 @@ def _title(name):
 
 
 def _spread(mean, std):
-  return _text(mean) if pd.isna(std) else f'{_text(mean)} ± {std:.2g}'
+  if pd.isna(mean) or pd.isna(std):
+    return _text(mean)
+  # As many digits as the standard deviation has two of.
+  digits = min(max(1 - math.floor(math.log10(std)), 0), 9) if std > 0 else 4
+  # Spaces that do not break.
+  return f'{mean:.{digits}f}\u00a0±\u00a0{std:.{digits}f}'
 
 
 def _text(value):

@@ -75,12 +75,20 @@ def read(workdir):
     )
   table, notes = statistics.drop_unfinished(table)
   effects, concentration, noisy_share = _read_examples(workdir, config, table)
+  summary = statistics.summarize(table)
+  optima = statistics.optimal_levels(summary, 'chain', 'pruning')
+  notes += [
+    f'With {noise_fraction:.0%} noise the optimal sparsity is level 0: the '
+    'dense network itself.'
+    for noise_fraction, level in optima.items()
+    if level == 0
+  ]
   return Panel(
     name=pathlib.PurePath(workdir).name,
     config=config,
     provenance=provenance,
     results=table,
-    summary=statistics.summarize(table),
+    summary=summary,
     effects=effects,
     concentration=concentration,
     noisy_share=noisy_share,

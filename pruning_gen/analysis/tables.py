@@ -37,7 +37,9 @@ def curves(panel, arms, metrics):
   """
   summary = _label_arms(panel.summary)
   # In the order of `arms`, so that colours and legends do not move.
-  chosen = pd.concat([summary[summary.arm == arm] for arm in arms])
+  chosen = pd.concat(
+    [summary.head(0), *(summary[summary.arm == arm] for arm in arms)]
+  )
   parts = [
     chosen[CURVE_COLUMNS].assign(
       part=part,
@@ -91,17 +93,11 @@ def noisy_loss_at_optimum(panel):
 
 def twins(panel):
   """Tabulate the test error of every pruning arm that has its twin."""
-  arms = set(panel.summary.arm)
-  pairs = [
-    _label_pair(test_error(panel, arm, twin), arm)
-    for arm, twin in comparisons.TWINS.items()
-    if {arm, twin} <= arms
-  ]
-  return pd.concat([pd.DataFrame(), *pairs])
-
-
-def _label_pair(table, arm):
-  return table.assign(pair=arm)
+  there = set(panel.summary.arm)
+  pairs = [pair for pair in comparisons.TWINS.items() if {*pair} <= there]
+  # Each arm once, the twins after the arms that prune.
+  arms = dict.fromkeys([arm for arm, _ in pairs] + [twin for _, twin in pairs])
+  return test_error(panel, *arms)
 
 
 def ablations(panel):

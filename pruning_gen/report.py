@@ -16,6 +16,7 @@ are numbered by our reading of the paper.
 
 import functools
 import io
+import re
 import sys
 from collections.abc import Callable
 from typing import NamedTuple
@@ -356,27 +357,28 @@ def _write(all_panels, output):
   output = epath.Path(output)
   chapters, tested = [], []
   for number, panel in enumerate(all_panels, start=1):
-    # Files of several panels must not overwrite each other.
-    prefix = f'{number}_{panel.name}_' if len(all_panels) > 1 else ''
-    chapters.append(_chapter(panel, output, prefix))
-    tested.append(claims.tabulate(panel))
-  if len(all_panels) > 1:
-    for panel, table in zip(all_panels, tested):
-      table.insert(0, 'panel', panel.name)
+    title = f'{panel.config["model"]["name"]} on {panel.config["data"]["name"]}'
+    table = claims.tabulate(panel)
+    prefix = ''
+    if len(all_panels) > 1:
+      # Two runs may have one name, and their files must stay apart.
+      name = f'{number} {panel.name}'
+      prefix = re.sub(r'\W+', '_', name) + '_'
+      title = f'{name}: {title}'
+      table.insert(1, 'panel', name)
+    chapters.append(_chapter(panel, title, output, prefix))
+    tested.append(table)
   tested = pd.concat(tested)
   results.write_table(output / 'tables' / 'claims.csv', tested)
-  html = page.render(
-    ', '.join(chapter['title'] for chapter in chapters),
-    chapters,
-    page.lay_out(tested),
-  )
+  title = ', '.join(chapter['title'] for chapter in chapters)
+  html = page.render(title, chapters, page.lay_out(tested))
   path = output / 'index.html'
   # Last: it tells that the report is complete.
   results.write_bytes(path, html.encode())
   return path
 
 
-def _chapter(panel, output, prefix):
+def _chapter(panel, title, output, prefix):
   """Write a panel's figures and tables; return what the page shows."""
   sections, missing = [], {}
   for section in CONTENTS:
@@ -387,7 +389,7 @@ def _chapter(panel, output, prefix):
       sections.append(_section(section, table, output, prefix))
   return {
     'id': f'{prefix}panel',
-    'title': _title(panel),
+    'title': title,
     'lead': [_progress(panel), *panel.notes],
     'missing': [
       f'{"; ".join(titles)}: run pruning_gen.main with {needs}.'
@@ -426,11 +428,6 @@ def _save(figure, folder, name):
     figure.set_layout_engine('none')
     results.write_bytes(folder / f'{name}.{kind}', buffer.getvalue())
   return buffer.getvalue()
-
-
-def _title(panel):
-  config = panel.config
-  return f'{config["model"]["name"]} on {config["data"]["name"]}'
 
 
 def _progress(panel):

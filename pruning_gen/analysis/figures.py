@@ -243,7 +243,7 @@ def heat_maps(table):
     bar = figure.colorbar(image, ax=grid[:, j], location='bottom', pad=0.02)
     bar.set_label('change of training loss (nats)')
     bar.ax.xaxis.set_minor_locator(ticker.NullLocator())
-    ticks = largest * np.array([-1, -0.1, -0.01, 0, 0.01, 0.1, 1])
+    ticks = largest * np.array([-1, -0.1, 0, 0.1, 1])
     bar.set_ticks(ticks, labels=[f'{tick:.2g}' for tick in ticks])
     grid[-1, j].set_xlabel('subgroup by EL2N, low to high')
   for axes in grid[:, 0]:
@@ -326,7 +326,7 @@ def most_worsened(table, columns=10):
   blocks = [rows.iloc[: 2 * columns] for _, rows in groups]
   heights = [-(-len(rows) // columns) for rows in blocks]
   figure = _figure(
-    0.85 * columns, sum(1.2 * height + 0.4 for height in heights)
+    0.85 * columns, sum(1.15 * height + 0.35 for height in heights)
   )
   grid = figure.subplots(
     len(blocks), 1, squeeze=False, height_ratios=heights

@@ -88,14 +88,16 @@ def _std_name(name):
 def _title(name):
   if name == 'mean':
     return 'mean ± std'
-  return name.removesuffix('_mean').replace('_', ' ')
+  return name.removesuffix('_mean').removesuffix('_fraction').replace('_', ' ')
 
 
 def _spread(mean, std):
   if pd.isna(mean) or pd.isna(std):
     return _text(mean)
-  # As many digits as the standard deviation has two of.
-  digits = min(max(1 - math.floor(math.log10(std)), 0), 9) if std > 0 else 4
+  if std == 0:
+    return f'{_text(mean)}\u00a0±\u00a00'
+  # As many digits as show two of the standard deviation.
+  digits = min(max(1 - math.floor(math.log10(std)), 0), 9)
   # Spaces that do not break.
   return f'{mean:.{digits}f}\u00a0±\u00a0{std:.{digits}f}'
 

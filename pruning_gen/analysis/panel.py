@@ -84,7 +84,7 @@ def read(workdir):
     if level == 0
   ]
   return Panel(
-    name=pathlib.PurePath(workdir).name,
+    name=pathlib.PurePath(workdir).name or str(workdir),
     config=config,
     provenance=provenance,
     results=table,

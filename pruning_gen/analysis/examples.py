@@ -4,11 +4,11 @@ The effect of a network on an example is its training loss minus the loss of
 the same member's dense network (level 0); negative is better.
 """
 
-import zipfile
-
 import numpy as np
 import pandas as pd
 
+from pruning_gen.analysis.reading import read
+from pruning_gen.analysis.reading import read_losses
 from pruning_gen.data import subgroups
 from pruning_gen.errors import UserError
 from pruning_gen.storage import results
@@ -40,7 +40,7 @@ def tabulate_effects(workdir, folder, levels, el2n, num_subgroups):
     UserError: an array is missing, broken or not finite, or a member has no
       EL2N scores.
   """
-  members = list(results.read_members(workdir, folder).itertuples(index=False))
+  members = _read_members(workdir, folder)
   scores = [_find_scores(workdir, el2n, member) for member in members]
   groups = [subgroups.divide(score, num_subgroups) for score in scores]
   is_top = [
@@ -106,10 +106,11 @@ def tabulate_noisy_share(workdir, el2n):
     part of noisy examples among the noise_fraction with the highest scores.
     Chance gives noise_fraction, a perfect score 1.
   """
-  members = results.read_members(workdir, 'chain')
-  is_noisy = results.read_labels(workdir, 'chain')['is_noisy']
+  members = _read_members(workdir, 'chain')
+  labels = read(results.read_labels, workdir, 'chain', name='chain/labels.npz')
+  is_noisy = labels['is_noisy']
   rows = {}
-  for i, member in enumerate(members.itertuples(index=False)):
+  for i, member in enumerate(members):
     label_set = member.noise_fraction, member.replicate
     num_noisy = is_noisy[i].sum()
     # All arms of a replicate have the same labels.
@@ -125,41 +126,10 @@ def tabulate_noisy_share(workdir, el2n):
   return table.astype(columns)
 
 
-def read_losses(workdir, folder, level, shape):
-  """Read the training losses of a level, float32 [member, example_id].
-
-  Args:
-    workdir: path.
-    folder: str.
-    level: int.
-    shape: the shape they must have.
-
-  Raises:
-    UserError: names the file, the array and what is wrong with it.
-  """
-  path = results.level_path(workdir, folder, level)
-  try:
-    losses = results.read_level(workdir, folder, level)['cross_entropy']
-  except (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile) as error:
-    raise UserError(
-      f'{path} cannot be read ({error!r}), though results.csv has its level: '
-      'copy the workdir again, or run pruning_gen.main in a new one'
-    ) from error
-  if losses.shape != shape:
-    raise UserError(
-      f'{path}: cross_entropy has the shape {losses.shape}, and by members.csv '
-      f'and el2n/scores.npz it must be {shape}: the files are of different '
-      'runs, so copy the workdir again'
-    )
-  not_finite = ~np.isfinite(losses)
-  if not_finite.any():
-    members = np.flatnonzero(not_finite.any(axis=1)).tolist()
-    raise UserError(
-      f'{path}: cross_entropy has {not_finite.sum()} values of {losses.size} '
-      f'that are not finite, of the members {members} (members.csv): these '
-      'networks diverged, so run them again with a lower config.learning_rate'
-    )
-  return losses
+def _read_members(workdir, folder):
+  name = f'{folder}/members.csv'
+  table = read(results.read_members, workdir, folder, name=name)
+  return list(table.itertuples(index=False))
 
 
 def _find_scores(workdir, el2n, member):

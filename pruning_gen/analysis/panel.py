@@ -8,6 +8,7 @@ import pandas as pd
 from pruning_gen.analysis import comparisons
 from pruning_gen.analysis import examples
 from pruning_gen.analysis import statistics
+from pruning_gen.analysis.reading import read as read_file
 from pruning_gen.errors import UserError
 from pruning_gen.storage import results
 
@@ -57,9 +58,11 @@ def read(workdir):
     UserError: the folder holds no run, one of another layout, nothing that is
       finished, or a broken file.
   """
-  config = _read(results.read_config, workdir, 'config.json')
-  provenance = _read(results.read_provenance, workdir, 'provenance.json')
-  table = _read(results.read_results, workdir, 'results.csv')
+  config = read_file(results.read_config, workdir, name='config.json')
+  provenance = read_file(
+    results.read_provenance, workdir, name='provenance.json'
+  )
+  table = read_file(results.read_results, workdir, name='results.csv')
   missing = [name for name in results.COLUMNS if name not in table.columns]
   if missing:
     raise UserError(
@@ -93,27 +96,18 @@ def read(workdir):
     concentration=concentration,
     noisy_share=noisy_share,
     leave_out=comparisons.average_leave_out(comparisons.pair_leave_out(table)),
-    most_worsened=results.read_most_worsened(workdir),
+    most_worsened=read_file(
+      results.read_most_worsened, workdir, name='chain/most_worsened'
+    ),
     notes=notes,
   )
-
-
-def _read(reader, workdir, name):
-  """Read one file; say which one it is where it is broken."""
-  try:
-    return reader(workdir)
-  except (ValueError, KeyError) as error:
-    raise UserError(
-      f'{workdir}/{name} is broken ({error!r}): copy the workdir again, or run '
-      'pruning_gen.main in a new one'
-    ) from error
 
 
 def _read_examples(workdir, config, table):
   nothing = pd.DataFrame()
   if not results.has_el2n(workdir):
     return nothing, nothing, nothing
-  el2n = _read(results.read_el2n, workdir, 'el2n/scores.npz')
+  el2n = read_file(results.read_el2n, workdir, name='el2n')
   identity = ['arm', 'noise_fraction', 'replicate', 'level']
   effects, concentration, noisy_share = [nothing], [nothing], nothing
   for experiment in ('chain', 'width'):

@@ -130,7 +130,7 @@ def test_leave_out_sets_are_what_they_say(workdir):
   np.testing.assert_array_equal(
     sets['misclassified_1'], np.flatnonzero(~pruned['correct'][row])
   )
-  groups = subgroups.assign(results.read_el2n(workdir)[0.2, 1], 5)
+  groups = subgroups.divide(results.read_el2n(workdir)[0.2, 1], 5)
   np.testing.assert_array_equal(
     sets['subgroup_03'], np.flatnonzero(groups == 3)
   )

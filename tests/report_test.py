@@ -1,88 +1,166 @@
-import re
+import html.parser
+import os
+import subprocess
+import sys
 
 import pandas as pd
 import pytest
 
 from pruning_gen import report
-from pruning_gen.analysis import figures
-from pruning_gen.analysis import statistics
 from pruning_gen.errors import UserError
 from pruning_gen.storage import results
-from tests import statistics_test
-
-CONFIG = {
-  'model': {'name': 'lenet'},
-  'data': {'name': 'digits'},
-  'levels': 3,
-  'prune_fraction': 0.2,
-}
+from tests import fake_runs
 
 
-@pytest.fixture
-def table():
-  errors = {0: [0.1, 0.11], 1: [0.09, 0.1], 2: [0.2, 0.3]}
-  arms = [
-    statistics_test.make_results(errors, arm)
-    for arm in ('pruning', 'extended_dense')
-  ]
-  clean = pd.concat(arms)
-  clean['train_cross_entropy_noisy'] = float('nan')
-  return pd.concat([clean, pd.concat(arms).assign(noise_fraction=0.15)])
+class Page(html.parser.HTMLParser):
+  """Collects what a page links to and embeds."""
+
+  def __init__(self, text):
+    super().__init__()
+    self.ids, self.links, self.sources = [], [], []
+    self.feed(text)
+
+  def handle_starttag(self, tag, attrs):
+    attrs = dict(attrs)
+    if tag == 'section':
+      self.ids.append(attrs['id'])
+    self.links += [attrs['href']] if 'href' in attrs else []
+    self.sources += [attrs['src']] if 'src' in attrs else []
 
 
-def test_page_and_files(tmp_path, table):
-  results.open_workdir(tmp_path, CONFIG)
-  results.write_rows(tmp_path, table.to_dict('records'))
-  path = report.build(tmp_path)
-  html = path.read_text()
-  assert '<title>lenet on digits</title>' in html
-  # Self-contained: every image is inside, and nothing is fetched.
-  assert len(re.findall('<img src="data:image/png;base64,', html)) == 2
-  assert not re.findall('(src|href)="(http|figures)', html)
-  assert '9.50 ± 0.71' in html
-  assert (tmp_path / 'report/figures/test_error.png').read_bytes()[:4] == (
+@pytest.fixture(scope='module')
+def full(tmp_path_factory):
+  """A run of every experiment, and its report."""
+  workdir = tmp_path_factory.mktemp('full')
+  fake_runs.write_all(workdir)
+  report.build(workdir)
+  return workdir
+
+
+def test_the_page_is_self_contained(full):
+  text = (full / 'report' / 'index.html').read_text()
+  page = Page(text)
+  assert '<title>lenet on digits</title>' in text
+  # One image a figure, and the icon that keeps browsers from asking for one.
+  drawn = [section for section in report.CONTENTS if section.draw]
+  assert len(page.sources) == len(drawn) - 1
+  assert all(s.startswith('data:image/png;base64,') for s in page.sources)
+  links = [link for link in page.links if link != 'data:,']
+  assert {f'#{name}' for name in page.ids} == set(links)
+  assert 'http' not in text.replace('https://', '')
+
+
+def test_what_the_page_says(full):
+  text = (full / 'report' / 'index.html').read_text()
+  assert '3 of 3 levels finished, 2 replicate(s).' in text
+  # The test error at level 3: .24 and .29.
+  assert '0.265\u00a0±\u00a00.035' in text
+  assert 'Appendix J: other ways to rewind and to score: run' in text
+  assert '<td class="good">agrees</td>' in text
+
+
+def test_files_beside_the_page(full):
+  folder = full / 'report'
+  assert (folder / 'figures/figure_1a_test_error.png').read_bytes()[:4] == (
     b'\x89PNG'
   )
-  summary = pd.read_csv(tmp_path / 'summary.csv')
-  assert len(summary) == 12
+  assert (folder / 'figures/figure_1a_test_error.pdf').read_bytes()[:4] == (
+    b'%PDF'
+  )
+  table = pd.read_csv(folder / 'tables/figure_1a_test_error.csv')
+  assert len(table) == 16 and {'mean', 'std', 'n'} <= set(table.columns)
+  assert len(pd.read_csv(full / 'summary.csv')) == 8 + 8 + 6 + 14
+  # Six without noise and eleven with it.
+  assert len(pd.read_csv(folder / 'tables/claims.csv')) == 17
+
+
+def test_is_built_notices_what_is_new(tmp_path):
+  results.open_workdir(tmp_path, fake_runs.CONFIG)
+  table = fake_runs.make_results({0: [0.1, 0.2]})
+  results.write_rows(tmp_path, table.to_dict('records'))
+  assert not report.is_built(tmp_path)
+  page = report.build(tmp_path)
   assert report.is_built(tmp_path)
+  fake_runs.write_el2n(tmp_path)
+  later = page.stat().mtime + 1
+  os.utime(tmp_path / 'el2n' / 'scores.csv', (later, later))
+  assert not report.is_built(tmp_path)
 
 
-def test_an_unfinished_run_shows_what_is_there(tmp_path, table):
-  results.open_workdir(tmp_path, CONFIG)
-  rows = table[(table.level == 0) & (table.arm == 'pruning')]
-  rows = rows[rows.replicate == 0]
-  results.write_rows(tmp_path, rows.to_dict('records'))
-  html = report.build(tmp_path).read_text()
-  assert '0 of 3 levels finished, 1 replicate(s)' in html
+def test_an_unfinished_run_shows_what_is_there(tmp_path):
+  results.open_workdir(tmp_path, fake_runs.CONFIG)
+  table = fake_runs.make_results({0: [0.1, 0.2], 1: [0.1]})
+  results.write_rows(tmp_path, table.to_dict('records'))
+  text = report.build(tmp_path).read_text()
+  assert '0 of 3 levels finished, 2 replicate(s)' in text
+  assert 'level 1 of chain, pruning, 0% noise: 1 of 2 replicates' in text
+  assert 'run pruning_gen.main with &#39;width&#39; in --config.exp' in text
+  assert len(pd.read_csv(tmp_path / 'summary.csv')) == 1
+
+
+def test_experiments_without_a_chain(tmp_path):
+  results.open_workdir(tmp_path, fake_runs.CONFIG)
+  fake_runs.write_width(tmp_path)
+  fake_runs.write_el2n(tmp_path)
+  text = report.build(tmp_path).read_text()
+  assert 'The chain has no finished level.' in text
+  assert 'None can be tested' in text
+
+
+def test_several_runs_are_never_averaged(full, tmp_path, monkeypatch):
+  # One figure is enough, and drawing takes long.
+  monkeypatch.setattr(report, 'CONTENTS', report.CONTENTS[:1])
+  fake_runs.write_chain(tmp_path / 'a b')
+  path = report.build_together([full, tmp_path / 'a b'], tmp_path / 'report')
+  page = Page(path.read_text())
+  links = {link for link in page.links if link != 'data:,'}
+  assert {f'#{name}' for name in page.ids} <= links
+  assert '#2_a_b_figure_1a_test_error' in links
+  first, second = (
+    pd.read_csv(path.parent / f'tables/{name}_figure_1a_test_error.csv')
+    for name in (f'1_{full.name}', '2_a_b')
+  )
+  assert first.n.tolist() == second.n.tolist() == [2] * 16
+  panels = pd.read_csv(path.parent / 'tables/claims.csv').panel
+  assert panels.unique().tolist() == [f'1 {full.name}', '2 a b']
+  # Nothing is written beside the runs.
+  assert not (tmp_path / 'a b' / 'summary.csv').exists()
 
 
 def test_nothing_to_show(tmp_path):
   with pytest.raises(UserError, match='holds no run'):
     report.build(tmp_path)
-  results.open_workdir(tmp_path, CONFIG)
+  results.open_workdir(tmp_path, fake_runs.CONFIG)
   with pytest.raises(UserError, match='no finished level yet'):
     report.build(tmp_path)
 
 
-def test_figures_draw_what_the_summary_says(table):
-  summary = statistics.summarize(table)
-  figure = figures.test_error(summary)
-  clean, noisy = figure.axes
-  assert clean.get_title() == '0% label noise'
-  assert noisy.get_title() == '15% label noise'
-  assert clean.get_xscale() == 'log'
-  assert clean.get_ylabel() == 'test error (%)'
-  line = clean.get_lines()[0]
-  assert line.get_xdata().tolist() == pytest.approx([100, 80, 64])
-  assert line.get_ydata().tolist() == pytest.approx([10.5, 9.5, 25])
-  losses = figures.training_loss(summary)
-  labels = [text.get_text() for text in losses.legends[0].get_texts()]
-  assert labels == [
-    'pruning, original',
-    'pruning, noisy',
-    'extended_dense, original',
-    'extended_dense, noisy',
-    'dense',
-    'optimal sparsity',
-  ]
+@pytest.mark.parametrize(
+  'name, content, message',
+  [
+    ('config.json', '{"levels": ', 'config.json cannot be read'),
+    ('provenance.json', '', 'provenance.json cannot be read'),
+    ('provenance.json', '{"layout_version": 1}', 'layout version 1'),
+    ('results.csv', '', 'results.csv cannot be read'),
+    ('results.csv', 'arm,experiment\na,b\n', 'lacks the columns noise_frac'),
+    ('el2n/scores.csv', 'noise', '/el2n cannot be read'),
+  ],
+)
+def test_broken_files_are_named(tmp_path, name, content, message):
+  fake_runs.write_chain(tmp_path)
+  fake_runs.write_el2n(tmp_path)
+  (tmp_path / name).write_text(content)
+  with pytest.raises(UserError, match=message):
+    report.build(tmp_path)
+
+
+def test_the_command():
+  command = [sys.executable, '-m', 'pruning_gen.report', '--workdir=nowhere']
+  ended = subprocess.run(command, capture_output=True, text=True)
+  assert ended.returncode == 1
+  assert ended.stderr.startswith('error: --workdir=nowhere holds no run')
+
+
+def test_several_runs_need_an_output():
+  with pytest.raises(UserError, match=r'--output is missing: 2 workdirs'):
+    report._build_one(['a', 'b'])

@@ -4,11 +4,11 @@ import pandas as pd
 import pytest
 
 from pruning_gen.analysis import statistics
-from pruning_gen.storage import results
+from tests.fake_runs import make_results
 
 
 @pytest.mark.parametrize(
-  'errors, baseline, mean, std, verdict',
+  'values, baseline, mean, std, verdict',
   [
     # Differences -1, -2, -3: mean -2, std 1.
     ([4, 4, 4], [5, 6, 7], -2, 1, 'better'),
@@ -21,30 +21,33 @@ from pruning_gen.storage import results
     ([1, 2], [2, 3], -1, 0, 'better'),
   ],
 )
-def test_compare(errors, baseline, mean, std, verdict):
-  found = statistics.compare(errors, baseline)
-  assert found[0] == pytest.approx(mean)
-  assert found[1] == pytest.approx(std)
-  assert found[2] == verdict
+def test_compare(values, baseline, mean, std, verdict):
+  found = statistics.compare(pd.Series(values), pd.Series(baseline))
+  assert found.mean == pytest.approx(mean)
+  assert found.std == pytest.approx(std)
+  assert found.n == len(values)
+  assert found.verdict == verdict
 
 
-def test_one_replicate_gets_no_verdict():
-  mean, std, verdict = statistics.compare([1.0], [2.0])
-  assert mean == -1.0 and math.isnan(std) and verdict == ''
+def test_replicates_are_paired_by_id():
+  found = statistics.compare(
+    pd.Series({2: 4.0, 0: 1.0, 1: 9.0}), pd.Series({0: 2.0, 2: 7.0, 3: 0.0})
+  )
+  # Replicates 0 and 2: -1 and -3. The others stand alone.
+  assert found == (-2, pytest.approx(math.sqrt(2)), 2, 'better')
 
 
-def make_results(errors, arm='pruning', validation=None):
-  """Rows with test errors {level: [by replicate]}."""
-  rows = []
-  for level, by_replicate in errors.items():
-    for replicate, error in enumerate(by_replicate):
-      row = dict.fromkeys(results.COLUMNS, 0.5)
-      row |= {'experiment': 'chain', 'arm': arm, 'noise_fraction': 0.0}
-      row |= {'level': level, 'replicate': replicate, 'test_error': error}
-      row |= {'validation_error': (validation or {level: error})[level]}
-      row |= {'weights_remaining': 0.8**level if arm == 'pruning' else 1.0}
-      rows.append(row)
-  return pd.DataFrame(rows)
+@pytest.mark.parametrize(
+  'values, baseline, n',
+  [
+    ({0: 1.0}, {0: 2.0}, 1),
+    ({0: 1.0}, {1: 2.0}, 0),
+    ({0: 1.0, 1: float('nan')}, {0: 2.0, 1: 2.0}, 2),
+  ],
+)
+def test_no_verdict(values, baseline, n):
+  found = statistics.compare(pd.Series(values), pd.Series(baseline))
+  assert found.verdict == '' and found.n == n and math.isnan(found.std)
 
 
 def test_summary():
@@ -61,6 +64,7 @@ def test_summary():
   summary = statistics.summarize(table.sample(frac=1, random_state=0))
   assert summary.level.tolist() == [0, 1, 2, 3]
   assert summary.n.tolist() == [3, 3, 3, 3]
+  assert summary.num_weights.tolist() == [1000, 800, 640, 512]
   assert summary.test_error_mean.tolist() == pytest.approx(
     [0.12, 0.10, 0.34 / 3, 0.22]
   )
@@ -72,6 +76,24 @@ def test_summary():
   # By validation error, the least sparse of equals.
   assert summary.is_optimal.tolist() == [False, False, True, False]
   assert summary.is_highest_improving.tolist() == [False, True, False, False]
+  assert statistics.optimal_levels(summary, 'chain', 'pruning') == {0.0: 2}
+
+
+def test_a_curve_without_its_dense_network():
+  summary = statistics.summarize(make_results({1: [0.1, 0.2], 2: [0.3, 0.3]}))
+  assert summary.test_error_verdict.tolist() == ['', '']
+  assert summary.test_error_difference_mean.isna().all()
+  assert summary.is_optimal.tolist() == [True, False]
+
+
+def test_unfinished_levels_are_left_out_and_said():
+  table = make_results({0: [0.1, 0.2], 1: [0.1]})
+  finished, notes = statistics.drop_unfinished(table)
+  assert finished.level.tolist() == [0, 0]
+  assert notes == [
+    'Left out: level 1 of chain, pruning, 0% noise: 1 of 2 replicates have '
+    'finished it.'
+  ]
 
 
 def test_extended_dense_is_drawn_where_pruning_is():
@@ -85,3 +107,13 @@ def test_extended_dense_is_drawn_where_pruning_is():
   assert dense.matched_weights_remaining.tolist() == pytest.approx(
     [1, 0.8, 0.64]
   )
+
+
+def test_average():
+  table = pd.DataFrame({'arm': ['a', 'b', 'a'], 'ratio': [1.0, 5.0, 3.0]})
+  average = statistics.average(table, ['arm'], 'ratio')
+  assert average.arm.tolist() == ['a', 'b']
+  assert average['mean'].tolist() == [2, 5]
+  assert average['std'][0] == pytest.approx(math.sqrt(2))
+  assert math.isnan(average['std'][1])
+  assert average.n.tolist() == [2, 1]

@@ -5,16 +5,28 @@ from pruning_gen.data import subgroups
 from pruning_gen.errors import UserError
 
 
-def test_groups_by_rank():
-  scores = np.array([0.9, 0.1, 0.5, 0.3, 0.7, 0.2], np.float32)
-  assert subgroups.assign(scores, 3).tolist() == [2, 0, 1, 1, 2, 0]
+def test_equal_groups_by_rank():
+  el2n = np.array([0.9, 0.1, 0.5, 0.3, 0.7, 0.2], np.float32)
+  assert subgroups.divide(el2n, 3).tolist() == [2, 0, 1, 1, 2, 0]
+  assert subgroups.divide(el2n, 6).tolist() == [5, 0, 3, 2, 4, 1]
+  assert subgroups.divide(el2n, 1).tolist() == [0] * 6
 
 
-def test_ties_go_by_example_id_and_sizes_differ_by_one():
-  groups = subgroups.assign(np.zeros(10, np.float32), 4)
-  assert groups.tolist() == [0, 0, 0, 1, 1, 2, 2, 2, 3, 3]
+def test_ties_rank_by_example_id():
+  assert subgroups.divide(np.ones(4), 2).tolist() == [0, 0, 1, 1]
+  assert subgroups.divide(np.array([1, 0, 1, 0]), 4).tolist() == [2, 0, 3, 1]
 
 
-def test_more_groups_than_examples():
-  with pytest.raises(UserError, match='num_subgroups=4 must be at most 3'):
-    subgroups.assign(np.zeros(3), 4)
+@pytest.mark.parametrize('num_examples, num_subgroups', [(10, 4), (1437, 20)])
+def test_sizes_differ_by_at_most_one(num_examples, num_subgroups):
+  el2n = np.random.default_rng(0).random(num_examples)
+  sizes = np.bincount(subgroups.divide(el2n, num_subgroups))
+  assert len(sizes) == num_subgroups
+  assert sizes.max() - sizes.min() <= 1
+
+
+@pytest.mark.parametrize('num_subgroups', [0, 4])
+def test_impossible_numbers_of_groups(num_subgroups):
+  message = rf'config.num_subgroups={num_subgroups} must be between 1 and .*3'
+  with pytest.raises(UserError, match=message):
+    subgroups.divide(np.zeros(3), num_subgroups)

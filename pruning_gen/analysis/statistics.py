@@ -1,6 +1,7 @@
 """Means over replicates, verdicts, and the choice of a sparsity."""
 
-import numpy as np
+from typing import NamedTuple
+
 import pandas as pd
 
 # What a curve is: one experiment's arm at one noise level.
@@ -18,30 +19,89 @@ METRICS = (
 )
 
 
-def compare(errors, baseline):
+class Comparison(NamedTuple):
+  """Paired differences over replicates, and what the rule says of them."""
+
+  mean: float
+  std: float
+  n: int
+  verdict: str
+
+
+def compare(values, baseline):
   """Judge paired results by the rule of the paper.
 
   They differ if |mean of the differences| >= the standard deviation of the
   differences (n - 1), else they match.
 
   Args:
-    errors: float [n], one value for each replicate; lower is better.
-    baseline: float [n], of the same replicates.
+    values: float Series, one value for each replicate (its index); lower is
+      better.
+    baseline: float Series likewise. Replicates that only one has are left out.
 
   Returns:
-    mean: float, of errors - baseline.
-    std: float, of errors - baseline (n - 1); NaN for n < 2.
-    verdict: 'better', 'worse', 'match', or '' for n < 2 (one replicate gets
-      no verdict).
+    A Comparison: mean and std (n - 1; NaN for n < 2) of values - baseline; n;
+    verdict 'better', 'worse', 'match', or '' where there is none, because
+    n < 2 or a value is NaN.
   """
-  differences = np.asarray(errors, float) - np.asarray(baseline, float)
-  mean = float(differences.mean())
-  if len(differences) < 2:
-    return mean, float('nan'), ''
-  std = float(differences.std(ddof=1))
-  if abs(mean) < std or mean == 0:
-    return mean, std, 'match'
-  return mean, std, 'better' if mean < 0 else 'worse'
+  values, baseline = values.align(baseline, join='inner')
+  differences = values - baseline
+  return judge(differences)
+
+
+def judge(differences):
+  """Return the Comparison of paired differences, a float Series."""
+  n = len(differences)
+  mean = float(differences.mean(skipna=False))
+  std = float(differences.std(ddof=1, skipna=False))
+  if pd.isna(mean) or n < 2:
+    verdict = ''
+  elif abs(mean) < std or mean == 0:
+    verdict = 'match'
+  else:
+    verdict = 'better' if mean < 0 else 'worse'
+  return Comparison(mean, std, n, verdict)
+
+
+def select(results, metric, **identity):
+  """Return one metric by replicate.
+
+  Args:
+    results: DataFrame like results.csv.
+    metric: str, a column.
+    **identity: what other columns must be, as arm='pruning', level=3.
+
+  Returns:
+    Series, whose index is the replicate.
+  """
+  for column, value in identity.items():
+    results = results[results[column] == value]
+  return results.set_index('replicate')[metric]
+
+
+def drop_unfinished(results):
+  """Leave out the levels that some replicates have not finished.
+
+  Args:
+    results: DataFrame like results.csv.
+
+  Returns:
+    The finished rows, and a list of sentences that say what was left out.
+  """
+  kept, notes = [results.head(0)], []
+  for (experiment, arm, noise_fraction), curve in results.groupby(
+    CURVE, sort=False
+  ):
+    replicates = curve.replicate.nunique()
+    finished = curve.groupby('level').replicate.transform('nunique')
+    kept.append(curve[finished == replicates])
+    notes += [
+      f'Left out: level {level} of {experiment}, {arm}, {noise_fraction:.0%} '
+      f'noise: {count} of {replicates} replicates have finished it.'
+      for level, count in curve.groupby('level').replicate.nunique().items()
+      if count < replicates
+    ]
+  return pd.concat(kept), notes
 
 
 def summarize(results):
@@ -54,11 +114,12 @@ def summarize(results):
     DataFrame, one row for each experiment, arm, noise_fraction and level:
     weights_remaining; matched_weights_remaining, of the arm that prunes most
     by that level, which is where extended dense training of as many epochs is
-    drawn beside it; epochs_trained; n; METRIC_mean and METRIC_std (n - 1)
-    for each of `METRICS`; test_error_difference_mean and _std against level 0
-    of the same curve, paired by replicate, and the test_error_verdict;
-    is_optimal, true at the optimal sparsity; is_highest_improving, true at the
-    sparsest level whose verdict is 'better'.
+    drawn beside it; num_weights, how many weights are left; epochs_trained; n;
+    METRIC_mean and METRIC_std (n - 1) for each of `METRICS`;
+    test_error_difference_mean and _std against level 0 of the same curve,
+    paired by replicate, and the test_error_verdict; is_optimal, true at the
+    optimal sparsity; is_highest_improving, true at the sparsest level whose
+    verdict is 'better'.
   """
   rows = []
   for curve, group in results.groupby(CURVE, sort=False):
@@ -70,25 +131,27 @@ def summarize(results):
 
 
 def _summarize_curve(identity, curve):
-  dense = curve[curve.level == 0].set_index('replicate').test_error
+  dense = select(curve, 'test_error', level=0)
   rows = []
   for level, group in curve.groupby('level'):
+    against_dense = compare(select(group, 'test_error'), dense)
     row = {
       **identity,
       'level': level,
       'weights_remaining': group.weights_remaining.mean(),
+      # A narrower network states its own count, a pruned one the dense count.
+      'num_weights': round(
+        group.weights_remaining.mean() * curve.num_weights.max()
+      ),
       'epochs_trained': group.epochs_trained.iloc[0],
       'n': len(group),
     }
     for metric in METRICS:
       row[f'{metric}_mean'] = group[metric].mean()
       row[f'{metric}_std'] = group[metric].std(ddof=1)
-    mean, std, verdict = compare(
-      group.test_error, dense[group.replicate].to_numpy()
-    )
-    row['test_error_difference_mean'] = mean
-    row['test_error_difference_std'] = std
-    row['test_error_verdict'] = verdict if level > 0 else ''
+    row['test_error_difference_mean'] = against_dense.mean
+    row['test_error_difference_std'] = against_dense.std
+    row['test_error_verdict'] = against_dense.verdict if level > 0 else ''
     rows.append(row)
   best = optimal_level(curve)
   improving = [r['level'] for r in rows if r['test_error_verdict'] == 'better']
@@ -108,3 +171,28 @@ def optimal_level(curve):
     int; the least sparse of equals.
   """
   return int(curve.groupby('level').validation_error.mean().idxmin())
+
+
+def optimal_levels(summary, experiment, arm):
+  """Return {noise_fraction: level} of one arm's optimal sparsities."""
+  rows = summary[
+    (summary.experiment == experiment)
+    & (summary.arm == arm)
+    & summary.is_optimal
+  ]
+  return dict(zip(rows.noise_fraction, rows.level))
+
+
+def average(table, by, metric):
+  """Average one column over replicates.
+
+  Args:
+    table: DataFrame with one row a replicate.
+    by: list of str, the columns that tell curves and points apart.
+    metric: str.
+
+  Returns:
+    DataFrame with the columns by, mean, std (n - 1) and n.
+  """
+  groups = table.groupby(by, sort=False)[metric]
+  return groups.agg(mean='mean', std='std', n='size').reset_index()

@@ -1,30 +1,33 @@
-"""EL2N subgroups: equal groups of training examples, from easy to hard."""
+"""Subgroups of training examples, by how influential they are (section 3)."""
 
 import numpy as np
 
 from pruning_gen.errors import UserError
 
 
-def assign(scores, num_subgroups):
-  """Assign each example to a group by the rank of its score.
+def divide(el2n, num_subgroups):
+  """Divide examples into equal groups by the rank of their EL2N score.
 
   Args:
-    scores: float [N], EL2N by example_id.
-    num_subgroups: int, at most N.
+    el2n: float [example_id], without NaN.
+    num_subgroups: int, M; at most the number of examples.
 
   Returns:
-    int [N], 0 for the lowest scores to num_subgroups - 1. Sizes differ by at
-    most 1; ties go by example_id.
+    int64 [example_id], in [0, M): 0 has the lowest scores, M - 1 the highest.
+    Equal scores rank by example_id; sizes differ by at most 1.
 
   Raises:
     UserError: there are fewer examples than groups.
   """
-  num_examples = len(scores)
-  if num_subgroups > num_examples:
+  num_examples = len(el2n)
+  if not 1 <= num_subgroups <= num_examples:
     raise UserError(
-      f'config.num_subgroups={num_subgroups} must be at most {num_examples}, '
-      'the size of the training set'
+      f'config.num_subgroups={num_subgroups} must be between 1 and the number '
+      f'of training examples ({num_examples}): choose fewer subgroups, or more '
+      'examples (config.data.num_train)'
     )
-  ranks = np.empty(num_examples, int)
-  ranks[np.argsort(scores, kind='stable')] = np.arange(num_examples)
-  return ranks * num_subgroups // num_examples
+  subgroup = np.empty(num_examples, np.int64)
+  # Stable, so that ties do not depend on the sorting algorithm.
+  order = np.argsort(el2n, kind='stable')
+  subgroup[order] = np.arange(num_examples) * num_subgroups // num_examples
+  return subgroup

@@ -124,7 +124,7 @@ def choose_sets(config, workdir, noise_fraction, replicate):
     sets[f'misclassified_{optimal}'] = np.flatnonzero(~pruned['correct'])
   if 'subgroups' in wanted:
     scores = results.read_el2n(workdir)[noise_fraction, replicate]
-    groups = subgroups.assign(scores, config.num_subgroups)
+    groups = subgroups.divide(scores, config.num_subgroups)
     for group in range(config.num_subgroups):
       sets[f'subgroup_{group:02d}'] = np.flatnonzero(groups == group)
   key = streams.replicate_key(config.seed, replicate)

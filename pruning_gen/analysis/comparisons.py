@@ -1,0 +1,177 @@
+"""Which result is compared with which: the controlled comparisons (4, 5).
+
+Every comparison is paired by replicate; its sign is that of the first minus
+the second, so a positive difference in error means that the first is worse.
+"""
+
+import numpy as np
+import pandas as pd
+
+from pruning_gen.analysis import statistics
+
+# Every arm that prunes, and the arm that trains as it does and removes nothing.
+TWINS = {
+  'pruning': 'extended_dense',
+  'random': 'extended_dense',
+  'gradient': 'extended_dense',
+  'synflow': 'extended_dense',
+  'weight_rewinding': 'weight_rewinding_dense',
+}
+
+
+def compare_at_optimum(results, summary):
+  """Compare dense, extended dense and pruned networks (section 5.1).
+
+  The pruned network is the one of the optimal sparsity, and extended dense
+  training has lasted as many epochs, or as many as suit it best by its own
+  validation error ('best').
+
+  Args:
+    results: DataFrame like results.csv.
+    summary: DataFrame from `statistics.summarize`.
+
+  Returns:
+    DataFrame with noise_fraction; network, 'dense', 'extended_dense',
+    'extended_dense_best', 'pruning'; level; the test error's mean, std, n; and
+    against_pruning_mean, _std and _verdict, of the paired difference.
+  """
+  chain = results[results.experiment == 'chain']
+  best = statistics.optimal_levels(summary, 'chain', 'extended_dense')
+  rows = []
+  for noise_fraction, level in statistics.optimal_levels(
+    summary, 'chain', 'pruning'
+  ).items():
+    networks = {'dense': ('pruning', 0)}
+    if noise_fraction in best:
+      networks['extended_dense'] = ('extended_dense', level)
+      networks['extended_dense_best'] = ('extended_dense', best[noise_fraction])
+    networks['pruning'] = ('pruning', level)
+    errors = {
+      network: statistics.select(
+        chain,
+        'test_error',
+        noise_fraction=noise_fraction,
+        arm=arm,
+        level=own_level,
+      )
+      for network, (arm, own_level) in networks.items()
+    }
+    for network, (_, own_level) in networks.items():
+      if errors[network].empty:
+        continue
+      difference = statistics.compare(errors[network], errors['pruning'])
+      rows.append(
+        {
+          'noise_fraction': noise_fraction,
+          'network': network,
+          'level': own_level,
+          'mean': errors[network].mean(),
+          'std': errors[network].std(),
+          'n': len(errors[network]),
+          'against_pruning_mean': difference.mean,
+          'against_pruning_std': difference.std,
+          'against_pruning_verdict': difference.verdict,
+        }
+      )
+  return pd.DataFrame(rows)
+
+
+def pair_leave_out(results):
+  """Pair each network that leaves a set out with the random set of its size.
+
+  Args:
+    results: DataFrame like results.csv.
+
+  Returns:
+    DataFrame, one row for each noise_fraction, replicate, left_out (as
+    'most_improved') and number (the level whose losses chose the set, or the
+    subgroup): num_left_out; test_error; random_error, of the network without
+    a random set of the same size; dense_error, of the dense network that
+    trains on all. The latter two are NaN where that network is missing.
+  """
+  table = results[results.experiment == 'leave_out']
+  chain = results[(results.experiment == 'chain') & (results.level == 0)]
+  label_set = ['noise_fraction', 'replicate']
+  # All arms of the chain share their level 0.
+  dense = chain.drop_duplicates(label_set)
+  table = table.merge(
+    dense[[*label_set, 'num_train', 'test_error']].rename(
+      columns={'num_train': 'num_all', 'test_error': 'dense_error'}
+    ),
+    how='left',
+    on=label_set,
+  )
+  parts = table.arm.str.extract(r'^(?P<left_out>.+)_(?P<number>\d+)$')
+  table = table.assign(
+    left_out=parts.left_out,
+    number=parts.number.astype('Int64'),
+    num_left_out=table.num_all - table.num_train,
+  )
+  is_random = table.left_out == 'random'
+  randoms = table[is_random][[*label_set, 'num_train', 'test_error']].rename(
+    columns={'test_error': 'random_error'}
+  )
+  pairs = table[~is_random].merge(
+    randoms, how='left', on=[*label_set, 'num_train']
+  )
+  columns = ['left_out', 'number', 'num_left_out']
+  errors = ['test_error', 'random_error', 'dense_error']
+  return pairs[[*label_set, *columns, *errors]]
+
+
+def average_leave_out(pairs):
+  """Average the pairs of `pair_leave_out` over replicates.
+
+  Returns:
+    DataFrame, one row for each noise_fraction, left_out and number:
+    num_left_out (mean); mean, std, n of the test error; random_mean,
+    random_std and dense_mean likewise; difference_mean, difference_std and
+    verdict of the test error against random, paired.
+  """
+  rows = []
+  for (noise_fraction, left_out, number), group in pairs.groupby(
+    ['noise_fraction', 'left_out', 'number'], sort=False
+  ):
+    against_random = statistics.judge(group.test_error - group.random_error)
+    rows.append(
+      {
+        'noise_fraction': noise_fraction,
+        'left_out': left_out,
+        'number': int(number),
+        'num_left_out': group.num_left_out.mean(),
+        'mean': group.test_error.mean(),
+        'std': group.test_error.std(),
+        'n': len(group),
+        'random_mean': group.random_error.mean(skipna=False),
+        'random_std': group.random_error.std(skipna=False),
+        'dense_mean': group.dense_error.mean(skipna=False),
+        'difference_mean': against_random.mean,
+        'difference_std': against_random.std,
+        'verdict': against_random.verdict,
+      }
+    )
+  table = pd.DataFrame(rows)
+  if table.empty:
+    return table
+  return table.sort_values(['noise_fraction', 'left_out', 'number'])
+
+
+def find_same_size(summary, noise_fraction, level):
+  """Find the narrower network with as many weights as a pruned one.
+
+  Args:
+    summary: DataFrame from `statistics.summarize`.
+    noise_fraction: float.
+    level: int, of the arm `pruning`.
+
+  Returns:
+    int, the level of `width` whose number of weights is nearest on a
+    logarithmic scale; None where there is none.
+  """
+  curve = summary[summary.noise_fraction == noise_fraction]
+  widths = curve[curve.experiment == 'width']
+  pruned = curve[(curve.arm == 'pruning') & (curve.level == level)]
+  if widths.empty or pruned.empty:
+    return None
+  distance = np.abs(np.log(widths.num_weights / pruned.num_weights.iloc[0]))
+  return int(widths.level[distance.idxmin()])

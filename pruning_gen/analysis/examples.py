@@ -1,0 +1,143 @@
+"""What happens to single training examples, from the arrays of a run.
+
+The effect of a network on an example is its training loss minus the loss of
+the same member's dense network (level 0); negative is better.
+"""
+
+import numpy as np
+import pandas as pd
+
+from pruning_gen.analysis.reading import read
+from pruning_gen.analysis.reading import read_losses
+from pruning_gen.data import subgroups
+from pruning_gen.errors import UserError
+from pruning_gen.storage import results
+
+# The paper's influential examples are the top fifth by EL2N.
+TOP_DIVISOR = 5
+
+
+def tabulate_effects(workdir, folder, levels, el2n, num_subgroups):
+  """Tabulate the effect of every level on the subgroups of examples.
+
+  Args:
+    workdir: path.
+    folder: str, 'chain' or 'width'.
+    levels: list of int, the levels to read, 0 among them. Each file is read
+      once, and one is in memory beside level 0.
+    el2n: {(noise_fraction, replicate): float [example_id]}.
+    num_subgroups: int, M.
+
+  Returns:
+    effects: DataFrame with arm, noise_fraction, replicate, level, subgroup
+      (0 has the lowest EL2N) and effect (nats, the mean over the subgroup).
+    concentration: DataFrame with arm, noise_fraction, replicate, level;
+      top_effect and rest_effect, the mean over the top 20 % by EL2N and over
+      the rest; ratio, |top_effect| / |rest_effect|; share, the top's part of
+      the sum of |effect|. Level 0, which changes nothing, has no row.
+
+  Raises:
+    UserError: an array is missing, broken or not finite, or a member has no
+      EL2N scores.
+  """
+  members = _read_members(workdir, folder)
+  scores = [_find_scores(workdir, el2n, member) for member in members]
+  groups = [subgroups.divide(score, num_subgroups) for score in scores]
+  is_top = [
+    subgroups.divide(score, TOP_DIVISOR) == TOP_DIVISOR - 1 for score in scores
+  ]
+  shape = len(members), len(scores[0])
+  dense = read_losses(workdir, folder, 0, shape)
+  effect_rows, concentration_rows = [], []
+  for level in sorted(levels):
+    losses = read_losses(workdir, folder, level, shape) if level else dense
+    for i, member in enumerate(members):
+      identity = {
+        'arm': member.arm,
+        'noise_fraction': member.noise_fraction,
+        'replicate': member.replicate,
+        'level': level,
+      }
+      effect = losses[i] - dense[i].astype(np.float64)
+      means = np.bincount(groups[i], effect) / np.bincount(groups[i])
+      effect_rows += [
+        identity | {'subgroup': subgroup, 'effect': mean}
+        for subgroup, mean in enumerate(means)
+      ]
+      if level > 0:
+        concentration_rows.append(identity | concentrate(effect, is_top[i]))
+  return pd.DataFrame(effect_rows), pd.DataFrame(concentration_rows)
+
+
+def concentrate(effect, is_top):
+  """Tell how much of an effect falls on a part of the examples.
+
+  Args:
+    effect: float [example_id].
+    is_top: bool [example_id].
+
+  Returns:
+    Dict of floats: top_effect, rest_effect, ratio and share, as in
+    `tabulate_effects`. The ratio is inf where the rest does not change on
+    average, and NaN where nothing does, like the share where nothing changes.
+  """
+  top, rest = effect[is_top].mean(), effect[~is_top].mean()
+  size = np.abs(effect)
+  with np.errstate(divide='ignore', invalid='ignore'):
+    ratio = np.abs(top) / np.abs(rest)
+    share = size[is_top].sum() / size.sum()
+  return {
+    'top_effect': top,
+    'rest_effect': rest,
+    'ratio': ratio,
+    'share': share,
+  }
+
+
+def tabulate_noisy_share(workdir, el2n):
+  """Tabulate how well EL2N finds the examples with noisy labels.
+
+  Args:
+    workdir: path.
+    el2n: {(noise_fraction, replicate): float [example_id]}.
+
+  Returns:
+    DataFrame with noise_fraction (above 0), replicate, and noisy_share: the
+    part of noisy examples among the noise_fraction with the highest scores.
+    Chance gives noise_fraction, a perfect score 1.
+  """
+  members = _read_members(workdir, 'chain')
+  labels = read(results.read_labels, workdir, 'chain', name='chain/labels.npz')
+  is_noisy = labels['is_noisy']
+  rows = {}
+  for i, member in enumerate(members):
+    label_set = member.noise_fraction, member.replicate
+    num_noisy = is_noisy[i].sum()
+    # All arms of a replicate have the same labels.
+    if num_noisy and label_set not in rows:
+      order = np.argsort(el2n[label_set], kind='stable')
+      rows[label_set] = is_noisy[i][order[-num_noisy:]].mean()
+  columns = {'noise_fraction': float, 'replicate': int, 'noisy_share': float}
+  table = pd.DataFrame(
+    [(*label_set, share) for label_set, share in rows.items()],
+    columns=list(columns),
+  )
+  # Without a row, pandas would not know the types.
+  return table.astype(columns)
+
+
+def _read_members(workdir, folder):
+  name = f'{folder}/members.csv'
+  table = read(results.read_members, workdir, folder, name=name)
+  return list(table.itertuples(index=False))
+
+
+def _find_scores(workdir, el2n, member):
+  label_set = member.noise_fraction, member.replicate
+  if label_set not in el2n:
+    raise UserError(
+      f'{workdir}/el2n/scores.csv has no row for noise_fraction='
+      f'{label_set[0]:g}, replicate={label_set[1]}: run pruning_gen.main with '
+      "'el2n' in --config.experiments and the same replicates"
+    )
+  return el2n[label_set]

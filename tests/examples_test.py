@@ -1,0 +1,88 @@
+import numpy as np
+import pytest
+
+from pruning_gen.analysis import examples
+from pruning_gen.analysis import reading
+from pruning_gen.errors import UserError
+from pruning_gen.storage import results
+from tests import fake_runs
+
+
+@pytest.fixture
+def run(tmp_path):
+  fake_runs.write_chain(tmp_path)
+  fake_runs.write_el2n(tmp_path)
+  return tmp_path
+
+
+def test_effects_on_subgroups(run):
+  effects, concentration = examples.tabulate_effects(
+    run, 'chain', [0, 2], results.read_el2n(run), 4
+  )
+  # 8 members, 2 levels, 4 subgroups.
+  assert len(effects) == 64
+  one = effects[(effects.arm == 'pruning') & (effects.noise_fraction == 0.2)]
+  one = one[one.replicate == 1].set_index(['level', 'subgroup']).effect
+  assert one[0].tolist() == [0, 0, 0, 0]
+  # -0.1 x 2 x the mean rank of five: 2, 7, 12, 17.
+  assert one[2].tolist() == pytest.approx([-0.4, -1.4, -2.4, -3.4])
+
+  row = concentration.iloc[0]
+  assert len(concentration) == 8 and row.level == 2
+  # The mean rank of the top four is 17.5, of the other sixteen 7.5.
+  assert row.top_effect == pytest.approx(-3.5)
+  assert row.rest_effect == pytest.approx(-1.5)
+  assert row.ratio == pytest.approx(17.5 / 7.5)
+  assert row.share == pytest.approx(70 / 190)
+
+
+def test_concentration_where_nothing_changes():
+  top = np.array([True, False, False])
+  # The rest changes, and not on average.
+  found = examples.concentrate(np.array([2.0, 1.0, -1.0]), top)
+  assert found['ratio'] == np.inf and found['share'] == 0.5
+  found = examples.concentrate(np.zeros(3), top)
+  assert np.isnan(found['ratio']) and np.isnan(found['share'])
+
+
+def test_noisy_share(run):
+  el2n = results.read_el2n(run)
+  table = examples.tabulate_noisy_share(run, el2n)
+  # Noise fraction 0 has no noisy examples, and no row.
+  assert table.values.tolist() == [[0.2, 0, 1.0], [0.2, 1, 1.0]]
+  # Ids 16 to 19 are noisy; the scores of two of them fall to the bottom.
+  el2n[0.2, 1][[16, 17]] = -1
+  table = examples.tabulate_noisy_share(run, el2n)
+  assert table.noisy_share.tolist() == [1.0, 0.5]
+
+
+def test_values_that_are_not_finite_are_named(run):
+  losses = np.zeros((8, 20), np.float32)
+  losses[3, :2] = np.nan
+  results.write_level(run, 'chain', 1, {'cross_entropy': losses})
+  message = r'level_001.npz: cross_entropy has 2 values of 160 .* members \[3\]'
+  with pytest.raises(UserError, match=message):
+    examples.tabulate_effects(run, 'chain', [0, 1], results.read_el2n(run), 4)
+
+
+def test_arrays_of_another_run(run):
+  results.write_level(run, 'chain', 1, {'cross_entropy': np.zeros((8, 3))})
+  message = r"level_001.npz .*'cross_entropy': \(8, 3\).* shape \(8, 20\)"
+  with pytest.raises(UserError, match=message):
+    reading.read_losses(run, 'chain', 1, (8, 20))
+
+
+@pytest.mark.parametrize('content', [b'', b'half a file', None])
+def test_broken_files(run, content):
+  path = run / 'chain' / 'level_001.npz'
+  path.unlink() if content is None else path.write_bytes(content)
+  with pytest.raises(UserError, match=r'level_001.npz cannot be read'):
+    reading.read_losses(run, 'chain', 1, (8, 20))
+
+
+def test_members_without_scores(run):
+  el2n = results.read_el2n(run)
+  del el2n[0.2, 1]
+  message = r'scores.csv has no row for noise_fraction=0.2, replicate=1'
+  with pytest.raises(UserError, match=message):
+    examples.tabulate_effects(run, 'chain', [0], el2n, 4)

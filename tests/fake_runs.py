@@ -1,0 +1,181 @@
+"""Small workdirs with made-up results, written as experiments write them."""
+
+import numpy as np
+import pandas as pd
+
+from pruning_gen.storage import results
+from pruning_gen.training.members import Member
+
+CONFIG = {
+  'model': {'name': 'lenet'},
+  'data': {'name': 'digits'},
+  'levels': 3,
+  'prune_fraction': 0.2,
+  'num_subgroups': 4,
+}
+NUM_TRAIN = 20
+NOISE_FRACTIONS = (0.0, 0.2)
+REPLICATES = (0, 1)
+
+
+def make_row(**columns):
+  """Return a row of results.csv: the chain's dense network, where not said."""
+  return (
+    dict.fromkeys(results.COLUMNS, 0.5)
+    | {
+      'experiment': 'chain',
+      'arm': 'pruning',
+      'noise_fraction': 0.0,
+      'replicate': 0,
+      'network': 0,
+      'level': 0,
+      'num_weights': 1000,
+      'weights_remaining': 1.0,
+      'num_train': NUM_TRAIN,
+      'epochs_trained': 10,
+    }
+    | columns
+  )
+
+
+def make_results(errors, arm='pruning', validation=None, **columns):
+  """Return rows with the test errors {level: [by replicate]}."""
+  return pd.DataFrame(
+    [
+      make_row(
+        arm=arm,
+        level=level,
+        replicate=replicate,
+        test_error=error,
+        validation_error=(validation or {level: error})[level],
+        weights_remaining=1.0 if arm.endswith('dense') else 0.8**level,
+        epochs_trained=10 * (level + 1),
+        **columns,
+      )
+      for level, by_replicate in errors.items()
+      for replicate, error in enumerate(by_replicate)
+    ]
+  )
+
+
+def write_chain(workdir, arms=('pruning', 'extended_dense'), levels=4):
+  """Write a chain whose losses are -0.1 x level x the example's rank."""
+  results.open_workdir(workdir, CONFIG)
+  results.add_provenance(workdir, {'command': 'python -m pruning_gen.main'})
+  rows, members = [], []
+  for noise_fraction in NOISE_FRACTIONS:
+    for arm in arms:
+      errors = {
+        level: [0.3 + noise_fraction - 0.02 * level, 0.32 - 0.01 * level]
+        for level in range(levels)
+      }
+      table = make_results(errors, arm, noise_fraction=noise_fraction)
+      if not noise_fraction:
+        table['train_cross_entropy_noisy'] = np.nan
+      rows += table.to_dict('records')
+      members += [Member(arm, noise_fraction, i) for i in REPLICATES]
+  results.write_rows(workdir, rows)
+  _write_arrays(workdir, 'chain', members, levels)
+
+
+def write_width(workdir, levels=3):
+  """Write narrower networks, each with half as many weights."""
+  rows, members = [], []
+  for noise_fraction in NOISE_FRACTIONS:
+    members += [Member('dense', noise_fraction, i) for i in REPLICATES]
+    rows += [
+      make_row(
+        experiment='width',
+        arm='dense',
+        noise_fraction=noise_fraction,
+        replicate=replicate,
+        level=level,
+        width=0.8**level,
+        num_weights=1000 // 2**level,
+        weights_remaining=0.5**level,
+        test_error=0.3 + 0.01 * level + 0.001 * replicate,
+      )
+      for level in range(levels)
+      for replicate in REPLICATES
+    ]
+  results.write_rows(workdir, rows)
+  _write_arrays(workdir, 'width', members, levels)
+
+
+def write_el2n(workdir):
+  """Write scores that rank the examples by their id."""
+  table = pd.DataFrame(
+    [(p, i) for p in NOISE_FRACTIONS for i in REPLICATES],
+    columns=['noise_fraction', 'replicate'],
+  )
+  scores = np.tile(np.arange(NUM_TRAIN, dtype=np.float32), (len(table), 1))
+  results.write_el2n(workdir, table, scores)
+
+
+def write_leave_out(workdir):
+  """Write networks without sets of 4 and 5 examples, and random ones."""
+  sets = {
+    'most_improved_3': (16, 0.4),
+    'most_worsened_3': (16, 0.2),
+    'random_4': (16, 0.3),
+    'misclassified_3': (15, 0.1),
+    'subgroup_00': (15, 0.3),
+    'subgroup_01': (15, 0.35),
+    'random_5': (15, 0.25),
+  }
+  rows = [
+    make_row(
+      experiment='leave_out',
+      arm=arm,
+      noise_fraction=noise_fraction,
+      replicate=replicate,
+      num_train=num_train,
+      test_error=error + 0.01 * replicate,
+    )
+    for arm, (num_train, error) in sets.items()
+    for noise_fraction in NOISE_FRACTIONS
+    for replicate in REPLICATES
+  ]
+  results.write_rows(workdir, rows)
+
+
+def write_most_worsened(workdir):
+  """Write two examples for each noise fraction, as grey images."""
+  rows = [
+    (p, 0, 3, example_id, 1, 2, 2, 0.5)
+    for p in NOISE_FRACTIONS
+    for example_id in (0, 7)
+  ]
+  columns = ['noise_fraction', 'replicate', 'level', 'example_id']
+  columns += ['label', 'true_label', 'prediction', 'effect']
+  images = np.full((len(rows), 8, 8, 1), 128, np.uint8)
+  results.write_most_worsened(
+    workdir, pd.DataFrame(rows, columns=columns), images
+  )
+
+
+def write_all(workdir):
+  """Write a run of every experiment."""
+  write_chain(workdir)
+  write_width(workdir)
+  write_el2n(workdir)
+  write_leave_out(workdir)
+  write_most_worsened(workdir)
+
+
+def _write_arrays(workdir, folder, members, levels):
+  is_noisy = np.zeros((len(members), NUM_TRAIN), bool)
+  for i, member in enumerate(members):
+    # The highest scores are the noisy examples.
+    num_noisy = round(member.noise_fraction * NUM_TRAIN)
+    is_noisy[i, NUM_TRAIN - num_noisy :] = True
+  labels = {
+    'labels': np.zeros((len(members), NUM_TRAIN), np.uint16),
+    'is_noisy': is_noisy,
+    'true_labels': np.zeros(NUM_TRAIN, np.uint16),
+  }
+  results.write_members(workdir, folder, members, labels)
+  for level in range(levels):
+    losses = 5 - 0.1 * level * np.arange(NUM_TRAIN)
+    losses = np.tile(losses.astype(np.float32), (len(members), 1))
+    results.write_level(workdir, folder, level, {'cross_entropy': losses})

@@ -1,0 +1,109 @@
+import pytest
+
+from pruning_gen import report
+from pruning_gen.analysis import figures
+from pruning_gen.analysis import panel as panels
+from pruning_gen.analysis import tables
+from tests import fake_runs
+
+
+@pytest.fixture(scope='module')
+def panel(tmp_path_factory):
+  workdir = tmp_path_factory.mktemp('run')
+  fake_runs.write_all(workdir)
+  return panels.read(workdir)
+
+
+def test_curves_draw_the_table(panel):
+  table = tables.test_error(panel, 'pruning', 'extended_dense')
+  figure = figures.curves(table, ylabel='test error (%)')
+  clean, noisy = figure.axes
+  assert clean.get_title() == '0% label noise'
+  assert noisy.get_title() == '20% label noise'
+  assert clean.get_xscale() == 'log'
+  assert clean.get_ylabel() == 'test error (%)'
+  assert not clean.xaxis_inverted() or clean.get_xlim()[0] > 1
+  line = clean.get_lines()[0]
+  rows = table[(table.arm == 'pruning') & (table.noise_fraction == 0)]
+  assert line.get_color() == figures.COLORS['pruning']
+  assert line.get_xdata().tolist() == pytest.approx([1, 0.8, 0.64, 0.512])
+  assert line.get_ydata().tolist() == rows['mean'].tolist()
+  # Fractions, printed as percent.
+  assert clean.yaxis.get_major_formatter()(0.305, None) == '30.5'
+  assert [text.get_text() for text in figure.legends[0].get_texts()] == [
+    'pruning',
+    'extended dense',
+    'dense',
+    'optimal',
+  ]
+
+
+def test_noisy_loss_is_dotted(panel):
+  table = tables.noisy_loss(panel)
+  figure = figures.curves(table, ylabel='nats', percent=False)
+  (axes,) = figure.axes
+  assert axes.get_yscale() == 'log'
+  lines = {line.get_label(): line.get_linestyle() for line in axes.get_lines()}
+  assert lines['pruning, original'] == '-'
+  assert lines['pruning, noisy'] == ':'
+
+
+def test_points_are_the_tables(panel):
+  table = tables.extended_dense(panel)
+  errors, differences = figures.extended_dense(table).axes
+  drawn = {
+    container.get_label(): container.lines[0].get_ydata().tolist()
+    for container in errors.containers
+  }
+  expected = table.groupby('network')['mean'].apply(list)
+  assert drawn['pruning'] == expected['pruning']
+  assert drawn['extended dense'] == expected['extended_dense']
+  verdicts = [text.get_text().strip() for text in differences.texts]
+  others = table[table.network != 'pruning']
+  assert sorted(verdicts) == sorted(others.against_pruning_verdict)
+
+
+def test_subgroups_are_the_tables(panel):
+  table = tables.subgroups_at_optimum(panel, with_noise=True)
+  (axes,) = figures.subgroup_effects(table).axes
+  line = axes.get_lines()[0]
+  # Level 3: -0.3 x the mean ranks 2, 7, 12, 17.
+  assert line.get_xdata().tolist() == [0, 1, 2, 3]
+  assert line.get_ydata().tolist() == pytest.approx([-0.6, -2.1, -3.6, -5.1])
+  assert axes.get_title().startswith('20% label noise\npruning: level 3')
+
+
+def test_heat_maps_are_centred_at_zero(panel):
+  table = tables.heat_maps(panel)
+  figure = figures.heat_maps(table)
+  mesh = figure.axes[0].collections[0]
+  assert mesh.norm.vmin == -mesh.norm.vmax == pytest.approx(-5.1)
+  rows = table[(table.arm == 'pruning') & (table.noise_fraction == 0)]
+  assert mesh.get_array().ravel().tolist() == rows['mean'].tolist()
+
+
+def test_leave_out_draws_sets_beside_random(panel):
+  table = tables.leave_out(panel, 'most_improved', with_noise=False)
+  (axes,) = figures.leave_out(table, 'level').axes
+  chosen, random = (
+    container.lines[0].get_ydata().tolist() for container in axes.containers
+  )
+  assert chosen == table['mean'].tolist() == pytest.approx([0.405])
+  assert random == table.random_mean.tolist() == pytest.approx([0.305])
+
+
+def test_images_and_their_labels(panel):
+  table = tables.most_worsened(panel)
+  clean, noisy = figures.most_worsened(table, columns=1).axes
+  assert [text.get_text() for text in noisy.texts] == ['1 > 2 (2)'] * 2
+  canvas = clean.images[0].get_array()
+  # Two images of 8x8 below each other, in white.
+  assert canvas.shape == (22, 9)
+  assert (canvas == 128).sum() == 2 * 64 and canvas.max() == 255
+
+
+def test_every_section_is_empty_or_drawn(panel):
+  names = [section.name for section in report.CONTENTS]
+  assert len(set(names)) == len(names)
+  empty = [s.name for s in report.CONTENTS if s.tabulate(panel).empty]
+  assert empty == ['appendix_j_ablations']

@@ -76,7 +76,9 @@ def read(workdir):
       f'--workdir={workdir} has no finished level yet (results.csv): run '
       'pruning_gen.main on it first'
     )
-  table, notes = statistics.drop_unfinished(table)
+  table, lost = statistics.drop_diverged(table)
+  table, unfinished = statistics.drop_unfinished(table)
+  notes = lost + unfinished
   effects, concentration, noisy_share = _read_examples(workdir, config, table)
   summary = statistics.summarize(table)
   optima = statistics.optimal_levels(summary, 'chain', 'pruning')

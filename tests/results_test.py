@@ -91,6 +91,14 @@ def test_arrays_and_members(tmp_path):
   assert not list(tmp_path.rglob('*.tmp'))
 
 
+def test_labels_of_the_wrong_length(tmp_path):
+  members = [Member('pruning', 0.15, 0)]
+  arrays = {'labels': np.zeros((1, 4)), 'true_labels': np.zeros(5)}
+  results.write_members(tmp_path, 'chain', members, arrays)
+  with pytest.raises(UserError, match=r'labels is \(1, 4\), not \(1, 5\)'):
+    results.read_labels(tmp_path, 'chain')
+
+
 def test_pickled_arrays_are_never_read(tmp_path):
   results.write_level(tmp_path, 'chain', 0, {'x': np.array([{}], object)})
   with pytest.raises(UserError, match='allow_pickle=False'):

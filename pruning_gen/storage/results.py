@@ -319,8 +319,22 @@ def read_members(workdir, folder):
 
 
 def read_labels(workdir, folder):
-  """Read the arrays of `write_members`, a dict."""
-  return _read_arrays(epath.Path(workdir) / folder / 'labels.npz')
+  """Read the arrays of `write_members`, a dict.
+
+  Raises:
+    UserError: the file is damaged, or its arrays do not fit each other.
+  """
+  path = epath.Path(workdir) / folder / 'labels.npz'
+  arrays = _read_arrays(path)
+  shape = (len(read_members(workdir, folder)), len(arrays['true_labels']))
+  for name, array in arrays.items():
+    if name != 'true_labels' and array.shape != shape:
+      raise UserError(
+        f'{path}: {name} is {array.shape}, not {shape}, [member, '
+        'example_id] as members.csv and true_labels have it: put it back from '
+        'a copy, or start in another --workdir'
+      )
+  return arrays
 
 
 def write_level(workdir, folder, level, arrays):

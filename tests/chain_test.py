@@ -7,6 +7,7 @@ import pytest
 from pruning_gen.errors import Preempted
 from pruning_gen.errors import UserError
 from pruning_gen.experiments import chain
+from pruning_gen.experiments import engine
 from pruning_gen.storage import results
 
 
@@ -155,3 +156,30 @@ def test_dense_only(tmp_path, config, digits):
   levels = {row[-1] for row in results.finished_rows(tmp_path, 'chain')}
   assert levels == {0}
   assert chain.is_finished(config, tmp_path)
+
+
+def test_a_member_that_diverges_is_marked_and_the_others_go_on(
+  config, digits, tmp_path, monkeypatch, unbroken, capsys
+):
+  create = engine.Engine.create
+
+  def poison(self):
+    state = create(self)
+    kernel = state.params['output']['kernel']
+    state.params['output']['kernel'] = kernel.at[1].mul(np.inf)
+    return state
+
+  monkeypatch.setattr(engine.Engine, 'create', poison)
+  with pytest.raises(UserError, match='on_divergence=continue to go on'):
+    chain.run(config, tmp_path / 'stop', digits, never)
+  config.on_divergence = 'continue'
+  chain.run(config, tmp_path / 'go', digits, never)
+  said = capsys.readouterr().out
+  assert said.count('it is lost, the others go on') == 1
+  assert 'member (extended_dense, noise 0, replicate 0) at level 0' in said
+  table = results.read_results(tmp_path / 'go')
+  lost = (table.arm == 'extended_dense') & (table.noise_fraction == 0)
+  assert (table.diverged == lost).all()
+  assert table[lost].test_error.isna().all()
+  calm = results.read_results(unbroken[0])
+  assert table[~lost].equals(calm[~lost])

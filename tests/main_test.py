@@ -15,6 +15,8 @@ ROOT = pathlib.Path(__file__).parents[1]
 # 12 levels of 3 epochs, 4 members: seconds, and long enough to be interrupted.
 OVERRIDES = (
   "--config.experiments=('chain',)",
+  "--config.arms=('pruning','extended_dense')",
+  '--config.prune_fraction=0.25',
   '--config.levels=12',
   '--config.epochs=3',
   '--config.rewind_epoch=1',

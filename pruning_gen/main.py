@@ -135,6 +135,7 @@ def run(config, workdir, should_stop, allow_device_change=False):
       results.add_provenance(workdir, start, allow_device_change)
       for experiment in todo:
         experiment.run(config, workdir, dataset, should_stop)
+        processes.wait_for_all('experiment')
     if processes.is_primary():
       print(f'report: {report.build(workdir)}')
 

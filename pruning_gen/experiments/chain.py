@@ -12,14 +12,22 @@ from pruning_gen.experiments import selection
 from pruning_gen.experiments.session import Session
 from pruning_gen.experiments.session import Stage
 from pruning_gen.pruning import schedules
+from pruning_gen.storage import processes
+from pruning_gen.storage import results
 
 STAGE = Stage('chain', 'chain')
 
 
 def is_finished(config, workdir):
-  """Tell whether every network of the chain is in results.csv."""
+  """Tell whether every network is in results.csv, and all else written."""
   members = protocol.list_members(config)
-  return STAGE.is_finished(workdir, members, config.levels)
+  return STAGE.is_finished(workdir, members, config.levels) and (
+    results.read_most_worsened(workdir) is not None or not _prunes(config)
+  )
+
+
+def _prunes(config):
+  return 'pruning' in config.arms and config.levels > 0
 
 
 def run(config, workdir, dataset, should_stop):
@@ -54,5 +62,7 @@ def run(config, workdir, dataset, should_stop):
         break
       level, epoch = level + 1, config.rewind_epoch
       state = engine.start_level(state, level)
-  if 'pruning' in config.arms and config.levels:
+  # Other processes read what the first has written.
+  processes.wait_for_all(STAGE.name)
+  if _prunes(config):
     selection.write_most_worsened(config, workdir, dataset)

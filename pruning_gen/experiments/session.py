@@ -63,6 +63,8 @@ def train_dense(config, workdir, stage, engine, should_stop, columns=None):
     state, epoch = session.resume()
     state = session.train_level(state, 0, epoch)
     session.finish_level(state, 0, columns)
+  # Other processes read what the first has written.
+  processes.wait_for_all(stage.name)
   results.remove_checkpoints(workdir, stage.name)
 
 

@@ -77,6 +77,7 @@ def read(workdir):
       'pruning_gen.main on it first'
     )
   table, notes = statistics.drop_unfinished(table)
+  notes += statistics.find_missing(table)
   effects, concentration, noisy_share = _read_examples(workdir, config, table)
   summary = statistics.summarize(table)
   optima = statistics.optimal_levels(summary, 'chain', 'pruning')

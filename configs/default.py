@@ -11,12 +11,16 @@ def get_config():
   """Return the default configuration."""
   config = ml_collections.ConfigDict()
 
-  # What to run, in this order. So far: 'chain'.
-  config.experiments = ('chain',)
+  # What to run, in this order: 'chain' (sections 2 to 5), 'width' (5.2), 'el2n'
+  # (3), 'leave_out' (3 and 4; reads what chain and el2n leave). May be changed
+  # from start to start of one workdir.
+  config.experiments = ('chain', 'width', 'el2n', 'leave_out')
 
   # The chain's arms. 'pruning': iterative magnitude pruning with learning-rate
   # rewinding. 'extended_dense': the same steps with nothing removed (section
-  # 5.1).
+  # 5.1). Ablations (appendix J): 'weight_rewinding', which also sets weights
+  # back, and 'weight_rewinding_dense', the same with nothing removed; pruning
+  # by 'random', 'gradient' or 'synflow' scores.
   config.arms = ('pruning', 'extended_dense')
   # Parts of the training labels that are changed to another class.
   config.noise_fractions = (0.0,)
@@ -48,6 +52,35 @@ def get_config():
   # Added to the gradient of every parameter, biases and BatchNorm too.
   config.weight_decay = 0.0
 
+  config.width = ml_collections.ConfigDict()
+  # How many times networks get narrower; width 0 is the full network. Ours.
+  config.width.levels = 10
+  # What every layer's width is multiplied by at each; 0.8 (paper).
+  config.width.fraction = 0.8
+
+  config.el2n = ml_collections.ConfigDict()
+  # Score after so many epochs; ours: 2 for LeNet, 10 for the others.
+  config.el2n.epoch = 2
+  # Networks to average over; 10, as Paul et al. 2021.
+  config.el2n.networks = 10
+  # Equal groups of training examples by EL2N; 20 (paper).
+  config.num_subgroups = 20
+
+  config.leave_out = ml_collections.ConfigDict()
+  # Of 'most_improved' and 'most_worsened' (by pruning), 'misclassified' (by the
+  # optimally sparse network) and 'subgroups' (by EL2N). A random set of the
+  # same size is always beside them.
+  config.leave_out.sets = (
+    'most_improved',
+    'most_worsened',
+    'misclassified',
+    'subgroups',
+  )
+  # Chain levels whose effect chooses the first two; () for the optimal one.
+  config.leave_out.levels = ()
+  # Part of the training set that these leave out; 0.2 (paper).
+  config.leave_out.fraction = 0.2
+
   config.data = ml_collections.ConfigDict()
   # 'digits' (8x8, inside scikit-learn, no download), or of TFDS 'mnist',
   # 'cifar10', 'cifar100', 'imagenet2012' (streamed).
@@ -78,6 +111,10 @@ def get_config():
   config.model.num_filters = 16
   # Initial scale of BatchNorm: 'uniform' in [0, 1] (OpenLTH) or 'ones'.
   config.model.batch_norm_scale_init = 'uniform'
+
+  # When a member's loss is not finite: 'stop' ends the run, 'continue' goes on
+  # with the others and marks it in results.csv as diverged.
+  config.on_divergence = 'stop'
 
   # What the network computes in: 'float32' or 'bfloat16'. Parameters, losses
   # and scores are float32 always.
@@ -115,6 +152,7 @@ def get_cifar_config():
   # The paper's.
   config.noise_fractions = (0.0, 0.15, 0.30, 0.60)
   config.levels = 20
+  config.el2n.epoch = 10
   config.prune_output = True
   config.epochs = 160
   config.rewind_epoch = 10
@@ -135,5 +173,7 @@ def shrink(config):
   config.epochs = 4
   config.rewind_epoch = 1
   config.milestones = (2, 3)
+  config.el2n.epoch = 1
+  config.width.levels = 4
   config.checkpoint.every_epochs = 1
   config.tensorboard = False

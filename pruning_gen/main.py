@@ -25,14 +25,23 @@ from pruning_gen.data import datasets
 from pruning_gen.errors import Preempted
 from pruning_gen.errors import UserError
 from pruning_gen.experiments import chain
+from pruning_gen.experiments import el2n
+from pruning_gen.experiments import leave_out
 from pruning_gen.experiments import protocol
+from pruning_gen.experiments import width
+from pruning_gen.storage import lock
 from pruning_gen.storage import processes
 from pruning_gen.storage import provenance
 from pruning_gen.storage import results
 
 EXIT_PREEMPTED = 75
 
-EXPERIMENTS = {'chain': chain}
+EXPERIMENTS = {
+  'chain': chain,
+  'width': width,
+  'el2n': el2n,
+  'leave_out': leave_out,
+}
 
 _CONFIG = config_flags.DEFINE_config_file(
   'config',
@@ -43,6 +52,12 @@ _CONFIG = config_flags.DEFINE_config_file(
 )
 _WORKDIR = flags.DEFINE_string(
   'workdir', None, 'Folder for results, checkpoints and the report.'
+)
+_ALLOW_DEVICE_CHANGE = flags.DEFINE_bool(
+  'allow_device_change',
+  False,
+  'Go on with a workdir that was begun on other devices, or on another number '
+  'of them. What follows differs in rounding; provenance.json tells.',
 )
 _DISTRIBUTED = flags.DEFINE_bool(
   'distributed',
@@ -64,7 +79,6 @@ def main(argv):
   if not flags.FLAGS['verbosity'].present:
     logging.set_verbosity(logging.WARNING)
   stop = threading.Event()
-  signal.signal(signal.SIGTERM, lambda *_: stop.set())
   try:
     protocol.check(_CONFIG.value)
     use_devices(_CONFIG.value, len(protocol.list_members(_CONFIG.value)))
@@ -72,7 +86,14 @@ def main(argv):
       jax.distributed.initialize(
         _COORDINATOR.value, _NUM_PROCESSES.value, _PROCESS_ID.value
       )
-    run(_CONFIG.value, _WORKDIR.value, stop.is_set)
+    # After `initialize`, which installs a handler of its own.
+    signal.signal(signal.SIGTERM, lambda *_: stop.set())
+    run(
+      _CONFIG.value,
+      _WORKDIR.value,
+      stop.is_set,
+      _ALLOW_DEVICE_CHANGE.value,
+    )
   except UserError as error:
     sys.exit(f'error: {error}')
   except Preempted as preempted:
@@ -80,34 +101,61 @@ def main(argv):
     sys.exit(EXIT_PREEMPTED)
 
 
-def run(config, workdir, should_stop):
+def run(config, workdir, should_stop, allow_device_change=False):
   """Run every experiment of a config that is not finished, then the report.
 
   Args:
     config: a ConfigDict that `protocol.check` has passed.
     workdir: path.
     should_stop: () -> bool, whether to save and stop.
+    allow_device_change: bool, whether a workdir that was begun on other devices
+      may go on.
 
   Raises:
     UserError: something the user can mend.
     Preempted: stopped on request.
   """
   results.open_workdir(workdir, config.to_dict())
-  todo = [
-    EXPERIMENTS[name]
-    for name in config.experiments
-    if not EXPERIMENTS[name].is_finished(config, workdir)
-  ]
-  if not todo and report.is_built(workdir):
-    print(f'{workdir} is finished: nothing to do')
+  with lock.hold(workdir):
+    check_needs(config, workdir)
+    todo = [
+      EXPERIMENTS[name]
+      for name in config.experiments
+      if not EXPERIMENTS[name].is_finished(config, workdir)
+    ]
+    if not todo and report.is_built(workdir):
+      print(f'{workdir} is finished: nothing to do')
+      return
+    if todo:
+      dataset = protocol.load_dataset(config)
+      start = provenance.describe_start() | {
+        'dataset': protocol.describe_dataset(dataset),
+        'resumed_from': results.saved_epochs(workdir),
+      }
+      results.add_provenance(workdir, start, allow_device_change)
+      for experiment in todo:
+        experiment.run(config, workdir, dataset, should_stop)
+    if processes.is_primary():
+      print(f'report: {report.build(workdir)}')
+
+
+def check_needs(config, workdir):
+  """Check that what an experiment reads is there, or runs before it.
+
+  Raises:
+    UserError: it does not.
+  """
+  if 'leave_out' not in config.experiments:
     return
-  results.add_provenance(workdir, provenance.describe_start())
-  if todo:
-    dataset = protocol.load_dataset(config)
-    for experiment in todo:
-      experiment.run(config, workdir, dataset, should_stop)
-  if processes.is_primary():
-    print(f'report: {report.build(workdir)}')
+  position = config.experiments.index('leave_out')
+  for name in leave_out.needs(config):
+    if name not in config.experiments[:position] and not (
+      EXPERIMENTS[name].is_finished(config, workdir)
+    ):
+      raise UserError(
+        f'config.experiments={config.experiments}: leave_out reads what {name} '
+        f'leaves, and --workdir={workdir} has none: put {name!r} before it'
+      )
 
 
 def use_devices(config, num_members):

@@ -3,6 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from pruning_gen.errors import UserError
 from pruning_gen.storage import checkpoint
 from pruning_gen.training import members
 
@@ -33,9 +34,13 @@ def assert_same(a, b):
   np.testing.assert_array_equal(a, b)
 
 
+def whole(state):
+  return state, True
+
+
 def test_what_is_saved_comes_back_and_old_ones_go(tmp_path, stack):
   checkpoints = checkpoint.Checkpoints(tmp_path / 'c', keep=2)
-  assert checkpoints.latest() is None
+  assert checkpoints.restore_newest(abstract(stack), whole) == (None, None)
   for global_epoch in (0, 3, 4):
     checkpoints.save(
       global_epoch, stack | {'count': stack['count'] + global_epoch}
@@ -43,14 +48,86 @@ def test_what_is_saved_comes_back_and_old_ones_go(tmp_path, stack):
   checkpoints.close()
 
   checkpoints = checkpoint.Checkpoints(tmp_path / 'c', keep=2)
-  assert checkpoints.latest() == 4
-  for global_epoch in (3, 4):
-    restored = checkpoints.restore(global_epoch, abstract(stack))
-    expected = stack | {'count': stack['count'] + global_epoch}
-    jax.tree.map(assert_same, restored, expected)
+  newest, restored = checkpoints.restore_newest(abstract(stack), whole)
+  assert newest == 4
+  jax.tree.map(assert_same, restored, stack | {'count': stack['count'] + 4})
+  on_disk = [f.stat().st_size for f in (tmp_path / 'c/4').rglob('*')]
+  assert 0 < checkpoints.size() <= sum(on_disk)
   checkpoints.close()
   kept = sorted(path.name for path in (tmp_path / 'c').iterdir())
   assert kept == ['3', '4']
+
+
+@pytest.fixture
+def three(tmp_path, stack):
+  """Checkpoints of epochs 1, 2 and 3, whose `count` tells which they are."""
+  checkpoints = checkpoint.Checkpoints(tmp_path / 'c', keep=3)
+  for global_epoch in (1, 2, 3):
+    checkpoints.save(
+      global_epoch, stack | {'count': 0 * stack['count'] + global_epoch}
+    )
+  checkpoints.close()
+  return tmp_path / 'c'
+
+
+def damage(folder, kind):
+  for path in sorted(folder.rglob('*')):
+    if path.is_file() and path.stat().st_size:
+      if kind == 'missing':
+        path.unlink()
+      else:
+        size = path.stat().st_size
+        content = path.read_bytes()
+        path.write_bytes(
+          {
+            'empty': b'',
+            'cut': content[: size // 2],
+            'garbage': bytes(byte ^ 0x5A for byte in content),
+          }[kind]
+        )
+
+
+@pytest.mark.filterwarnings('ignore')
+@pytest.mark.parametrize('kind', ['missing', 'empty', 'cut', 'garbage'])
+def test_a_damaged_checkpoint_falls_back_and_is_kept(three, stack, kind, capfd):
+  damage(three / '3', kind)
+  checkpoints = checkpoint.Checkpoints(three, keep=3)
+  newest, restored = checkpoints.restore_newest(abstract(stack), whole)
+  assert newest == 2
+  assert restored['count'].tolist() == [2] * 4
+  assert '3 is damaged' in capfd.readouterr().out
+  assert (three / 'damaged_3').exists()
+  # The same epoch can be saved again.
+  checkpoints.save(3, stack)
+  checkpoints.close()
+  checkpoints = checkpoint.Checkpoints(three, keep=3)
+  assert checkpoints.restore_newest(abstract(stack), whole)[0] == 3
+  checkpoints.close()
+
+
+def test_a_checksum_that_does_not_match_falls_back(three, stack):
+  checkpoints = checkpoint.Checkpoints(three, keep=3)
+  newest, _ = checkpoints.restore_newest(
+    abstract(stack), lambda state: (state, state['count'][0] < 3)
+  )
+  assert newest == 2
+  checkpoints.close()
+
+
+@pytest.mark.filterwarnings('ignore')
+def test_all_damaged(three, stack):
+  for epoch in (1, 2, 3):
+    damage(three / str(epoch), 'empty')
+  checkpoints = checkpoint.Checkpoints(three, keep=3)
+  with pytest.raises(UserError, match=r'is damaged \(\[3, 2, 1\]\): put one'):
+    checkpoints.restore_newest(abstract(stack), whole)
+  checkpoints.close()
+
+
+def test_a_folder_that_cannot_be_written(tmp_path, stack):
+  (tmp_path / 'file').write_text('mine')
+  with pytest.raises(UserError, match='cannot be written'):
+    checkpoint.Checkpoints(tmp_path / 'file' / 'c', keep=1)
 
 
 def test_a_relative_folder(tmp_path, monkeypatch, stack):
@@ -59,15 +136,6 @@ def test_a_relative_folder(tmp_path, monkeypatch, stack):
   checkpoints.save(1, stack)
   checkpoints.close()
   assert (tmp_path / 'run' / 'c' / '1').exists()
-
-
-def test_epoch_zero_is_an_epoch(tmp_path, stack):
-  checkpoints = checkpoint.Checkpoints(tmp_path / 'c', keep=3)
-  checkpoints.save(0, stack)
-  checkpoints.save(1, jax.tree.map(jnp.zeros_like, stack))
-  restored = checkpoints.restore(0, abstract(stack))
-  jax.tree.map(assert_same, restored, stack)
-  checkpoints.close()
 
 
 def test_memory_may_be_reused_while_saving_goes_on(tmp_path):
@@ -84,6 +152,6 @@ def test_memory_may_be_reused_while_saving_goes_on(tmp_path):
     expected.dtype,
     sharding=jax.sharding.SingleDeviceSharding(jax.devices()[0]),
   )
-  restored = checkpoints.restore(1, {'x': shape})
+  _, restored = checkpoints.restore_newest({'x': shape}, whole)
   checkpoints.close()
   np.testing.assert_array_equal(restored['x'], expected)

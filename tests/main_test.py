@@ -14,6 +14,7 @@ ROOT = pathlib.Path(__file__).parents[1]
 
 # 12 levels of 3 epochs, 4 members: seconds, and long enough to be interrupted.
 OVERRIDES = (
+  "--config.experiments=('chain',)",
   '--config.levels=12',
   '--config.epochs=3',
   '--config.rewind_epoch=1',
@@ -25,7 +26,7 @@ OVERRIDES = (
 )
 
 
-def start(workdir, *overrides):
+def start(workdir, *overrides, env=None, **options):
   command = [
     sys.executable,
     '-m',
@@ -42,7 +43,8 @@ def start(workdir, *overrides):
     stdout=subprocess.PIPE,
     stderr=subprocess.PIPE,
     text=True,
-    env=os.environ | {'PYTHONWARNINGS': 'default'},
+    env=os.environ | {'PYTHONWARNINGS': 'default'} | (env or {}),
+    **options,
   )
 
 
@@ -93,6 +95,7 @@ def test_what_a_run_leaves_behind(unbroken):
     'chain',
     'checkpoints',
     'config.json',
+    'lock.json',
     'provenance.json',
     'report',
     'results.csv',

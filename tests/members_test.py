@@ -70,7 +70,7 @@ def make_epoch(digits, num_devices, num_members, vectorize=False):
   mesh = members.make_mesh(num_members, jax.devices()[:num_devices])
   keys = jnp.stack([streams.replicate_key(0, i) for i in range(num_members)])
   create = members.over_members(
-    lambda key: train_state.create(model, tx, digits.image_shape, key),
+    lambda key: train_state.create(model, tx, digits.image_shape, False, key),
     mesh,
     (0,),
     vectorize,

@@ -157,8 +157,8 @@ def test_nothing_to_show(tmp_path):
 @pytest.mark.parametrize(
   'name, content, message',
   [
-    ('config.json', '{"levels": ', 'config.json cannot be read'),
-    ('provenance.json', '', 'provenance.json cannot be read'),
+    ('config.json', '{"levels": ', 'config.json'),
+    ('provenance.json', '', 'provenance.json'),
     ('provenance.json', '{"layout_version": 1}', 'layout version 1'),
     ('results.csv', '', 'results.csv cannot be read'),
     ('results.csv', 'arm,experiment\na,b\n', 'lacks the columns noise_frac'),

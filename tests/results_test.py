@@ -93,18 +93,54 @@ def test_arrays_and_members(tmp_path):
 
 def test_pickled_arrays_are_never_read(tmp_path):
   results.write_level(tmp_path, 'chain', 0, {'x': np.array([{}], object)})
-  with pytest.raises(ValueError, match='allow_pickle=False'):
+  with pytest.raises(UserError, match='allow_pickle=False'):
     results.read_level(tmp_path, 'chain', 0)
 
 
+def start(time, devices=('cpu: cpu',), sha256='abc'):
+  dataset = {'name': 'digits', 'sha256': sha256}
+  return {'time': time, 'devices': list(devices), 'dataset': dataset}
+
+
 def test_provenance_grows_and_knows_its_version(tmp_path):
-  results.add_provenance(tmp_path, {'time': 'one'})
-  results.add_provenance(tmp_path, {'time': 'two'})
+  results.add_provenance(tmp_path, start('one'))
+  results.add_provenance(tmp_path, start('two'))
   history = results.read_provenance(tmp_path)
   assert [entry['time'] for entry in history['starts']] == ['one', 'two']
   (tmp_path / 'provenance.json').write_text('{"layout_version": 0}')
   with pytest.raises(UserError, match='layout version 0'):
     results.read_provenance(tmp_path)
+
+
+def test_another_dataset_or_other_devices_are_refused(tmp_path):
+  results.add_provenance(tmp_path, start('one'))
+  before = (tmp_path / 'provenance.json').read_bytes()
+  with pytest.raises(UserError, match='another version of the data set'):
+    results.add_provenance(tmp_path, start('two', sha256='abd'), True)
+  two = ('cpu: cpu',) * 2
+  with pytest.raises(UserError, match='pass --allow_device_change'):
+    results.add_provenance(tmp_path, start('two', two))
+  assert (tmp_path / 'provenance.json').read_bytes() == before
+  results.add_provenance(tmp_path, start('two', two), True)
+  history = results.read_provenance(tmp_path)
+  assert [len(entry['devices']) for entry in history['starts']] == [1, 2]
+
+
+def test_damaged_json(tmp_path):
+  results.open_workdir(tmp_path, CONFIG)
+  (tmp_path / 'config.json').write_text('{"seed": __import__("os")')
+  with pytest.raises(UserError, match=r'config.json is damaged'):
+    results.read_config(tmp_path)
+  with pytest.raises(UserError, match=r'config.json is damaged'):
+    results.open_workdir(tmp_path, CONFIG)
+
+
+@pytest.mark.parametrize('content', [b'', b'PK', b'no arrays'])
+def test_damaged_arrays(tmp_path, content):
+  results.write_level(tmp_path, 'chain', 0, {'x': np.zeros(3)})
+  (tmp_path / 'chain' / 'level_000.npz').write_bytes(content)
+  with pytest.raises(UserError, match=r'level_000.npz is missing or holds no'):
+    results.read_level(tmp_path, 'chain', 0)
 
 
 def test_a_folder_without_a_run(tmp_path):

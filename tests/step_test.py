@@ -6,6 +6,8 @@ import pytest
 
 from pruning_gen.models import lenet
 from pruning_gen.pruning import masks
+from pruning_gen.pruning import scores
+from pruning_gen.training import level
 from pruning_gen.training import step
 from pruning_gen.training import train_state
 
@@ -14,11 +16,23 @@ from pruning_gen.training import train_state
 def setup():
   model = lenet.LeNet(3, (5, 4))
   tx = step.sgd(optax.constant_schedule(0.1), momentum=0.9, weight_decay=0.01)
-  state = train_state.create(model, tx, (2, 2, 1), jax.random.key(0))
+  state = train_state.create(model, tx, (2, 2, 1), True, jax.random.key(0))
   key = jax.random.key(1)
   images = jax.random.normal(key, (20, 8, 2, 2, 1))
   labels = jax.random.randint(key, (20, 8), 0, 3)
   return model, tx, state, images, labels
+
+
+def start_level(tx, prunable, rewind_step, state, num_pruned, rewinds=False):
+  return level.start_level(
+    tx,
+    prunable,
+    rewind_step,
+    state,
+    scores.magnitude(state.params),
+    jnp.int32(num_pruned),
+    jnp.bool(rewinds),
+  )
 
 
 def test_a_pruned_weight_and_its_momentum_stay_zero_bit_for_bit(setup):
@@ -29,7 +43,7 @@ def test_a_pruned_weight_and_its_momentum_stay_zero_bit_for_bit(setup):
   for i in range(5):
     state, _ = train_step(state, images[i], labels[i])
   prunable = masks.prunable(state.params, prune_output=True)
-  state = train_state.start_level(tx, prunable, 0, jnp.int32(20), state)
+  state = start_level(tx, prunable, 0, state, num_pruned=20)
   pruned = jax.tree.map(jnp.logical_not, state.masks)
   for i in range(20):
     state, _ = train_step(state, images[i], labels[i])
@@ -71,7 +85,7 @@ def test_start_level_carries_weights_and_rewinds(setup):
   model, tx, state, images, labels = setup
   state, _ = step.make_train_step(model, tx)(state, images[0], labels[0])
   prunable = masks.prunable(state.params, prune_output=False)
-  start = train_state.start_level(tx, prunable, 7, jnp.int32(4), state)
+  start = start_level(tx, prunable, 7, state, num_pruned=4)
   assert int(optax.tree.get(start.opt_state, 'count')) == 7
   assert not any(leaf.any() for leaf in jax.tree.leaves(start.opt_state[1]))
   assert int(masks.num_kept(start.masks)) == 4 * 5 + 5 * 4 + 4 * 3 - 4
@@ -81,3 +95,21 @@ def test_start_level_carries_weights_and_rewinds(setup):
   np.testing.assert_array_equal(
     start.params['dense_0']['bias'], state.params['dense_0']['bias']
   )
+
+
+def test_weight_rewinding_sets_back_what_is_kept(setup):
+  model, tx, state, images, labels = setup
+  first = state.params
+  state, _ = step.make_train_step(model, tx)(state, images[0], labels[0])
+  prunable = masks.prunable(state.params, prune_output=True)
+  start = start_level(tx, prunable, 0, state, num_pruned=9, rewinds=True)
+  # The weights that the *trained* network can spare go; the others are those
+  # of the beginning.
+  expected = masks.prune(
+    state.masks, scores.magnitude(state.params), prunable, jnp.int32(9)
+  )
+  jax.tree.map(np.testing.assert_array_equal, start.masks, expected)
+  jax.tree.map(
+    np.testing.assert_array_equal, start.params, masks.apply(first, expected)
+  )
+  jax.tree.map(np.testing.assert_array_equal, start.early, state.early)

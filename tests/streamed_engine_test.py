@@ -58,6 +58,8 @@ def test_it_is_the_streamed_engine_over_both_devices(engine):
 
 @pytest.mark.slow
 def test_streams_are_those_of_the_replicates(engine, config):
+  assert engine._streams == [0, 2]
+  assert engine._stream_of == [0, 0, 1, 1]
   for replicate in (0, 1):
     member = train_state.MemberData(
       key=streams.replicate_key(config.seed, replicate),
@@ -65,7 +67,7 @@ def test_streams_are_those_of_the_replicates(engine, config):
       example_ids=np.arange(18, dtype=np.int32),
     )
     expected = epoch.batch_ids(member, 1, 8)
-    ids = [batch['example_id'] for batch in engine._read(replicate, 1)]
+    ids = [batch['example_id'] for batch in engine._read(2 * replicate, 1)]
     np.testing.assert_array_equal(ids, expected)
 
 

@@ -79,6 +79,29 @@ def select(results, metric, **identity):
   return results.set_index('replicate')[metric]
 
 
+def drop_diverged(results):
+  """Leave out networks whose loss was not finite at any level.
+
+  Args:
+    results: DataFrame like results.csv.
+
+  Returns:
+    The rows of the others, and a list of sentences that say what was left out.
+  """
+  identity = [*CURVE, 'replicate']
+  lost = results[results.diverged == 1].drop_duplicates(identity)
+  notes = [
+    f'Left out: replicate {row.replicate} of {row.experiment}, {row.arm}, '
+    f'{row.noise_fraction:.0%} noise: its loss was not finite at level '
+    f'{row.level}.'
+    for row in lost.itertuples()
+  ]
+  is_lost = results.set_index(identity).index.isin(
+    lost.set_index(identity).index
+  )
+  return results[~is_lost], notes
+
+
 def drop_unfinished(results):
   """Leave out the levels that some replicates have not finished.
 

@@ -42,6 +42,10 @@ class Dataset:
     """(height, width, channels)."""
     return self.train_images.shape[1:]
 
+  def read_train_images(self, example_ids):
+    """Return training images as a network scores them: uint8 [n, ...]."""
+    return self.train_images[example_ids]
+
 
 @dataclasses.dataclass(frozen=True)
 class DatasetInfo:

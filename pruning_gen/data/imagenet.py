@@ -118,6 +118,11 @@ class StreamedDataset:
   validation_labels: np.ndarray
   test_labels: np.ndarray
 
+  def read_train_images(self, example_ids):
+    """Return training images as a network scores them: uint8 [n, ...]."""
+    source = self.sources['train']
+    return np.stack([_center(source[i]['image'], i) for i in example_ids])
+
 
 def load(data_dir='', cache_dir='', num_train=0):
   """Open ImageNet and read its labels; see `datasets.load`."""

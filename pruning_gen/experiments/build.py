@@ -2,6 +2,7 @@
 
 import functools
 
+import jax
 import jax.numpy as jnp
 
 from pruning_gen.data import datasets
@@ -9,6 +10,7 @@ from pruning_gen.experiments.engine import Engine
 from pruning_gen.models import lenet
 from pruning_gen.models import resnet
 from pruning_gen.models import vgg
+from pruning_gen.pruning import masks
 from pruning_gen.pruning import schedules
 from pruning_gen.training import step
 
@@ -53,13 +55,16 @@ def make_optimizer(config, steps_per_epoch):
   return step.sgd(schedule, config.momentum, config.weight_decay)
 
 
-def make_engine(config, dataset, members):
+def make_engine(config, dataset, members, example_ids=None, width=1.0):
   """Build the engine of a stack of members.
 
   Args:
     config: the config.
     dataset: Dataset, or StreamedDataset.
     members: list of Member.
+    example_ids: int32 [members, n], the examples each trains on; None for all
+      of them.
+    width: float, what every layer's width is multiplied by.
   """
   if isinstance(dataset, datasets.Dataset):
     engine = Engine
@@ -67,10 +72,24 @@ def make_engine(config, dataset, members):
     from pruning_gen.experiments.streamed_engine import StreamedEngine
 
     engine = StreamedEngine
+  num_train = len(dataset.train_labels)
+  if example_ids is not None:
+    num_train = example_ids.shape[1]
   return engine(
     config,
     dataset,
     members,
-    make_model(config, dataset.num_classes),
-    make_optimizer(config, len(dataset.train_labels) // config.batch_size),
+    make_model(config, dataset.num_classes, width),
+    make_optimizer(config, num_train // config.batch_size),
+    example_ids,
   )
+
+
+def num_weights(config, dataset):
+  """Count the weights in all kernels of a network of full width."""
+  model = make_model(config, dataset.num_classes)
+  images = jax.ShapeDtypeStruct((1, *dataset.image_shape), jnp.float32)
+  variables = jax.eval_shape(
+    functools.partial(model.init, train=False), jax.random.key(0), images
+  )
+  return masks.num_weights(variables['params'])

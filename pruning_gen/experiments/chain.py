@@ -2,26 +2,24 @@
 
 Paper, sections 2 to 5. Train a dense network; then, level after level, remove
 a part of the remaining weights, rewind the learning rate and train on. The
-arm `extended_dense` does the same and removes nothing (section 5.1).
+arm `extended_dense` does the same and removes nothing (section 5.1); arms.py
+has the ablations (appendices C and J).
 """
 
 from pruning_gen.experiments import build
 from pruning_gen.experiments import protocol
+from pruning_gen.experiments import selection
 from pruning_gen.experiments.session import Session
+from pruning_gen.experiments.session import Stage
 from pruning_gen.pruning import schedules
-from pruning_gen.storage import results
 
-NAME = 'chain'
+STAGE = Stage('chain', 'chain')
 
 
 def is_finished(config, workdir):
   """Tell whether every network of the chain is in results.csv."""
-  networks = {
-    (*member, level)
-    for member in protocol.list_members(config)
-    for level in range(config.levels + 1)
-  }
-  return networks <= results.finished_rows(workdir, NAME)
+  members = protocol.list_members(config)
+  return STAGE.is_finished(workdir, members, config.levels)
 
 
 def run(config, workdir, dataset, should_stop):
@@ -40,18 +38,21 @@ def run(config, workdir, dataset, should_stop):
   members = protocol.list_members(config)
   engine = build.make_engine(config, dataset, members)
 
-  with Session(config, workdir, NAME, engine, should_stop) as session:
+  with Session(config, workdir, STAGE, engine, should_stop) as session:
     state, epochs_trained = session.resume()
     level, epoch = schedules.locate(
       epochs_trained, config.epochs, config.rewind_epoch
     )
+    if level == 0 and epoch <= config.rewind_epoch:
+      state = session.train_level(state, 0, epoch, config.rewind_epoch)
+      state = engine.remember(state)
+      epoch = config.rewind_epoch
     while True:
       state = session.train_level(state, level, epoch)
       session.finish_level(state, level)
       if level == config.levels:
         break
       level, epoch = level + 1, config.rewind_epoch
-      num_pruned = engine.num_pruned_by_level[level]
-      state = engine.start_level(
-        state, [num_pruned * (member.arm == 'pruning') for member in members]
-      )
+      state = engine.start_level(state, level)
+  if 'pruning' in config.arms and config.levels:
+    selection.write_most_worsened(config, workdir, dataset)

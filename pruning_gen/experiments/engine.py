@@ -8,12 +8,15 @@ import numpy as np
 from pruning_gen.data import augment
 from pruning_gen.data import streams
 from pruning_gen.errors import UserError
+from pruning_gen.experiments import arms
 from pruning_gen.experiments import protocol
 from pruning_gen.pruning import masks
 from pruning_gen.training import epoch
 from pruning_gen.training import evaluate
+from pruning_gen.training import level as level_lib
 from pruning_gen.training import members as members_lib
 from pruning_gen.training import memory
+from pruning_gen.training import packing
 from pruning_gen.training import step
 from pruning_gen.training import train_state
 
@@ -31,6 +34,7 @@ class Engine:
     members: list of Member.
     labels: int32 [members, num_train], training labels.
     is_noisy: bool [members, num_train], whether a label was changed.
+    example_ids: int32 [members, n], the examples each trains on.
     num_weights: int, weights in all kernels of one member.
     num_pruned_by_level: list of int, weights that go before each level in
       arm `pruning`.
@@ -39,7 +43,7 @@ class Engine:
     mesh: how the devices are arranged.
   """
 
-  def __init__(self, config, dataset, members, model, tx):
+  def __init__(self, config, dataset, members, model, tx, example_ids=None):
     """Compile training, see that it fits, and move the data to the devices.
 
     Args:
@@ -48,6 +52,8 @@ class Engine:
       members: list of Member.
       model: Linen module, called as model(images, train).
       tx: optax transformation.
+      example_ids: int32 [members, n], the examples each trains on; None for
+        all of them.
 
     Raises:
       UserError: fewer devices than asked for, a batch that they cannot share
@@ -57,7 +63,12 @@ class Engine:
     self.dataset = dataset
     self.members = members
     self.labels, self.is_noisy = protocol.draw_labels(config, dataset, members)
-    self._steps = len(dataset.train_labels) // config.batch_size
+    if example_ids is None:
+      example_ids = np.broadcast_to(
+        np.arange(self.labels.shape[1], dtype=np.int32), self.labels.shape
+      )
+    self.example_ids = example_ids
+    self._steps = example_ids.shape[1] // config.batch_size
     self.images_per_epoch = len(members) * self._steps * config.batch_size
     self.mesh = self._make_mesh()
     self._rows = members_lib.padded_rows(len(members), self.mesh)
@@ -92,34 +103,67 @@ class Engine:
     image_shape = self.dataset.image_shape
 
     def create(key):
-      return train_state.create(model, tx, image_shape, key)
-
-    params = jax.eval_shape(create, jax.random.key(0)).params
-    prunable = masks.prunable(params, config.prune_output)
-    rewind_step = config.rewind_epoch * self._steps
-
-    def start_level(num_pruned, state):
-      return train_state.start_level(
-        tx, prunable, rewind_step, num_pruned, state
+      return train_state.create(
+        model, tx, image_shape, self._rewinds_weights(), key
       )
 
+    params = jax.eval_shape(create, jax.random.key(0)).params
+    self._prunable = masks.prunable(params, config.prune_output)
     self.num_weights = masks.num_weights(params)
     self.num_pruned_by_level = masks.num_pruned_by_level(
       self.num_weights,
-      masks.num_prunable(params, prunable),
+      masks.num_prunable(params, self._prunable),
       config.prune_fraction,
       config.levels,
     )
     self._create = self._over_members(create, 0)
-    self._start_level = self._over_members(
-      start_level, 0, 0, donate_argnums=(1,)
+    self._pack = self._over_members(packing.pack, 0)
+    self._unpack = self._over_members(packing.unpack, 0)
+    self._remember = self._over_members(
+      train_state.remember, 0, donate_argnums=(0,)
     )
     self._num_kept = self._over_members(
       lambda state: masks.num_kept(state.masks), 0
     )
     self._make_keys = self._over_members(
-      functools.partial(streams.replicate_key, config.seed), 0
+      functools.partial(streams.replicate_key, config.seed), 0, 0
     )
+    self._build_start_level(model, tx)
+
+  def _build_start_level(self, model, tx):
+    """Stack what happens between two levels."""
+    config, dataset = self._config, self.dataset
+    score_weights = level_lib.make_score_weights(
+      model,
+      self._score_names(),
+      dataset.image_shape,
+      self._eval_batch_size(),
+      dataset.mean,
+      dataset.std,
+    )
+    rewind_step = config.rewind_epoch * self._steps
+
+    def start_level(num_pruned, state, member, level, images):
+      return level_lib.start_level(
+        tx,
+        self._prunable,
+        rewind_step,
+        state,
+        score_weights(state, member, level, images),
+        num_pruned,
+        member.rewinds_weights,
+      )
+
+    self._start_level = self._over_members(
+      start_level, 0, 0, 0, None, None, donate_argnums=(1,)
+    )
+
+  def _score_names(self):
+    used = {arms.arm_of(member).score for member in self.members}
+    return sorted(used)
+
+  def _rewinds_weights(self):
+    return any(arms.arm_of(member).rewinds_weights for member in self.members)
 
   def _build_data_path(self, model, tx):
     """Stack what goes over images: a whole epoch, a whole split."""
@@ -172,29 +216,35 @@ class Engine:
 
   def _abstract_data(self):
     by_member = (len(self._rows),)
-    by_example = (*by_member, len(self.dataset.train_labels))
     integers = functools.partial(jax.ShapeDtypeStruct, dtype=np.int32)
     return train_state.MemberData(
-      key=jax.eval_shape(self._make_keys, integers(by_member)),
-      labels=integers(by_example),
-      example_ids=integers(by_example),
+      key=jax.eval_shape(
+        self._make_keys, integers(by_member), integers(by_member)
+      ),
+      labels=integers((*by_member, self.labels.shape[1])),
+      example_ids=integers((*by_member, self.example_ids.shape[1])),
+      score=integers(by_member),
+      rewinds_weights=jax.ShapeDtypeStruct(by_member, bool),
     )
 
   def _place_data(self):
     """Put what tells the members apart on the mesh."""
-    replicates = [self.members[row].replicate for row in self._rows]
-    num_train = len(self.dataset.train_labels)
-    ids = np.arange(num_train, dtype=np.int32)
-    replicates, labels, ids = members_lib.shard(
-      (
-        np.asarray(replicates, np.int32),
-        self.labels[self._rows],
-        np.broadcast_to(ids, (len(self._rows), num_train)),
-      ),
-      self.mesh,
-    )
+    rows = [self.members[row] for row in self._rows]
+    names = self._score_names()
+    rows_arms = [arms.arm_of(member) for member in rows]
+
+    def column(values, dtype=np.int32):
+      return members_lib.shard(np.asarray(values, dtype), self.mesh)
+
     return train_state.MemberData(
-      key=self._make_keys(replicates), labels=labels, example_ids=ids
+      key=self._make_keys(
+        column([member.replicate for member in rows]),
+        column([member.network for member in rows]),
+      ),
+      labels=column(self.labels[self._rows]),
+      example_ids=column(self.example_ids[self._rows]),
+      score=column([names.index(arm.score) for arm in rows_arms]),
+      rewinds_weights=column([arm.rewinds_weights for arm in rows_arms], bool),
     )
 
   def _place_images(self):
@@ -212,6 +262,33 @@ class Engine:
   def create(self):
     """Return the dense networks at initialisation, a stack of TrainStates."""
     return self._create(self._data.key)
+
+  def pack(self, state):
+    """Return a stack as it is saved: PackedStates, on any devices the same."""
+    return members_lib.without_copies(
+      self._pack(state), len(self.members), self.mesh
+    )
+
+  def unpack(self, packed):
+    """Unpack a stack that was saved.
+
+    Returns:
+      state: the stack.
+      is_intact: bool, whether every member is, bit for bit, what was saved.
+    """
+    state, is_intact = self._unpack(members_lib.with_copies(packed, self.mesh))
+    return state, bool(self._own(is_intact).all())
+
+  def abstract_packed(self):
+    """Return what `pack` returns, without its values."""
+    num_members = len(self.members)
+    sharding = members_lib.sharding_without_copies(num_members, self.mesh)
+    return jax.tree.map(
+      lambda leaf: jax.ShapeDtypeStruct(
+        (num_members, *leaf.shape[1:]), leaf.dtype, sharding=sharding
+      ),
+      jax.eval_shape(self._pack, self.abstract_state()),
+    )
 
   def abstract_state(self):
     """Return a stack's shapes, dtypes and shardings, without its values."""
@@ -231,24 +308,38 @@ class Engine:
       state: the stack after it.
       losses: float32 [members, steps], cross-entropy before each step.
     """
-    _, images = self._splits['train']
     state, losses = self._train(
-      state, self._data, images, np.int32(global_epoch)
+      state, self._data, self._train_images(), np.int32(global_epoch)
     )
     return state, self._own(losses)
 
-  def start_level(self, state, num_pruned):
-    """Prune and rewind; `state` is used up.
+  def remember(self, state):
+    """Keep the weights as those to rewind to, if an arm rewinds weights."""
+    return self._remember(state) if self._rewinds_weights() else state
+
+  def start_level(self, state, level):
+    """Prune and rewind as each member's arm does; `state` is used up.
 
     Args:
-      state: the stack at the end of a level.
-      num_pruned: for each member, how many weights go.
+      state: the stack at the end of the level before.
+      level: int, the level that begins.
 
     Returns:
-      The stack before the first step of the next level.
+      The stack before the first step of the level.
     """
-    num_pruned = np.asarray(num_pruned, np.int32)[self._rows]
-    return self._start_level(members_lib.shard(num_pruned, self.mesh), state)
+    num_pruned = self.num_pruned_by_level[level] * np.asarray(
+      [arms.arm_of(self.members[row]).prunes for row in self._rows], np.int32
+    )
+    return self._start_level(
+      members_lib.shard(num_pruned, self.mesh),
+      state,
+      self._data,
+      np.int32(level),
+      self._train_images(),
+    )
+
+  def _train_images(self):
+    return self._splits['train'][1]
 
   def score(self, state):
     """Score every example of every split.

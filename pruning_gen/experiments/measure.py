@@ -8,11 +8,14 @@ def label_arrays(engine):
 
   Returns:
     Dict of arrays: labels uint16 and is_noisy bool [member, example_id],
-    true_labels uint16 [example_id].
+    left_out bool [member, example_id], true_labels uint16 [example_id].
   """
+  left_out = np.ones(engine.labels.shape, bool)
+  np.put_along_axis(left_out, engine.example_ids, False, axis=1)
   return {
     'labels': engine.labels.astype(np.uint16),
     'is_noisy': engine.is_noisy,
+    'left_out': left_out,
     'true_labels': engine.dataset.train_labels.astype(np.uint16),
   }
 
@@ -25,11 +28,12 @@ def measure(engine, state):
     state: the stack.
 
   Returns:
-    arrays: dict of arrays [member, example_id]: cross_entropy float32 (nats),
-      prediction uint16 (the predicted class), correct bool (on the training
-      label).
+    arrays: dict of arrays [member, example_id]: cross_entropy float32 (nats;
+      NaN for an image that cannot be decoded), prediction uint16 (the
+      predicted class), correct bool (on the training label), el2n float32.
     rows: list of dicts, one for each member, the columns of results.csv that
-      can be read off a network.
+      can be read off a network. Means leave out what cannot be decoded. Of a
+      network whose loss is not finite nothing is measured: `diverged` is 1.
   """
   scores = engine.score(state)
   train = scores['train']
@@ -37,38 +41,49 @@ def measure(engine, state):
     'cross_entropy': train.cross_entropy,
     'prediction': train.prediction.astype(np.uint16),
     'correct': train.prediction == engine.labels,
+    'el2n': train.el2n,
   }
-  weights_remaining = engine.num_kept(state) / engine.num_weights
+  num_kept = engine.num_kept(state)
   rows = []
   for i, member in enumerate(engine.members):
     own = {
       'width': 1.0,
       'num_weights': engine.num_weights,
-      'weights_remaining': weights_remaining[i],
-      'num_train': len(engine.dataset.train_labels),
+      'weights_remaining': num_kept[i] / engine.num_weights,
+      'num_train': engine.example_ids.shape[1],
     }
     own |= _train_columns(
-      train.cross_entropy[i], arrays['correct'][i], engine.is_noisy[i]
+      train.cross_entropy[i],
+      train.prediction[i],
+      engine.labels[i],
+      engine.is_noisy[i],
     )
     for split, labels in (
       ('validation', engine.dataset.validation_labels),
       ('test', engine.dataset.test_labels),
     ):
-      own[f'{split}_error'] = np.mean(scores[split].prediction[i] != labels)
-    own['test_cross_entropy'] = _mean(scores['test'].cross_entropy[i])
+      prediction = scores[split].prediction[i]
+      decoded = prediction >= 0
+      own[f'{split}_error'] = np.mean(prediction[decoded] != labels[decoded])
+    own['test_cross_entropy'] = _mean(scores['test'].cross_entropy[i], decoded)
+    own['diverged'] = 0
+    if not np.isfinite(own['train_cross_entropy']):
+      measured = own.keys() - {'width', 'num_weights', 'num_train'}
+      own |= dict.fromkeys(measured, np.nan) | {'diverged': 1}
     rows.append(member._asdict() | own)
   return arrays, rows
 
 
-def _train_columns(cross_entropy, correct, is_noisy):
+def _train_columns(cross_entropy, prediction, labels, is_noisy):
+  decoded = prediction >= 0
   return {
-    'train_cross_entropy': _mean(cross_entropy),
-    'train_error': np.mean(~correct),
-    'train_cross_entropy_original': _mean(cross_entropy[~is_noisy]),
-    'train_cross_entropy_noisy': _mean(cross_entropy[is_noisy]),
+    'train_cross_entropy': _mean(cross_entropy, decoded),
+    'train_error': np.mean(prediction[decoded] != labels[decoded]),
+    'train_cross_entropy_original': _mean(cross_entropy, decoded & ~is_noisy),
+    'train_cross_entropy_noisy': _mean(cross_entropy, decoded & is_noisy),
   }
 
 
-def _mean(losses):
+def _mean(losses, where):
   """Average in float64; NaN, an empty field of the table, over no examples."""
-  return losses.mean(dtype=np.float64) if len(losses) else np.nan
+  return losses[where].mean(dtype=np.float64) if where.any() else np.nan

@@ -1,18 +1,27 @@
 """The rules a config must obey, and the members and labels it stands for."""
 
+import hashlib
+
 import numpy as np
 
 from pruning_gen.data import datasets
 from pruning_gen.data import label_noise
 from pruning_gen.data import streams
 from pruning_gen.errors import UserError
+from pruning_gen.experiments import arms
 from pruning_gen.training import members as members_lib
 
-EXPERIMENTS = ('chain',)
-ARMS = ('pruning', 'extended_dense')
+EXPERIMENTS = ('chain', 'width', 'el2n', 'leave_out')
+LEAVE_OUT_SETS = (
+  'most_improved',
+  'most_worsened',
+  'misclassified',
+  'subgroups',
+)
 MODELS = ('lenet', 'resnet20', 'resnet32', 'resnet50', 'vgg16')
 STACKINGS = ('auto', 'vmap', 'map')
 ON_BROKEN = ('stop', 'skip')
+ON_DIVERGENCE = ('stop', 'continue')
 DTYPES = ('float32', 'bfloat16')
 PRECISIONS = ('default', 'high', 'highest')
 BATCH_NORM_SCALES = ('uniform', 'ones')
@@ -27,12 +36,14 @@ def check(config):
   Raises:
     UserError: names the key, its value and what would be right.
   """
-  _check_choices(config, 'experiments', EXPERIMENTS)
-  _check_choices(config, 'arms', ARMS)
+  _check_choices('experiments', config.experiments, EXPERIMENTS)
+  _check_choices('arms', config.arms, tuple(arms.ARMS))
+  _check_choices('leave_out.sets', config.leave_out.sets, LEAVE_OUT_SETS)
   _check_choice('data.name', config.data.name, tuple(datasets.DATASETS))
   _check_choice('model.name', config.model.name, MODELS)
   _check_choice('stacking', config.stacking, STACKINGS)
   _check_choice('data.on_broken', config.data.on_broken, ON_BROKEN)
+  _check_choice('on_divergence', config.on_divergence, ON_DIVERGENCE)
   _check_choice('dtype', config.dtype, DTYPES)
   _check_choice('matmul_precision', config.matmul_precision, PRECISIONS)
   _check_choice(
@@ -68,6 +79,7 @@ def check(config):
     'eval_batch_size': 1,
     'warmup_epochs': 0,
     'weight_decay': 0,
+    'num_subgroups': 1,
   }
   for key, least in at_least.items():
     _check(config[key] >= least, key, config[key], f'be at least {least}')
@@ -78,6 +90,9 @@ def check(config):
     ('devices', 'count', 0),
     ('devices', 'data_parallel', 0),
     ('model', 'num_filters', 1),
+    ('width', 'levels', 0),
+    ('el2n', 'epoch', 1),
+    ('el2n', 'networks', 1),
   ):
     value = config[section][key]
     _check(value >= least, f'{section}.{key}', value, f'be at least {least}')
@@ -93,6 +108,23 @@ def check(config):
     config.rewind_epoch,
     f'be below epochs ({config.epochs}), or a level has nothing to train',
   )
+  _check(
+    config.first_replicate + config.replicates <= streams.MAX_REPLICATES,
+    'first_replicate',
+    config.first_replicate,
+    f'leave all replicates below {streams.MAX_REPLICATES}',
+  )
+  _check(
+    config.el2n.epoch <= config.epochs,
+    'el2n.epoch',
+    config.el2n.epoch,
+    f'be at most epochs ({config.epochs})',
+  )
+  for section, key in (('width', 'fraction'), ('leave_out', 'fraction')):
+    value = config[section][key]
+    _check(0 < value < 1, f'{section}.{key}', value, 'be between 0 and 1')
+  if 'leave_out' in config.experiments:
+    _check_leave_out(config)
   _check(0 <= config.momentum < 1, 'momentum', config.momentum, 'be in [0, 1)')
   _check(
     config.learning_rate > 0,
@@ -120,6 +152,29 @@ def check(config):
     config.batch_size,
     f'be at most {num_train}, the size of the training set',
   )
+  _check(
+    config.num_subgroups <= num_train,
+    'num_subgroups',
+    config.num_subgroups,
+    f'be at most {num_train}, the size of the training set',
+  )
+
+
+def _check_leave_out(config):
+  _check(
+    'pruning' in config.arms and config.levels > 0,
+    'experiments',
+    config.experiments,
+    "have a chain with an arm 'pruning' and at least 1 level for leave_out: "
+    'set config.arms and config.levels so, or drop leave_out',
+  )
+  for level in config.leave_out.levels:
+    _check(
+      1 <= level <= config.levels,
+      'leave_out.levels',
+      level,
+      f'be levels of the chain, 1 to {config.levels}',
+    )
 
 
 def _check(holds, key, value, rule):
@@ -131,8 +186,7 @@ def _check_choice(key, value, choices):
   _check(value in choices, key, value, f'be one of: {", ".join(choices)}')
 
 
-def _check_choices(config, key, choices):
-  values = config[key]
+def _check_choices(key, values, choices):
   _check(
     len(set(values)) == len(values) > 0,
     key,
@@ -154,17 +208,44 @@ def load_dataset(config):
   return datasets.load(data.name, data.dir, data.cache_dir, data.num_train)
 
 
+def describe_dataset(dataset):
+  """Return what tells one version of a data set from another, for JSON.
+
+  Args:
+    dataset: Dataset, or StreamedDataset, of which labels alone are looked at.
+  """
+  digest = hashlib.sha256()
+  for split in ('train', 'validation', 'test'):
+    for kind in ('labels', 'images'):
+      array = getattr(dataset, f'{split}_{kind}', None)
+      if array is not None:
+        digest.update(np.ascontiguousarray(array))
+  return {
+    'name': dataset.name,
+    'num_train': len(dataset.train_labels),
+    'sha256': digest.hexdigest()[:16],
+  }
+
+
+def label_sets(config):
+  """List the draws of the labels: (noise_fraction, replicate)."""
+  first = config.first_replicate
+  return [
+    (noise_fraction, replicate)
+    for noise_fraction in config.noise_fractions
+    for replicate in range(first, first + config.replicates)
+  ]
+
+
 def list_members(config):
   """List the members of the chain, arms innermost.
 
   Neighbours are thus comparable: the arms of one noise level and replicate
   see the same labels, in the same order.
   """
-  first = config.first_replicate
   return [
     members_lib.Member(arm, noise_fraction, replicate)
-    for noise_fraction in config.noise_fractions
-    for replicate in range(first, first + config.replicates)
+    for noise_fraction, replicate in label_sets(config)
     for arm in config.arms
   ]
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import sys
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -17,6 +18,67 @@ from pruning_gen.storage import results
 from pruning_gen.storage import scalars
 
 
+class Stage(NamedTuple):
+  """A part of an experiment that trains as one stack, and where it is kept.
+
+  Attributes:
+    experiment: str, its name in results.csv.
+    folder: str, the folder of its arrays.
+    level: int, what its first level is called.
+    arrays: the arrays of `measure.measure` that are kept.
+  """
+
+  experiment: str
+  folder: str
+  level: int = 0
+  arrays: tuple[str, ...] = ('cross_entropy', 'prediction', 'correct')
+
+  @property
+  def name(self):
+    """Names it to users, and the folder of its checkpoints."""
+    return f'{self.folder}-{self.level}' if self.level else self.folder
+
+  def is_finished(self, workdir, members, levels=0):
+    """Tell whether results.csv has its members, at its first level or all."""
+    wanted = {
+      (*member, self.level + level)
+      for member in members
+      for level in range(levels + 1)
+    }
+    return wanted <= results.finished_rows(workdir, self.experiment)
+
+
+def train_dense(config, workdir, stage, engine, should_stop, columns=None):
+  """Train dense networks from scratch, once, measure them, keep no checkpoint.
+
+  Args:
+    config: the config, whose `epochs` are trained.
+    workdir: path.
+    stage: Stage.
+    engine: Engine.
+    should_stop: () -> bool, whether the run was asked to stop.
+    columns: dict, what results.csv has in place of what is measured.
+  """
+  with Session(config, workdir, stage, engine, should_stop) as session:
+    state, epoch = session.resume()
+    state = session.train_level(state, 0, epoch)
+    session.finish_level(state, 0, columns)
+  results.remove_checkpoints(workdir, stage.name)
+
+
+def once(config, epochs=None):
+  """Return a config of one standard training run, without levels.
+
+  Args:
+    config: the config.
+    epochs: int, to stop early; the schedule stays the same. None for all.
+  """
+  config = config.copy_and_resolve_references()
+  config.levels = 0
+  config.epochs = epochs or config.epochs
+  return config
+
+
 class Session(contextlib.AbstractContextManager):
   """Drives an engine through levels, and keeps all it makes.
 
@@ -24,30 +86,32 @@ class Session(contextlib.AbstractContextManager):
   while training goes on; leaving the session waits for the last save.
   """
 
-  def __init__(self, config, workdir, experiment, engine, should_stop):
-    """Open the experiment's checkpoints and write who its members are.
+  def __init__(self, config, workdir, stage, engine, should_stop):
+    """Open the stage's checkpoints and write who its members are.
 
     Args:
       config: the config.
       workdir: path.
-      experiment: str, its name.
+      stage: Stage.
       engine: Engine.
       should_stop: () -> bool, whether the run was asked to stop.
     """
     self._config = config
     self._workdir = workdir
-    self._experiment = experiment
+    self._stage = stage
     self._engine = engine
     self._should_stop = should_stop
     # Read once, before any process writes: all must decide alike.
-    self._finished = results.finished_rows(workdir, experiment)
+    self._finished = results.finished_rows(workdir, stage.experiment)
     self._checkpoints = checkpoint.Checkpoints(
-      results.checkpoint_dir(workdir, experiment), config.checkpoint.keep
+      results.checkpoint_dir(workdir, stage.name), config.checkpoint.keep
     )
     self._writer = None
+    self._lost = set()
+    self._knows_size = False
     self._bar = tqdm.tqdm(
       total=self._epochs_trained(config.levels) * engine.images_per_epoch,
-      desc=experiment,
+      desc=stage.name,
       unit='image',
       unit_scale=True,
       dynamic_ncols=True,
@@ -56,7 +120,7 @@ class Session(contextlib.AbstractContextManager):
       disable=not processes.is_primary(),
     )
     results.write_members(
-      workdir, experiment, engine.members, measure.label_arrays(engine)
+      workdir, stage.folder, engine.members, measure.label_arrays(engine)
     )
     self._say(
       f'{len(engine.members)} members of {engine.num_weights:,} weights, '
@@ -64,33 +128,56 @@ class Session(contextlib.AbstractContextManager):
     )
 
   def resume(self):
-    """Return the newest saved stack, or a new one, and its epochs trained."""
-    newest = self._checkpoints.latest()
+    """Return the newest saved stack, or a new one, and its epochs trained.
+
+    Raises:
+      UserError: there are results, but no checkpoint they could come from.
+    """
+    newest, state = self._checkpoints.restore_newest(
+      self._engine.abstract_packed(), self._engine.unpack
+    )
     if newest is None:
+      self._check_nothing_is_finished()
       return self._engine.create(), 0
     self._say(f'resuming after {newest} epochs')
     # What is shown as done was not done at this run's speed.
     self._bar.initial = newest * self._engine.images_per_epoch
     self._bar.reset()
-    state = self._checkpoints.restore(newest, self._engine.abstract_state())
     return state, newest
 
-  def train_level(self, state, level, first_epoch):
+  def _check_nothing_is_finished(self):
+    members = {tuple(member) for member in self._engine.members}
+    lost = sorted(
+      row[-1]
+      for row in self._finished
+      if row[:-1] in members and row[-1] >= self._stage.level
+    )
+    if lost:
+      raise UserError(
+        f'results.csv has level {lost[-1]} of {self._stage.name}, but '
+        f'{results.checkpoint_dir(self._workdir, self._stage.name)} has no '
+        'checkpoint: put it back from a copy, or start in another --workdir'
+      )
+
+  def train_level(self, state, level, first_epoch, last_epoch=None):
     """Train from an epoch to the end of a level.
 
     Args:
       state: the stack before that epoch.
       level: int.
       first_epoch: int; `epochs` where the level is trained already.
+      last_epoch: int, the epoch to stop before; None for the level's end.
 
     Returns:
-      The stack at the end of the level.
+      The stack then.
 
     Raises:
       UserError: a loss is not finite.
       Preempted: the run was asked to stop; the state is saved.
     """
-    for epoch in range(first_epoch, self._config.epochs):
+    if last_epoch is None:
+      last_epoch = self._config.epochs
+    for epoch in range(first_epoch, last_epoch):
       global_epoch = schedules.global_epoch(
         level, epoch, self._config.epochs, self._config.rewind_epoch
       )
@@ -100,18 +187,30 @@ class Session(contextlib.AbstractContextManager):
       self._save_and_stop(state, level, epoch, global_epoch)
     return state
 
-  def finish_level(self, state, level):
-    """Measure a trained level and write its results, unless they are there."""
-    if {(*member, level) for member in self._engine.members} <= self._finished:
+  def finish_level(self, state, level, columns=None):
+    """Measure a trained level and write its results, unless they are there.
+
+    Args:
+      state: the stack at the end of the level.
+      level: int.
+      columns: dict, what results.csv has in place of what is measured.
+    """
+    stage, shown = self._stage, self._stage.level + level
+    if {(*member, shown) for member in self._engine.members} <= self._finished:
       return
     arrays, rows = measure.measure(self._engine, state)
     common = {
-      'experiment': self._experiment,
-      'level': level,
+      'experiment': stage.experiment,
+      'level': shown,
       'epochs_trained': self._epochs_trained(level),
     }
-    rows = [common | row for row in rows]
-    results.write_level(self._workdir, self._experiment, level, arrays)
+    rows = [common | row | (columns or {}) for row in rows]
+    results.write_level(
+      self._workdir,
+      stage.folder,
+      shown,
+      {name: arrays[name] for name in stage.arrays},
+    )
     # The rows last: they tell that the level is finished.
     results.write_rows(self._workdir, rows)
     self._show_level(rows, level)
@@ -130,17 +229,30 @@ class Session(contextlib.AbstractContextManager):
     )
 
   def _check_finite(self, losses, level, epoch):
-    broken = np.argwhere(~np.isfinite(losses))
-    if not len(broken):
-      return
-    # The earliest step first; its member is the one to look at.
-    row, step = min(broken.tolist(), key=lambda position: position[1])
-    raise UserError(
-      f'{self._experiment}: the loss is {losses[row, step]} for member '
-      f'({self._engine.members[row]}) at level {level}, epoch {epoch}, step '
-      f'{step}: lower config.learning_rate (now '
-      f'{self._config.learning_rate:g}); finished levels stay in results.csv'
-    )
+    """Say which members diverged in this epoch; stop unless the config goes on.
+
+    Members do not talk: one that is lost harms no other.
+    """
+    broken = ~np.isfinite(losses)
+    newly = [
+      row for row in np.flatnonzero(broken.any(axis=1)) if row not in self._lost
+    ]
+    for row in newly:
+      step = int(broken[row].argmax())
+      message = (
+        f'the loss is {losses[row, step]} for member '
+        f'({self._engine.members[row]}) at level {level}, epoch {epoch}, step '
+        f'{step}'
+      )
+      if self._config.on_divergence == 'stop':
+        raise UserError(
+          f'{self._stage.name}: {message}: lower config.learning_rate (now '
+          f'{self._config.learning_rate:g}), or pass '
+          '--config.on_divergence=continue to go on without such members; '
+          'finished levels stay in results.csv'
+        )
+      self._say(f'{message}: it is lost, the others go on')
+      self._lost.add(row)
 
   def _save_and_stop(self, state, level, epoch, global_epoch):
     finished = global_epoch + 1
@@ -148,16 +260,27 @@ class Session(contextlib.AbstractContextManager):
     ends_level = epoch + 1 == self._config.epochs
     stop = processes.any_process(self._should_stop())
     if due or ends_level or stop:
-      self._checkpoints.save(finished, state)
+      self._say_size()
+      self._checkpoints.save(finished, self._engine.pack(state))
     if stop:
       raise Preempted(
-        f'{self._experiment} stopped after level {level}, epoch {epoch}'
+        f'{self._stage.name} stopped after level {level}, epoch {epoch}'
       )
+
+  def _say_size(self):
+    """Print the size of a checkpoint, once it is known."""
+    if not self._knows_size:
+      size = self._checkpoints.size()
+      self._knows_size = size is not None
+      if self._knows_size:
+        keep = self._config.checkpoint.keep
+        self._say(f'a checkpoint takes {size / 1e6:.1f} MB, {keep} are kept')
 
   def _show_epoch(self, losses, level, epoch, global_epoch):
     self._bar.set_postfix_str(
       f'level {level}/{self._config.levels}, '
-      f'epoch {epoch + 1}/{self._config.epochs}, loss {losses.mean():.4f}',
+      f'epoch {epoch + 1}/{self._config.epochs}, '
+      f'loss {np.nanmean(losses):.4f}',
       refresh=False,
     )
     self._bar.update(self._engine.images_per_epoch)
@@ -169,7 +292,7 @@ class Session(contextlib.AbstractContextManager):
     self._write_scalars(self._epochs_trained(level), table[names])
     for (noise, arm), group in table.groupby(['noise_fraction', 'arm']):
       self._say(
-        f'level {level:2d}, noise {noise:g}, {arm}: '
+        f'level {group.level.iloc[0]:2d}, noise {noise:g}, {arm}: '
         f'{group.weights_remaining.mean():.2%} of the weights, test error '
         f'{group.test_error.mean():.2%} (n={len(group)})'
       )
@@ -180,7 +303,7 @@ class Session(contextlib.AbstractContextManager):
       return
     if self._writer is None:
       self._writer = scalars.Writer(
-        results.tensorboard_dir(self._workdir, self._experiment)
+        results.tensorboard_dir(self._workdir, self._stage.name)
       )
     self._writer.write(
       step,
@@ -194,4 +317,4 @@ class Session(contextlib.AbstractContextManager):
   def _say(self, message):
     """Print a line above the progress bar."""
     if processes.is_primary():
-      tqdm.tqdm.write(f'{self._experiment}: {message}')
+      tqdm.tqdm.write(f'{self._stage.name}: {message}')

@@ -6,6 +6,7 @@ from jax.sharding import PartitionSpec as P
 
 from pruning_gen.data import imagenet
 from pruning_gen.data import streams
+from pruning_gen.errors import UserError
 from pruning_gen.experiments import engine
 from pruning_gen.training import epoch
 from pruning_gen.training import evaluate
@@ -14,7 +15,7 @@ from pruning_gen.training import step
 from pruning_gen.training import streaming
 from pruning_gen.training import train_state
 
-# How batches lie on the mesh: [replicates, batch, ...] and [batch, ...].
+# How batches lie on the mesh: [streams, batch, ...] and [batch, ...].
 _TRAIN = P(None, 'data')
 _SCORE = P('data')
 
@@ -23,7 +24,7 @@ class StreamedEngine(engine.Engine):
   """Trains and scores a stack on batches that the host reads and augments.
 
   Every batch is split over all devices, each process reads its own part, and
-  the members take turns on it. The members of one replicate share its stream.
+  the members take turns on it. Members that read alike share one stream.
   """
 
   def _make_mesh(self):
@@ -32,7 +33,14 @@ class StreamedEngine(engine.Engine):
   def _build_data_path(self, model, tx):
     """Stack what goes over one batch."""
     dataset = self.dataset
-    self._replicates = sorted({member.replicate for member in self.members})
+    if 'gradient' in self._score_names():
+      raise UserError(
+        f'arm gradient needs all training images on the devices, those of '
+        f'{dataset.name} are streamed: leave it out of config.arms'
+      )
+    self._streams, self._stream_of = _distinct_streams(
+      self.members, self.example_ids
+    )
     train_batch = streaming.make_train_batch(
       step.make_train_step(model, tx), dataset.mean, dataset.std
     )
@@ -44,7 +52,7 @@ class StreamedEngine(engine.Engine):
     self._score_split = self._over_members(score_batch, 0, None, *(_SCORE,) * 2)
 
   def _abstract_images(self):
-    shape = (len(self._replicates), self._config.batch_size)
+    shape = (len(self._streams), self._config.batch_size)
     return (
       jax.ShapeDtypeStruct((len(self._rows),), np.int32),
       jax.ShapeDtypeStruct((*shape, *self.dataset.image_shape), np.uint8),
@@ -54,9 +62,7 @@ class StreamedEngine(engine.Engine):
 
   def _place_images(self):
     """Put on the devices which stream each member reads, and the labels."""
-    rows = [
-      self._replicates.index(self.members[row].replicate) for row in self._rows
-    ]
+    rows = [self._stream_of[row] for row in self._rows]
     self._stream_rows = members_lib.shard(np.asarray(rows, np.int32), self.mesh)
     self._labels = {
       split: members_lib.replicate(
@@ -67,7 +73,7 @@ class StreamedEngine(engine.Engine):
 
   def train_epoch(self, state, global_epoch):
     """Train one epoch; see `Engine.train_epoch`."""
-    readers = [self._read(r, global_epoch) for r in self._replicates]
+    readers = [self._read(row, global_epoch) for row in self._streams]
     losses = []
     for batches in zip(*readers):
       images, ids, valid = (
@@ -91,20 +97,21 @@ class StreamedEngine(engine.Engine):
     """
     return {split: self._score(state, split) for split in engine.SPLITS}
 
-  def _read(self, replicate, global_epoch):
-    """Read an epoch of one replicate: this process's part of every batch."""
-    config = self._config
-    labels = self.dataset.train_labels
-    member = train_state.MemberData(
-      key=streams.replicate_key(config.seed, replicate),
-      labels=labels,
-      example_ids=np.arange(len(labels), dtype=np.int32),
+  def _train_images(self):
+    return None
+
+  def _read(self, row, global_epoch):
+    """Read an epoch of one member: this process's part of every batch."""
+    config, member = self._config, self.members[row]
+    key = streams.replicate_key(config.seed, member.replicate, member.network)
+    data = train_state.MemberData(
+      key=key, labels=self.labels[row], example_ids=self.example_ids[row]
     )
     return imagenet.train_batches(
       self.dataset.sources['train'],
-      epoch.batch_ids(member, np.int32(global_epoch), config.batch_size),
+      epoch.batch_ids(data, np.int32(global_epoch), config.batch_size),
       config.seed,
-      replicate,
+      streams.key_number(member.replicate, member.network),
       global_epoch,
       **self._reading(),
     )
@@ -144,3 +151,23 @@ class StreamedEngine(engine.Engine):
 
   def _split(self, array, spec):
     return members_lib.split_batch(array, self.mesh, spec)
+
+
+def _distinct_streams(members, example_ids):
+  """Find which members read the same examples in the same order.
+
+  Args:
+    members: list of Member.
+    example_ids: int32 [members, n].
+
+  Returns:
+    rows: list of int, for each stream the first member that reads it.
+    stream_of: list of int, for each member its stream.
+  """
+  names = [
+    (member.replicate, member.network, ids.tobytes())
+    for member, ids in zip(members, example_ids)
+  ]
+  first = {name: row for row, name in reversed(list(enumerate(names)))}
+  rows = sorted(first.values())
+  return rows, [rows.index(first[name]) for name in names]

@@ -3,12 +3,15 @@
 from etils import epath
 from orbax.checkpoint import v1 as ocp
 
+from pruning_gen.errors import UserError
+from pruning_gen.storage import processes
+
 _SAVE = ocp.training.save_decision_policies
 _PRESERVE = ocp.training.preservation_policies
 
 
 class Checkpoints:
-  """The checkpoints of one experiment, named by finished global epochs.
+  """The checkpoints of one stage, named by finished global epochs.
 
   Saving is asynchronous and commits in one move: a process that dies while
   it saves leaves the checkpoint before as the newest.
@@ -20,37 +23,136 @@ class Checkpoints:
     Args:
       directory: path, made where it is missing.
       keep: int, how many of the newest to keep.
+
+    Raises:
+      UserError: the folder cannot be written.
     """
-    self._checkpointer = ocp.training.Checkpointer(
-      # Orbax refuses a relative path, but only once it saves.
-      epath.Path(directory).resolve(),
+    # Orbax refuses a relative path, but only once it saves.
+    self._directory = epath.Path(directory).resolve()
+    self._keep = keep
+    self._checkpointer = self._explained(self._open)
+
+  def _open(self):
+    return ocp.training.Checkpointer(
+      self._directory,
       # We say when to save; the default also saves whenever it has time.
       save_decision_policy=_SAVE.FixedIntervalPolicy(1),
-      preservation_policy=_PRESERVE.LatestN(keep),
+      preservation_policy=_PRESERVE.LatestN(self._keep),
       cleanup_tmp_directories=True,
     )
 
-  def latest(self):
-    """Return the newest checkpoint's global epoch, or None."""
-    newest = self._checkpointer.latest
-    return None if newest is None else newest.step
-
   def save(self, global_epoch, state):
-    """Start to save a stack; waits only for a save still in progress."""
-    self._checkpointer.save_async(global_epoch, state, force=True)
+    """Start to save a stack; waits only for a save still in progress.
 
-  def restore(self, global_epoch, abstract_state):
-    """Load a checkpoint.
+    Raises:
+      UserError: this save, or the one before, cannot be written.
+    """
+    self._explained(
+      self._checkpointer.save_async, global_epoch, state, force=True
+    )
+
+  def restore_newest(self, abstract_state, unpack):
+    """Load the newest checkpoint that is whole.
+
+    What is damaged is set aside, as `damaged_12`, and said.
 
     Args:
-      global_epoch: int, which one.
       abstract_state: tree of jax.ShapeDtypeStruct with shardings to load into.
+      unpack: what was loaded -> (state, whether it is intact).
 
     Returns:
-      The stack that was saved.
+      (global epoch, state), or (None, None) where nothing was saved yet.
+
+    Raises:
+      UserError: all are damaged.
     """
-    return self._checkpointer.load(global_epoch, abstract_state)
+    found = sorted(
+      (c.step for c in self._checkpointer.checkpoints), reverse=True
+    )
+    for global_epoch in found:
+      state = self._load(global_epoch, abstract_state, unpack)
+      if state is not None:
+        return global_epoch, state
+      self._set_aside(global_epoch)
+    if found:
+      raise UserError(
+        f'every checkpoint in {self._directory} is damaged ({found}): put one '
+        'back from a copy, or remove that folder and the results of this '
+        'experiment, or start in another --workdir'
+      )
+    return None, None
+
+  def _load(self, global_epoch, abstract_state, unpack):
+    """Load one checkpoint; None where it is damaged."""
+    state, problem = None, 'its checksum does not match'
+    try:
+      state, is_intact = unpack(
+        self._checkpointer.load(global_epoch, abstract_state)
+      )
+    # Whatever Orbax and TensorStore make of a damaged file: there are many.
+    except Exception as error:
+      is_intact, problem = False, f'{type(error).__name__}: {error}'
+    if not processes.any_process(not is_intact):
+      return state
+    if processes.is_primary():
+      print(
+        f'checkpoint {self._directory / str(global_epoch)} is damaged '
+        f'({problem.splitlines()[0]:.200}): trying the one before',
+        flush=True,
+      )
+    return None
+
+  def _set_aside(self, global_epoch):
+    self._checkpointer.close()
+    if processes.is_primary():
+      damaged = self._directory / f'damaged_{global_epoch}'
+      if damaged.exists():
+        damaged.rmtree()
+      (self._directory / str(global_epoch)).rename(damaged)
+    processes.wait_for_all('damaged checkpoint set aside')
+    self._checkpointer = self._open()
 
   def close(self):
-    """Wait until everything is saved."""
-    self._checkpointer.close()
+    """Wait until everything is saved.
+
+    Raises:
+      UserError: the last save cannot be written.
+    """
+    self._explained(self._checkpointer.close)
+
+  def size(self):
+    """Return the bytes on disk of the newest checkpoint; None without one."""
+    if self._checkpointer.latest is None:
+      return None
+    newest = self._directory / str(self._checkpointer.latest.step)
+    return sum(
+      (folder / name).stat().length
+      for folder, _, names in newest.walk()
+      for name in names
+    )
+
+  def _explained(self, function, *args, **kwargs):
+    """Call Orbax; what the file system refuses is the user's to mend."""
+    try:
+      return function(*args, **kwargs)
+    except Exception as error:
+      if not _is_about_files(error):
+        raise
+      raise UserError(
+        f'checkpoints in {self._directory} cannot be written: {error}\nmake '
+        'space or give permission, and run the same command again; all that '
+        'is finished is kept'
+      ) from error
+
+
+def _is_about_files(error):
+  """Tell whether an error, or one behind it, is of the file system."""
+  while error is not None:
+    # TensorStore raises ValueError with the system's words.
+    if isinstance(error, OSError) or any(
+      words in str(error)
+      for words in ('No space left', 'Read-only file', 'Permission denied')
+    ):
+      return True
+    error = error.__cause__ or error.__context__
+  return False

@@ -19,3 +19,9 @@ def any_process(flag):
   if not jax.distributed.is_initialized():
     return flag
   return bool(multihost_utils.process_allgather(np.asarray(flag)).any())
+
+
+def wait_for_all(name):
+  """Wait until all processes are here; called by all of them."""
+  if jax.distributed.is_initialized():
+    multihost_utils.sync_global_devices(name)

@@ -21,6 +21,7 @@ reader never sees half a file.
 
 import io
 import json
+import zipfile
 
 import numpy as np
 import pandas as pd
@@ -52,6 +53,7 @@ COLUMNS = (
   'validation_error',
   'test_error',
   'test_cross_entropy',
+  'diverged',
 )
 # What tells two rows apart.
 IDENTITY = (
@@ -67,6 +69,13 @@ IDENTITY = (
 def checkpoint_dir(workdir, folder):
   """Where the checkpoints of a folder's networks are."""
   return epath.Path(workdir) / 'checkpoints' / folder
+
+
+def remove_checkpoints(workdir, folder):
+  """Remove the checkpoints of a folder's networks, if there are any."""
+  path = checkpoint_dir(workdir, folder)
+  if processes.is_primary() and path.exists():
+    path.rmtree()
 
 
 def tensorboard_dir(workdir, folder):
@@ -107,18 +116,16 @@ def open_workdir(workdir, config):
   # Once through JSON, so that tuples compare equal to what was stored.
   config = json.loads(json.dumps(config))
   if path.exists():
-    _check_same(path, json.loads(path.read_text()), config)
+    _check_same(path, _read_json(path), config)
     return
-  try:
-    _write_text(path, json.dumps(config, indent=2) + '\n')
-  except OSError as error:
-    raise UserError(
-      f'--workdir={workdir} cannot be written ({error}): name another folder'
-    ) from error
+  _write_text(path, json.dumps(config, indent=2) + '\n')
 
 
 def _check_same(path, stored, config):
   stored, config = flatten(stored), flatten(config)
+  # What to run next is no part of what was run.
+  stored.pop('experiments', None)
+  config.pop('experiments', None)
   differences = [
     f'  {key}: {stored.get(key, "absent")!r} there, '
     f'{config.get(key, "absent")!r} now'
@@ -131,6 +138,16 @@ def _check_same(path, stored, config):
       + '\n'.join(differences)
       + '\nname another --workdir, or pass the same values'
     )
+
+
+def _read_json(path):
+  try:
+    return json.loads(path.read_text())
+  except ValueError as error:
+    raise UserError(
+      f'{path} is damaged ({error}): put it back from a copy, or name another '
+      '--workdir'
+    ) from error
 
 
 def flatten(config, prefix=''):
@@ -156,15 +173,57 @@ def read_config(workdir):
       f'--workdir={workdir} holds no run (no config.json): name the folder '
       'that was given to pruning_gen.main'
     )
-  return json.loads(path.read_text())
+  return _read_json(path)
 
 
-def add_provenance(workdir, entry):
-  """Append one start of the program to provenance.json."""
+def add_provenance(workdir, entry, allow_device_change=False):
+  """Append one start of the program to provenance.json.
+
+  Args:
+    workdir: path.
+    entry: dict, from `provenance.describe_start`, with `dataset` (a dict).
+    allow_device_change: bool, whether `devices` may differ from the last
+      start's.
+
+  Raises:
+    UserError: the data set differs from the last start's, or the devices do
+      and may not.
+  """
   history = read_provenance(workdir)
+  if history['starts']:
+    last = history['starts'][-1]
+    _check_start(workdir, last, entry, allow_device_change)
   history['starts'].append(entry)
   path = epath.Path(workdir) / 'provenance.json'
   _write_text(path, json.dumps(history, indent=2) + '\n')
+
+
+def _check_start(workdir, last, entry, allow_device_change):
+  if entry['dataset'] != last['dataset']:
+    raise UserError(
+      f'--workdir={workdir} was begun on another version of the data set:\n'
+      f'  {last["dataset"]} there\n  {entry["dataset"]} now\n'
+      'set config.data.dir back to it, or name another --workdir'
+    )
+  if entry['devices'] != last['devices'] and not allow_device_change:
+    raise UserError(
+      f'--workdir={workdir} was begun on other devices:\n'
+      f'  {last["devices"]} there\n  {entry["devices"]} now\n'
+      'the rest would differ in rounding: use the same, or pass '
+      '--allow_device_change to go on (provenance.json will tell)'
+    )
+
+
+def saved_epochs(workdir):
+  """Return the newest checkpoint of every stage: {folder: finished epochs}."""
+  root = epath.Path(workdir) / 'checkpoints'
+  newest = {}
+  # chain/12, and leave_out/train_48000/12.
+  for path in [*root.glob('*/[0-9]*'), *root.glob('*/*/[0-9]*')]:
+    if path.name.isdigit():
+      folder = str(path.parent.relative_to(root))
+      newest[folder] = max(int(path.name), newest.get(folder, 0))
+  return dict(sorted(newest.items()))
 
 
 def read_provenance(workdir):
@@ -172,7 +231,7 @@ def read_provenance(workdir):
   path = epath.Path(workdir) / 'provenance.json'
   if not path.exists():
     return {'layout_version': LAYOUT_VERSION, 'starts': []}
-  history = json.loads(path.read_text())
+  history = _read_json(path)
   if history['layout_version'] != LAYOUT_VERSION:
     raise UserError(
       f'{path} has layout version {history["layout_version"]}, this program '
@@ -347,10 +406,16 @@ def write_bytes(path, content):
   if not processes.is_primary():
     return
   path = epath.Path(path)
-  path.parent.mkdir(parents=True, exist_ok=True)
   temporary = path.with_name(f'.{path.name}.tmp')
-  temporary.write_bytes(content)
-  temporary.replace(path)
+  try:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary.write_bytes(content)
+    temporary.replace(path)
+  except OSError as error:
+    raise UserError(
+      f'{path} cannot be written ({error}): make space or give permission, and '
+      'run the same command again; all that is finished is kept'
+    ) from error
 
 
 def _write_text(path, text):
@@ -364,6 +429,12 @@ def _write_arrays(path, arrays):
 
 
 def _read_arrays(path):
-  # Never a pickle: a file from elsewhere must not run code here.
-  with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as arrays:
-    return dict(arrays)
+  try:
+    # Never a pickle: a file from elsewhere must not run code here.
+    with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as arrays:
+      return dict(arrays)
+  except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+    raise UserError(
+      f'{path} is missing or holds no arrays of this program ({error}): put it '
+      'back from a copy, or start in another --workdir'
+    ) from error

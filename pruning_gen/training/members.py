@@ -89,6 +89,44 @@ def padded_rows(num_members, mesh):
   return np.minimum(rows, num_members - 1)
 
 
+def without_copies(stacked, num_members, mesh):
+  """Cut what `padded_rows` added, so that a stack fits any number of devices.
+
+  Args:
+    stacked: tree of arrays [rows, ...] on the mesh.
+    num_members: int.
+    mesh: the mesh.
+
+  Returns:
+    Tree of arrays [num_members, ...]; see `sharding_without_copies`.
+  """
+  cut = jax.jit(
+    lambda tree: jax.tree.map(lambda leaf: leaf[:num_members], tree),
+    out_shardings=sharding_without_copies(num_members, mesh),
+  )
+  return cut(stacked)
+
+
+def with_copies(stacked, mesh):
+  """Undo `without_copies`."""
+  num_members = len(jax.tree.leaves(stacked)[0])
+  rows = padded_rows(num_members, mesh)
+  fill = jax.jit(
+    lambda tree: jax.tree.map(lambda leaf: leaf[rows], tree),
+    out_shardings=sharding(mesh),
+  )
+  return fill(stacked)
+
+
+def sharding_without_copies(num_members, mesh):
+  """Return how a stack without copies lies on the mesh.
+
+  Each member on its core where they share out evenly, else all on all.
+  """
+  uneven = num_members % mesh.shape['member']
+  return NamedSharding(mesh, P()) if uneven else sharding(mesh)
+
+
 def over_members(
   function, mesh, in_axes, vectorize, num_members=None, donate_argnums=()
 ):

@@ -1,7 +1,7 @@
 """One batch of one member, where images come from the host as they are used.
 
 `epoch.py` is for images that live on the device. Here the host reads, decodes
-and augments; a step gets the batches of all replicates and picks its own.
+and augments; a step gets the batches of all streams and picks its own.
 """
 
 from pruning_gen.training import epoch
@@ -19,9 +19,9 @@ def make_train_batch(train_step, mean, std):
 
   Returns:
     train_batch(state, member, row, images, example_ids, valid) -> (state,
-    loss). row is int32, the member's replicate among those streamed; images
-    are uint8 [replicates, batch, height, width, channels], example_ids int32
-    and valid bool [replicates, batch]; loss is float32, before the step.
+    loss). row is int32, which stream the member reads; images are uint8
+    [streams, batch, height, width, channels], example_ids int32 and valid
+    bool [streams, batch]; loss is float32, before the step.
   """
 
   def train_batch(state, member, row, images, example_ids, valid):

@@ -9,8 +9,6 @@ import optax
 
 from pruning_gen.data import streams
 from pruning_gen.pruning import masks as masks_lib
-from pruning_gen.pruning import schedules
-from pruning_gen.pruning import scores
 
 
 @flax.struct.dataclass
@@ -22,12 +20,15 @@ class TrainState:
     batch_stats: BatchNorm's running averages; empty where there are none.
     masks: tree of bool like `params`, True = kept.
     opt_state: the optax state; its `count` is the step within the level.
+    early: (params, batch_stats) at the rewind epoch of level 0, for arms that
+      rewind weights; empty where no member of the stack does.
   """
 
   params: Any
   batch_stats: Any
   masks: Any
   opt_state: optax.OptState
+  early: Any = ()
 
 
 @flax.struct.dataclass
@@ -38,20 +39,25 @@ class MemberData:
     key: the replicate's PRNG key (`streams.replicate_key`).
     labels: int32 [num_train], training labels by example_id.
     example_ids: int32 [num_examples], the examples it trains on.
+    score: int32 scalar, which of the stack's pruning scores it goes by.
+    rewinds_weights: bool scalar.
   """
 
   key: jax.Array
   labels: jax.Array
   example_ids: jax.Array
+  score: jax.Array | None = None
+  rewinds_weights: jax.Array | None = None
 
 
-def create(model, tx, image_shape, key):
+def create(model, tx, image_shape, keeps_early, key):
   """Initialise a dense network.
 
   Args:
     model: Linen module, called as model(images, train).
     tx: optax transformation.
     image_shape: (height, width, channels).
+    keeps_early: bool, whether to keep weights to rewind to.
     key: the replicate's key; arms of one replicate begin alike.
 
   Returns:
@@ -61,35 +67,15 @@ def create(model, tx, image_shape, key):
   images = jnp.zeros((1, *image_shape), jnp.float32)
   variables = model.init(init_key, images, train=False)
   params = variables['params']
-  return TrainState(
+  state = TrainState(
     params=params,
     batch_stats=variables.get('batch_stats', {}),
     masks=masks_lib.all_kept(params),
     opt_state=tx.init(params),
   )
+  return remember(state) if keeps_early else state
 
 
-def start_level(tx, prunable, rewind_step, num_pruned, state):
-  """Prune by magnitude, then rewinds the learning rate.
-
-  Weights and BatchNorm statistics carry over, momentum starts at zero.
-
-  Args:
-    tx: optax transformation.
-    prunable: tree of Python bool, from `masks.prunable`.
-    rewind_step: int, the step of the schedule to restart from.
-    num_pruned: int32 scalar, how many weights go; 0 in extended dense training.
-    state: TrainState at the end of the level before.
-
-  Returns:
-    The TrainState before the first step of the level.
-  """
-  masks = masks_lib.prune(
-    state.masks, scores.magnitude(state.params), prunable, num_pruned
-  )
-  params = masks_lib.apply(state.params, masks)
-  return state.replace(
-    params=params,
-    masks=masks,
-    opt_state=schedules.rewind(tx, params, rewind_step),
-  )
+def remember(state):
+  """Keep the weights as they are now, to be rewound to later."""
+  return state.replace(early=(state.params, state.batch_stats))

@@ -1,0 +1,69 @@
+"""EL2N scores: which training examples are hard, and so influential.
+
+Paper, section 3 and appendix B.3; Paul et al. 2021. For every draw of the
+labels, a mean over networks that are trained for a few epochs.
+"""
+
+import pandas as pd
+
+from pruning_gen.experiments import build
+from pruning_gen.experiments import protocol
+from pruning_gen.experiments import session
+from pruning_gen.storage import results
+from pruning_gen.training.members import Member
+
+NAME = 'el2n'
+
+STAGE = session.Stage(NAME, NAME, arrays=('el2n', 'prediction'))
+
+
+def is_finished(config, workdir):
+  """Tell whether the scores are there."""
+  del config
+  return results.has_el2n(workdir)
+
+
+def list_members(config):
+  """List the networks: as many for each distinct set of labels.
+
+  Without noise all replicates have the same labels, and share the networks of
+  the first.
+  """
+  return [
+    Member('dense', noise_fraction, replicate, network)
+    for noise_fraction, replicate in protocol.label_sets(config)
+    if noise_fraction > 0 or replicate == config.first_replicate
+    for network in range(1, config.el2n.networks + 1)
+  ]
+
+
+def run(config, workdir, dataset, should_stop):
+  """Train all networks together, score every example, average.
+
+  Raises:
+    Preempted: stopped on request, everything saved.
+    UserError: a loss is not finite.
+  """
+  members = list_members(config)
+  if not STAGE.is_finished(workdir, members):
+    engine = build.make_engine(config, dataset, members)
+    short = session.once(config, config.el2n.epoch)
+    session.train_dense(short, workdir, STAGE, engine, should_stop)
+  write_scores(config, workdir)
+
+
+def write_scores(config, workdir):
+  """Write each label set's scores: the mean over its networks."""
+  table = results.read_members(workdir, NAME)
+  scores = results.read_level(workdir, NAME, 0)['el2n']
+  label_sets = pd.DataFrame(
+    protocol.label_sets(config), columns=['noise_fraction', 'replicate']
+  )
+  means = [
+    scores[
+      (table.noise_fraction == noise_fraction)
+      & ((table.replicate == replicate) | (noise_fraction == 0))
+    ].mean(axis=0)
+    for noise_fraction, replicate in protocol.label_sets(config)
+  ]
+  results.write_el2n(workdir, label_sets, means)

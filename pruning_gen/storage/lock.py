@@ -1,0 +1,55 @@
+"""One program at a time on one workdir."""
+
+import contextlib
+import fcntl
+import json
+import os
+import socket
+
+from etils import epath
+
+from pruning_gen.errors import UserError
+from pruning_gen.storage import processes
+
+
+@contextlib.contextmanager
+def hold(workdir):
+  """Hold a workdir: a second program on it is refused at once.
+
+  The lock is the kernel's (flock) and goes with the process, however it dies;
+  the file `lock.json` only says who has it. Buckets know no locks: there the
+  caller must see to it.
+
+  Args:
+    workdir: path of a folder.
+
+  Raises:
+    UserError: another process has it; names its host and process id.
+  """
+  # Of several processes of one job the first holds it for all.
+  if '://' in str(workdir) or not processes.is_primary():
+    yield
+    return
+  path = epath.Path(workdir) / 'lock.json'
+  with contextlib.ExitStack() as stack:
+    try:
+      file = stack.enter_context(open(path, 'a+'))
+    except OSError as error:
+      raise UserError(
+        f'--workdir={workdir} cannot be written ({error}): give permission or '
+        'name another folder'
+      ) from error
+    try:
+      fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+      file.seek(0)
+      raise UserError(
+        f'--workdir={workdir} is in use ({file.read().strip()}): wait for it, '
+        'stop it, or name another folder'
+      ) from error
+    file.truncate(0)
+    file.write(
+      json.dumps({'host': socket.gethostname(), 'process_id': os.getpid()})
+    )
+    file.flush()
+    yield

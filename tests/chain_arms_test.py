@@ -1,0 +1,80 @@
+"""Every arm of the chain in one stack."""
+
+import numpy as np
+import pytest
+
+from pruning_gen.experiments import arms
+from pruning_gen.experiments import chain
+from pruning_gen.storage import results
+
+
+@pytest.fixture(scope='module')
+def workdir(tmp_path_factory, digits):
+  from tests import conftest
+
+  config = conftest.config.__wrapped__()
+  config.arms = tuple(arms.ARMS)
+  config.noise_fractions = (0.2,)
+  workdir = tmp_path_factory.mktemp('arms')
+  chain.run(config, workdir, digits, lambda: False)
+  return workdir
+
+
+@pytest.fixture
+def losses(workdir):
+  names = results.read_members(workdir, 'chain').arm
+
+  def read(level):
+    array = results.read_level(workdir, 'chain', level)['cross_entropy']
+    return dict(zip(names, array))
+
+  return [read(level) for level in range(3)]
+
+
+def test_all_begin_with_one_dense_network(losses):
+  for name in arms.ARMS:
+    np.testing.assert_array_equal(losses[0][name], losses[0]['pruning'])
+
+
+def test_who_loses_weights(workdir):
+  table = results.read_results(workdir)
+  last = table[table.level == 2].set_index('arm').weights_remaining
+  for name, arm in arms.ARMS.items():
+    # 1,580 weights, of which 316 and then 253 go.
+    assert last[name] == (1011 / 1580 if arm.prunes else 1)
+
+
+def test_arms_part_where_they_should(losses):
+  for level in (1, 2):
+    together = list(losses[level].values())
+    for i, one in enumerate(together):
+      for other in together[:i]:
+        assert (one != other).any()
+
+
+def test_weight_rewinding_is_training_from_the_early_weights(losses):
+  # It starts from the weights of epoch 1 again, so it fits far less well than
+  # the networks that train on.
+  dense, rewound = (
+    losses[2][name].mean()
+    for name in ('extended_dense', 'weight_rewinding_dense')
+  )
+  assert rewound > dense + 0.05
+
+
+def test_the_most_worsened_examples_are_kept_with_their_images(workdir, digits):
+  table, images = results.read_most_worsened(workdir)
+  assert len(table) == 24
+  np.testing.assert_array_equal(images, digits.train_images[table.example_id])
+  np.testing.assert_array_equal(
+    table.true_label, digits.train_labels[table.example_id]
+  )
+  level = table.level.unique().item()
+  row = results.read_members(workdir, 'chain').arm.tolist().index('pruning')
+  change = (
+    results.read_level(workdir, 'chain', level)['cross_entropy'][row]
+    - results.read_level(workdir, 'chain', 0)['cross_entropy'][row]
+  )
+  np.testing.assert_allclose(
+    table.effect, np.sort(change)[::-1][:24], rtol=1e-6
+  )

@@ -1,0 +1,222 @@
+"""Width, EL2N and leave-out behind a small chain, as `main.run` runs them."""
+
+import numpy as np
+import pytest
+
+from pruning_gen import main
+from pruning_gen.data import subgroups
+from pruning_gen.errors import Preempted
+from pruning_gen.errors import UserError
+from pruning_gen.experiments import el2n
+from pruning_gen.experiments import leave_out
+from pruning_gen.experiments import protocol
+from pruning_gen.experiments import width
+from pruning_gen.storage import results
+
+
+def make_config():
+  from tests import conftest
+
+  config = conftest.config.__wrapped__()
+  config.replicates = 2
+  config.noise_fractions = (0.2,)
+  config.levels = 1
+  config.el2n.epoch = 1
+  config.el2n.networks = 3
+  config.width.levels = 1
+  config.num_subgroups = 5
+  return config
+
+
+@pytest.fixture(scope='module')
+def workdir(tmp_path_factory):
+  config = make_config()
+  protocol.check(config)
+  workdir = tmp_path_factory.mktemp('experiments')
+  main.run(config, workdir, lambda: False)
+  return workdir
+
+
+@pytest.fixture(scope='module')
+def table(workdir):
+  return results.read_results(workdir)
+
+
+def test_all_are_finished(workdir, capsys):
+  main.run(make_config(), workdir, lambda: False)
+  assert 'nothing to do' in capsys.readouterr().out
+  # Only the chain's may be needed again.
+  left = [path.name for path in (workdir / 'checkpoints').rglob('*')]
+  assert '3' not in [name for name in left if 'width' in name]
+  assert not (workdir / 'checkpoints' / 'width').exists()
+  assert not (workdir / 'checkpoints' / 'el2n').exists()
+
+
+def test_width(table):
+  rows = table[table.experiment == 'width']
+  assert rows.level.tolist() == [0] * 2 + [1] * 2
+  assert rows.width.unique().tolist() == [1.0, 0.8]
+  # Kernels of 64 x 20 x 10 x 10, then 64 x 16 x 8 x 10.
+  assert rows.num_weights.unique().tolist() == [1580, 1232]
+  assert rows.weights_remaining.unique().tolist() == [1, 1232 / 1580]
+  assert set(rows.epochs_trained) == {3}
+
+
+def test_full_width_is_the_dense_network_of_the_chain(workdir):
+  wide = results.read_level(workdir, 'width', 0)['cross_entropy']
+  chain = results.read_level(workdir, 'chain', 0)['cross_entropy']
+  members = results.read_members(workdir, 'chain')
+  np.testing.assert_allclose(wide, chain[members.arm == 'pruning'], rtol=1e-4)
+
+
+def test_el2n_is_a_mean_over_networks_of_the_same_labels(workdir, table):
+  members = results.read_members(workdir, 'el2n')
+  assert members.replicate.tolist() == [0, 0, 0, 1, 1, 1]
+  assert members.network.tolist() == [1, 2, 3] * 2
+  arrays = results.read_level(workdir, 'el2n', 0)['el2n']
+  scores = results.read_el2n(workdir)
+  assert list(scores) == [(0.2, 0), (0.2, 1)]
+  np.testing.assert_allclose(scores[0.2, 1], arrays[3:].mean(axis=0), rtol=1e-6)
+  # Networks of one label set differ; the labels are those of the chain.
+  assert (arrays[0] != arrays[1]).any()
+  noisy = results.read_labels(workdir, 'el2n')['labels'][3]
+  np.testing.assert_array_equal(
+    noisy, results.read_labels(workdir, 'chain')['labels'][2]
+  )
+  assert scores[0.2, 1].dtype == np.float32
+  rows = table[table.experiment == 'el2n']
+  assert set(rows.epochs_trained) == {1}
+
+
+def test_without_noise_replicates_share_the_el2n_networks(tmp_path):
+  config = make_config()
+  config.noise_fractions = (0.0, 0.2)
+  members = el2n.list_members(config)
+  label_sets = [(m.noise_fraction, m.replicate) for m in members]
+  assert label_sets == [(0.0, 0)] * 3 + [(0.2, 0)] * 3 + [(0.2, 1)] * 3
+  results.write_members(tmp_path, 'el2n', members, {})
+  scores = np.arange(18, dtype=np.float32).reshape(9, 2)
+  results.write_level(tmp_path, 'el2n', 0, {'el2n': scores})
+  el2n.write_scores(config, tmp_path)
+  means = {
+    key: mean.tolist() for key, mean in results.read_el2n(tmp_path).items()
+  }
+  assert means == {
+    (0.0, 0): [2, 3],
+    (0.0, 1): [2, 3],
+    (0.2, 0): [8, 9],
+    (0.2, 1): [14, 15],
+  }
+
+
+def test_leave_out_sets_are_what_they_say(workdir):
+  config = make_config()
+  sets = leave_out.choose_sets(config, workdir, 0.2, 1)
+  row = 2
+  assert results.read_members(workdir, 'chain').loc[row].to_dict() == {
+    'arm': 'pruning',
+    'noise_fraction': 0.2,
+    'replicate': 1,
+    'network': 0,
+  }
+  dense, pruned = (
+    results.read_level(workdir, 'chain', level) for level in (0, 1)
+  )
+  change = (pruned['cross_entropy'] - dense['cross_entropy'])[row]
+  improved, worsened = sets['most_improved_1'], sets['most_worsened_1']
+  assert len(improved) == len(worsened) == 40
+  assert change[improved].max() <= np.delete(change, improved).min()
+  assert change[worsened].min() >= np.delete(change, worsened).max()
+  np.testing.assert_array_equal(
+    sets['misclassified_1'], np.flatnonzero(~pruned['correct'][row])
+  )
+  groups = subgroups.divide(results.read_el2n(workdir)[0.2, 1], 5)
+  np.testing.assert_array_equal(
+    sets['subgroup_03'], np.flatnonzero(groups == 3)
+  )
+  assert len(np.unique(sets['random_40'])) == 40
+  sizes = {len(ids) for name, ids in sets.items() if 'random' not in name}
+  assert {f'random_{size}' for size in sizes} <= set(sets)
+
+
+def test_leave_out_trains_on_the_rest(workdir, table):
+  rows = table[table.experiment == 'leave_out']
+  assert set(rows[rows.arm == 'most_improved_1'].num_train) == {160}
+  assert set(rows[rows.arm == 'most_improved_1'].replicate) == {0, 1}
+  for folder in results.leave_out_folders(workdir):
+    labels = results.read_labels(workdir, folder)
+    members = results.read_members(workdir, folder)
+    num_train = int(folder.rpartition('_')[2])
+    assert ((~labels['left_out']).sum(axis=1) == num_train).all()
+    losses = results.read_level(workdir, folder, 0)['cross_entropy']
+    assert losses.shape == (len(members), 200)
+  folder = 'leave_out/train_160'
+  members = results.read_members(workdir, folder)
+  chosen = leave_out.choose_sets(make_config(), workdir, 0.2, 1)
+  row = members.index[
+    (members.arm == 'most_improved_1')
+    & (members.noise_fraction == 0.2)
+    & (members.replicate == 1)
+  ]
+  np.testing.assert_array_equal(
+    np.flatnonzero(results.read_labels(workdir, folder)['left_out'][row[0]]),
+    np.sort(chosen['most_improved_1']),
+  )
+
+
+def test_excluded_examples_end_with_a_higher_loss(workdir):
+  folder = 'leave_out/train_160'
+  left_out = results.read_labels(workdir, folder)['left_out']
+  losses = results.read_level(workdir, folder, 0)['cross_entropy']
+  members = results.read_members(workdir, folder)
+  random = members.arm == 'random_40'
+  assert (
+    losses[random][left_out[random]].mean()
+    > losses[random][~left_out[random]].mean()
+  )
+
+
+def test_leave_out_needs_the_chain(tmp_path):
+  config = make_config()
+  config.experiments = ('leave_out',)
+  with pytest.raises(UserError, match='leave_out reads what chain leaves'):
+    main.run(config, tmp_path, lambda: False)
+  config.experiments = ('leave_out', 'chain', 'el2n')
+  with pytest.raises(UserError, match="put 'chain' before it"):
+    main.run(config, tmp_path, lambda: False)
+
+
+@pytest.mark.parametrize('experiment', [width, el2n, leave_out])
+def test_stopped_after_every_epoch_it_ends_with_the_same_bytes(
+  experiment, workdir, digits, tmp_path
+):
+  config = make_config()
+  config.leave_out.sets = ('most_improved',)
+  for name in ('chain', 'el2n'):
+    if name != experiment.NAME:
+      copy(workdir, tmp_path, name)
+  results.write_rows(
+    tmp_path,
+    results.read_results(workdir)
+    .query('experiment == "chain"')
+    .to_dict('records'),
+  )
+  stops = 0
+  while not experiment.is_finished(config, tmp_path):
+    try:
+      experiment.run(config, tmp_path, digits, lambda: True)
+    except Preempted:
+      stops += 1
+    assert stops < 10
+  assert stops == {width: 6, el2n: 1, leave_out: 3}[experiment]
+  if experiment is leave_out:
+    return
+  for path in (tmp_path / experiment.NAME).iterdir():
+    same = workdir / experiment.NAME / path.name
+    assert path.read_bytes() == same.read_bytes(), path.name
+
+
+def copy(workdir, target, folder):
+  import shutil
+
+  shutil.copytree(workdir / folder, target / folder)

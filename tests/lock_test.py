@@ -1,0 +1,56 @@
+import json
+import os
+import socket
+import subprocess
+import sys
+
+import pytest
+
+from pruning_gen.errors import UserError
+from pruning_gen.storage import lock
+
+HOLD = (
+  'import sys, time\n'
+  'from pruning_gen.storage import lock\n'
+  'with lock.hold(sys.argv[1]):\n'
+  '  print("held", flush=True)\n'
+  '  time.sleep(60)\n'
+)
+
+
+@pytest.mark.slow
+def test_a_second_process_is_refused_until_the_first_dies(tmp_path):
+  holder = subprocess.Popen(
+    [sys.executable, '-c', HOLD, str(tmp_path)],
+    stdout=subprocess.PIPE,
+    text=True,
+  )
+  assert holder.stdout.readline() == 'held\n'
+  with (
+    pytest.raises(UserError, match='is in use') as error,
+    lock.hold(tmp_path),
+  ):
+    pass
+  assert f'"process_id": {holder.pid}' in str(error.value)
+  assert f'"host": "{socket.gethostname()}"' in str(error.value)
+  holder.kill()
+  holder.communicate()
+  # The dead process's file is still there, and stops nobody.
+  assert json.loads((tmp_path / 'lock.json').read_text())
+  with lock.hold(tmp_path):
+    written = json.loads((tmp_path / 'lock.json').read_text())
+    assert written['process_id'] == os.getpid()
+
+
+def test_it_is_given_back(tmp_path):
+  for _ in range(2):
+    with lock.hold(tmp_path):
+      pass
+
+
+def test_a_folder_that_is_not_there(tmp_path):
+  with (
+    pytest.raises(UserError, match='cannot be written'),
+    lock.hold(tmp_path / 'gone'),
+  ):
+    pass

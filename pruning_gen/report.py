@@ -77,7 +77,9 @@ CONTENTS = (
     'Test error against weights remaining; mean and one standard deviation '
     'over replicates. Extended dense training removes nothing; its points '
     'stand where pruning is after as many epochs. Look for the blue curve '
-    'below the dashed line, and whether the orange one gets there too.',
+    'below the dashed line, and whether the orange one gets there too. The '
+    'axis may end below networks that sparsity has ruined; the numbers have '
+    'them.',
   ),
   Section(
     'figure_1b_training_loss',
@@ -368,7 +370,7 @@ def _write(all_panels, output):
       table.insert(1, 'panel', name)
     chapters.append(_chapter(panel, title, output, prefix))
     tested.append(table)
-  tested = pd.concat(tested)
+  tested = _group_by_sentence(pd.concat(tested))
   results.write_table(output / 'tables' / 'claims.csv', tested)
   title = ', '.join(chapter['title'] for chapter in chapters)
   html = page.render(title, chapters, page.lay_out(tested))
@@ -376,6 +378,13 @@ def _write(all_panels, output):
   # Last: it tells that the report is complete.
   results.write_bytes(path, html.encode())
   return path
+
+
+def _group_by_sentence(tested):
+  order = tested.sentence.drop_duplicates().tolist()
+  return tested.sort_values(
+    'sentence', kind='stable', key=lambda column: column.map(order.index)
+  )
 
 
 def _chapter(panel, title, output, prefix):

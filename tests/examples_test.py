@@ -1,4 +1,5 @@
 import numpy as np
+import pandas as pd
 import pytest
 
 from pruning_gen.analysis import examples
@@ -15,9 +16,20 @@ def run(tmp_path):
   return tmp_path
 
 
+def networks(*levels):
+  rows = [
+    (arm, noise_fraction, replicate, level)
+    for arm in ('pruning', 'extended_dense')
+    for noise_fraction in fake_runs.NOISE_FRACTIONS
+    for replicate in fake_runs.REPLICATES
+    for level in levels
+  ]
+  return pd.DataFrame(rows, columns=[*examples.NETWORK, 'level'])
+
+
 def test_effects_on_subgroups(run):
   effects, concentration = examples.tabulate_effects(
-    run, 'chain', [0, 2], results.read_el2n(run), 4
+    run, 'chain', networks(0, 2), results.read_el2n(run), 4
   )
   # 8 members, 2 levels, 4 subgroups.
   assert len(effects) == 64
@@ -62,22 +74,43 @@ def test_values_that_are_not_finite_are_named(run):
   results.write_level(run, 'chain', 1, {'cross_entropy': losses})
   message = r'level_001.npz: cross_entropy has 2 values of 160 .* members \[3\]'
   with pytest.raises(UserError, match=message):
-    examples.tabulate_effects(run, 'chain', [0, 1], results.read_el2n(run), 4)
+    examples.tabulate_effects(
+      run, 'chain', networks(0, 1), results.read_el2n(run), 4
+    )
+
+
+def test_networks_that_diverged_are_not_looked_at(run):
+  losses = np.zeros((8, 20), np.float32)
+  losses[3] = np.nan
+  results.write_level(run, 'chain', 1, {'cross_entropy': losses})
+  # Row 3: extended dense, without noise, replicate 1.
+  table = networks(0, 1)
+  others = table[
+    (table.arm == 'pruning')
+    | (table.noise_fraction > 0)
+    | (table.replicate < 1)
+  ]
+  effects, _ = examples.tabulate_effects(
+    run, 'chain', others, results.read_el2n(run), 4
+  )
+  assert len(effects) == 7 * 2 * 4 and effects.effect.notna().all()
 
 
 def test_arrays_of_another_run(run):
   results.write_level(run, 'chain', 1, {'cross_entropy': np.zeros((8, 3))})
   message = r"level_001.npz .*'cross_entropy': \(8, 3\).* shape \(8, 20\)"
   with pytest.raises(UserError, match=message):
-    reading.read_losses(run, 'chain', 1, (8, 20))
+    reading.read_losses(run, 'chain', 1, (8, 20), [0])
 
 
 @pytest.mark.parametrize('content', [b'', b'half a file', None])
 def test_broken_files(run, content):
   path = run / 'chain' / 'level_001.npz'
   path.unlink() if content is None else path.write_bytes(content)
-  with pytest.raises(UserError, match=r'level_001.npz cannot be read'):
-    reading.read_losses(run, 'chain', 1, (8, 20))
+  with pytest.raises(
+    UserError, match=r'level_001.npz is missing or holds no arrays'
+  ):
+    reading.read_losses(run, 'chain', 1, (8, 20), [0])
 
 
 def test_members_without_scores(run):
@@ -85,4 +118,4 @@ def test_members_without_scores(run):
   del el2n[0.2, 1]
   message = r'scores.csv has no row for noise_fraction=0.2, replicate=1'
   with pytest.raises(UserError, match=message):
-    examples.tabulate_effects(run, 'chain', [0], el2n, 4)
+    examples.tabulate_effects(run, 'chain', networks(0), el2n, 4)

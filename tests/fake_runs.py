@@ -33,6 +33,7 @@ def make_row(**columns):
       'weights_remaining': 1.0,
       'num_train': NUM_TRAIN,
       'epochs_trained': 10,
+      'diverged': 0,
     }
     | columns
   )

@@ -3,8 +3,10 @@ import pytest
 from pruning_gen import report
 from pruning_gen.analysis import figures
 from pruning_gen.analysis import panel as panels
+from pruning_gen.analysis import statistics
 from pruning_gen.analysis import tables
 from tests import fake_runs
+from tests.fake_runs import make_results
 
 
 @pytest.fixture(scope='module')
@@ -36,6 +38,17 @@ def test_curves_draw_the_table(panel):
     'dense',
     'optimal',
   ]
+
+
+def test_collapsed_networks_do_not_stretch_an_axis(panel):
+  errors = [0.30, 0.29, 0.28, 0.29, 0.30, 0.31, 0.32, 0.9]
+  results = make_results({k: [error] for k, error in enumerate(errors)})
+  panel = panel._replace(summary=statistics.summarize(results))
+  table = tables.test_error(panel, 'pruning')
+  (axes,) = figures.curves(table, ylabel='').axes
+  # Three quarters are at most .3125, and the lowest is .28.
+  assert axes.get_ylim()[1] == pytest.approx(0.3125 + 3 * 0.0325)
+  assert axes.get_lines()[0].get_ydata().tolist() == errors
 
 
 def test_noisy_loss_is_dotted(panel):

@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 
 from pruning_gen import report
+from pruning_gen.analysis import page
 from pruning_gen.errors import UserError
 from pruning_gen.storage import results
 from tests import fake_runs
@@ -39,14 +40,14 @@ def full(tmp_path_factory):
 
 def test_the_page_is_self_contained(full):
   text = (full / 'report' / 'index.html').read_text()
-  page = Page(text)
+  parsed = Page(text)
   assert '<title>lenet on digits</title>' in text
   # One image a figure, and the icon that keeps browsers from asking for one.
   drawn = [section for section in report.CONTENTS if section.draw]
-  assert len(page.sources) == len(drawn) - 1
-  assert all(s.startswith('data:image/png;base64,') for s in page.sources)
-  links = [link for link in page.links if link != 'data:,']
-  assert {f'#{name}' for name in page.ids} == set(links)
+  assert len(parsed.sources) == len(drawn) - 1
+  assert all(s.startswith('data:image/png;base64,') for s in parsed.sources)
+  links = [link for link in parsed.links if link != 'data:,']
+  assert {f'#{name}' for name in parsed.ids} == set(links)
   assert 'http' not in text.replace('https://', '')
 
 
@@ -74,15 +75,33 @@ def test_files_beside_the_page(full):
   assert len(pd.read_csv(folder / 'tables/claims.csv')) == 17
 
 
+@pytest.mark.parametrize(
+  'mean, std, text',
+  [
+    (1.23456, 0.0321, '1.235 ± 0.032'),
+    (123.456, 12.3, '123 ± 12'),
+    (0.5, float('nan'), '0.5'),
+    (0.25, 1e-17, '0.25 ± 0'),
+    (float('nan'), float('nan'), '-'),
+  ],
+)
+def test_tables_show_two_digits_of_the_spread(mean, std, text):
+  table = pd.DataFrame({'arm': ['pruning'], 'x_mean': [mean], 'x_std': [std]})
+  found = page.lay_out(table)
+  assert found['columns'] == ['arm', 'x']
+  cells = [cell.replace('\u00a0', ' ') for cell in found['rows'][0]['cells']]
+  assert cells == ['pruning', text]
+
+
 def test_is_built_notices_what_is_new(tmp_path):
   results.open_workdir(tmp_path, fake_runs.CONFIG)
   table = fake_runs.make_results({0: [0.1, 0.2]})
   results.write_rows(tmp_path, table.to_dict('records'))
   assert not report.is_built(tmp_path)
-  page = report.build(tmp_path)
+  built = report.build(tmp_path)
   assert report.is_built(tmp_path)
   fake_runs.write_el2n(tmp_path)
-  later = page.stat().mtime + 1
+  later = built.stat().mtime + 1
   os.utime(tmp_path / 'el2n' / 'scores.csv', (later, later))
   assert not report.is_built(tmp_path)
 
@@ -112,9 +131,9 @@ def test_several_runs_are_never_averaged(full, tmp_path, monkeypatch):
   monkeypatch.setattr(report, 'CONTENTS', report.CONTENTS[:1])
   fake_runs.write_chain(tmp_path / 'a b')
   path = report.build_together([full, tmp_path / 'a b'], tmp_path / 'report')
-  page = Page(path.read_text())
-  links = {link for link in page.links if link != 'data:,'}
-  assert {f'#{name}' for name in page.ids} <= links
+  parsed = Page(path.read_text())
+  links = {link for link in parsed.links if link != 'data:,'}
+  assert {f'#{name}' for name in parsed.ids} <= links
   assert '#2_a_b_figure_1a_test_error' in links
   first, second = (
     pd.read_csv(path.parent / f'tables/{name}_figure_1a_test_error.csv')
@@ -138,8 +157,8 @@ def test_nothing_to_show(tmp_path):
 @pytest.mark.parametrize(
   'name, content, message',
   [
-    ('config.json', '{"levels": ', 'config.json cannot be read'),
-    ('provenance.json', '', 'provenance.json cannot be read'),
+    ('config.json', '{"levels": ', 'config.json'),
+    ('provenance.json', '', 'provenance.json'),
     ('provenance.json', '{"layout_version": 1}', 'layout version 1'),
     ('results.csv', '', 'results.csv cannot be read'),
     ('results.csv', 'arm,experiment\na,b\n', 'lacks the columns noise_frac'),

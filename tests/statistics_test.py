@@ -96,6 +96,19 @@ def test_unfinished_levels_are_left_out_and_said():
   ]
 
 
+def test_missing_values_are_named_and_not_averaged_over():
+  table = make_results({0: [0.1, 0.2], 1: [0.1, 0.3]})
+  table['train_cross_entropy_noisy'] = float('nan')
+  assert statistics.find_missing(table) == []
+  table.loc[3, 'test_error'] = float('nan')
+  (sentence,) = statistics.find_missing(table)
+  assert sentence.startswith('results.csv has no test_error in 1 rows, the ')
+  assert 'pruning, 0% noise, replicate 1, level 1' in sentence
+  summary = statistics.summarize(table)
+  assert math.isnan(summary.test_error_mean[1])
+  assert summary.test_error_verdict[1] == ''
+
+
 def test_extended_dense_is_drawn_where_pruning_is():
   errors = {0: [0.1, 0.1], 1: [0.1, 0.1], 2: [0.1, 0.1]}
   table = pd.concat(

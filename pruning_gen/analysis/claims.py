@@ -80,11 +80,7 @@ def tabulate(panel):
       *_width(own, noise_fraction, level),
     ]
     if level == 0:
-      # It would be compared with itself, and match.
-      why = 'the optimal sparsity is level 0, the dense network'
-      at_optimum = [
-        claim._replace(verdict=CANNOT_TELL, detail=why) for claim in at_optimum
-      ]
+      at_optimum = [_withdraw(claim) for claim in at_optimum]
     claims += at_optimum
     claims += _leave_out(panel, noise_fraction, level)
   return pd.DataFrame(claims, columns=list(Claim._fields))
@@ -140,17 +136,19 @@ def _extended_dense(panel, chain, noise_fraction, level):
         where,
       )
     ]
+  paper = EXTENDED_DENSE_WORSE.get(panel.config['model']['name'])
+  # Where the paper's range begins at 0, it found matches too.
+  has_matches = paper is not None and paper[0] == 0
   claims = [
     _judge_direction(
       'Under noise, extended dense training is worse than pruning.',
       noise_fraction,
       difference,
       'points',
-      ('worse',),
+      ('worse', 'match') if has_matches else ('worse',),
       where,
     )
   ]
-  paper = EXTENDED_DENSE_WORSE.get(panel.config['model']['name'])
   if paper:
     claims.append(
       _judge_range(
@@ -307,21 +305,26 @@ def _leave_out(panel, noise_fraction, level):
       continue
     # The set that the optimally sparse network chose, or the nearest there is.
     row = rows.loc[(rows.number - level).abs().idxmin()]
-    claims.append(
-      _judge_direction(
-        sentence,
-        noise_fraction,
-        _in_points(
-          statistics.Comparison(
-            row.difference_mean, row.difference_std, row.n, row.verdict
-          )
-        ),
-        'points',
-        (verdict,),
-        f'{row.num_left_out:.0f} examples, chosen at level {row.number}',
-      )
+    claim = _judge_direction(
+      sentence,
+      noise_fraction,
+      _in_points(
+        statistics.Comparison(
+          row.difference_mean, row.difference_std, row.n, row.verdict
+        )
+      ),
+      'points',
+      (verdict,),
+      f'{row.num_left_out:.0f} examples, chosen at level {row.number}',
     )
+    claims.append(_withdraw(claim) if row.number == 0 else claim)
   return claims
+
+
+def _withdraw(claim):
+  """Return a claim on a pruned network that is the dense one, and matches."""
+  why = 'the optimal sparsity is level 0, the dense network'
+  return claim._replace(verdict=CANNOT_TELL, detail=why)
 
 
 def _select(chain, metric, arm, level):

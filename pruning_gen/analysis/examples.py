@@ -13,18 +13,21 @@ from pruning_gen.data import subgroups
 from pruning_gen.errors import UserError
 from pruning_gen.storage import results
 
+# What tells the networks of one level apart.
+NETWORK = ['arm', 'noise_fraction', 'replicate']
+
 # The paper's influential examples are the top fifth by EL2N.
 TOP_DIVISOR = 5
 
 
-def tabulate_effects(workdir, folder, levels, el2n, num_subgroups):
+def tabulate_effects(workdir, folder, finished, el2n, num_subgroups):
   """Tabulate the effect of every level on the subgroups of examples.
 
   Args:
     workdir: path.
     folder: str, 'chain' or 'width'.
-    levels: list of int, the levels to read, 0 among them. Each file is read
-      once, and one is in memory beside level 0.
+    finished: DataFrame with `NETWORK` and level, what to look at. The file of
+      a level is read once, and one is in memory beside that of level 0.
     el2n: {(noise_fraction, replicate): float [example_id]}.
     num_subgroups: int, M.
 
@@ -40,32 +43,44 @@ def tabulate_effects(workdir, folder, levels, el2n, num_subgroups):
     UserError: an array is missing, broken or not finite, or a member has no
       EL2N scores.
   """
-  members = _read_members(workdir, folder)
-  scores = [_find_scores(workdir, el2n, member) for member in members]
-  groups = [subgroups.divide(score, num_subgroups) for score in scores]
-  is_top = [
-    subgroups.divide(score, TOP_DIVISOR) == TOP_DIVISOR - 1 for score in scores
-  ]
-  shape = len(members), len(scores[0])
-  dense = read_losses(workdir, folder, 0, shape)
+  rows = {
+    network: i for i, network in enumerate(_read_networks(workdir, folder))
+  }
+  scores = {
+    network: _find_scores(workdir, el2n, network)
+    for network in _list_networks(finished)
+  }
+  groups = {
+    network: subgroups.divide(score, num_subgroups)
+    for network, score in scores.items()
+  }
+  is_top = {
+    network: subgroups.divide(score, TOP_DIVISOR) == TOP_DIVISOR - 1
+    for network, score in scores.items()
+  }
+  shape = len(rows), len(next(iter(scores.values())))
+  used = [rows[network] for network in scores]
+  dense = read_losses(workdir, folder, 0, shape, used)
   effect_rows, concentration_rows = [], []
-  for level in sorted(levels):
-    losses = read_losses(workdir, folder, level, shape) if level else dense
-    for i, member in enumerate(members):
-      identity = {
-        'arm': member.arm,
-        'noise_fraction': member.noise_fraction,
-        'replicate': member.replicate,
-        'level': level,
-      }
+  for level, at_level in finished.groupby('level'):
+    networks = _list_networks(at_level)
+    used = [rows[network] for network in networks]
+    losses = (
+      read_losses(workdir, folder, level, shape, used) if level else dense
+    )
+    for network, i in zip(networks, used):
+      identity = dict(zip(NETWORK, network)) | {'level': level}
       effect = losses[i] - dense[i].astype(np.float64)
-      means = np.bincount(groups[i], effect) / np.bincount(groups[i])
+      group = groups[network]
+      means = np.bincount(group, effect) / np.bincount(group)
       effect_rows += [
         identity | {'subgroup': subgroup, 'effect': mean}
         for subgroup, mean in enumerate(means)
       ]
       if level > 0:
-        concentration_rows.append(identity | concentrate(effect, is_top[i]))
+        concentration_rows.append(
+          identity | concentrate(effect, is_top[network])
+        )
   return pd.DataFrame(effect_rows), pd.DataFrame(concentration_rows)
 
 
@@ -106,12 +121,12 @@ def tabulate_noisy_share(workdir, el2n):
     part of noisy examples among the noise_fraction with the highest scores.
     Chance gives noise_fraction, a perfect score 1.
   """
-  members = _read_members(workdir, 'chain')
-  labels = read(results.read_labels, workdir, 'chain', name='chain/labels.npz')
+  networks = _read_networks(workdir, 'chain')
+  labels = results.read_labels(workdir, 'chain')
   is_noisy = labels['is_noisy']
   rows = {}
-  for i, member in enumerate(members):
-    label_set = member.noise_fraction, member.replicate
+  for i, (_, *label_set) in enumerate(networks):
+    label_set = tuple(label_set)
     num_noisy = is_noisy[i].sum()
     # All arms of a replicate have the same labels.
     if num_noisy and label_set not in rows:
@@ -126,18 +141,23 @@ def tabulate_noisy_share(workdir, el2n):
   return table.astype(columns)
 
 
-def _read_members(workdir, folder):
+def _read_networks(workdir, folder):
+  """List who the rows of the arrays are, as `NETWORK`."""
   name = f'{folder}/members.csv'
-  table = read(results.read_members, workdir, folder, name=name)
-  return list(table.itertuples(index=False))
+  return _list_networks(read(results.read_members, workdir, folder, name=name))
 
 
-def _find_scores(workdir, el2n, member):
-  label_set = member.noise_fraction, member.replicate
-  if label_set not in el2n:
+def _list_networks(table):
+  networks = table[NETWORK].drop_duplicates()
+  return list(networks.itertuples(index=False, name=None))
+
+
+def _find_scores(workdir, el2n, network):
+  _, *label_set = network
+  if tuple(label_set) not in el2n:
     raise UserError(
       f'{workdir}/el2n/scores.csv has no row for noise_fraction='
       f'{label_set[0]:g}, replicate={label_set[1]}: run pruning_gen.main with '
       "'el2n' in --config.experiments and the same replicates"
     )
-  return el2n[label_set]
+  return el2n[tuple(label_set)]

@@ -70,6 +70,7 @@ def curves(table, ylabel, *, x='matched_weights_remaining', percent=True):
     _sparsity_axis(axes, table, x)
     if percent:
       _percent(axes.yaxis)
+      _cut_collapse(axes, rows)
     else:
       axes.set_yscale('log', nonpositive='clip')
       # A band that reaches 0 would stretch a logarithmic axis without end.
@@ -99,6 +100,7 @@ def twins(table):
       _draw_curves(axes, rows, x, dashed=dense)
       _sparsity_axis(axes, table, x)
       _percent(axes.yaxis)
+      _cut_collapse(axes, rows)
       axes.set_title(f'{noise_fraction:.0%} label noise')
     row[0].set_ylabel('test error (%)')
   _legend(figure, grid.ravel(), _dense_and_star())
@@ -244,6 +246,7 @@ def heat_maps(table):
     bar.set_label('change of training loss (nats)')
     bar.ax.xaxis.set_minor_locator(ticker.NullLocator())
     ticks = largest * np.array([-1, -0.1, 0, 0.1, 1])
+    bar.ax.tick_params(labelsize=7)
     bar.set_ticks(ticks, labels=[f'{tick:.2g}' for tick in ticks])
     grid[-1, j].set_xlabel('subgroup by EL2N, low to high')
   for axes in grid[:, 0]:
@@ -326,7 +329,7 @@ def most_worsened(table, columns=10):
   blocks = [rows.iloc[: 2 * columns] for _, rows in groups]
   heights = [-(-len(rows) // columns) for rows in blocks]
   figure = _figure(
-    0.85 * columns, sum(1.15 * height + 0.35 for height in heights)
+    0.85 * columns, sum(1.05 * height + 0.3 for height in heights)
   )
   grid = figure.subplots(
     len(blocks), 1, squeeze=False, height_ratios=heights
@@ -443,6 +446,17 @@ def _sparsity_axis(axes, table, x):
   if x == 'matched_weights_remaining':
     axes.xaxis.set_major_locator(ticker.LogLocator(subs=(1, 2, 5)))
     _percent(axes.xaxis)
+
+
+def _cut_collapse(axes, rows):
+  """End an axis below networks so sparse that they have collapsed.
+
+  Else they would leave no room for differences between the others.
+  """
+  lowest, upper = rows['mean'].min(), rows['mean'].quantile(0.75)
+  top = upper + 3 * (upper - lowest)
+  if top < rows['mean'].max():
+    axes.set_ylim(top=top)
 
 
 def _percent(axis):

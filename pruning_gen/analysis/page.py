@@ -94,7 +94,8 @@ def _title(name):
 def _spread(mean, std):
   if pd.isna(mean) or pd.isna(std):
     return _text(mean)
-  if std == 0:
+  # What rounding leaves of equal numbers is no spread.
+  if std <= 1e-6 * abs(mean):
     return f'{_text(mean)}\u00a0±\u00a00'
   # As many digits as show two of the standard deviation.
   digits = min(max(1 - math.floor(math.log10(std)), 0), 9)

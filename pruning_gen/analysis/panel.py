@@ -8,7 +8,7 @@ import pandas as pd
 from pruning_gen.analysis import comparisons
 from pruning_gen.analysis import examples
 from pruning_gen.analysis import statistics
-from pruning_gen.analysis.reading import read as read_file
+from pruning_gen.analysis.reading import read as read_table
 from pruning_gen.errors import UserError
 from pruning_gen.storage import results
 
@@ -58,11 +58,9 @@ def read(workdir):
     UserError: the folder holds no run, one of another layout, nothing that is
       finished, or a broken file.
   """
-  config = read_file(results.read_config, workdir, name='config.json')
-  provenance = read_file(
-    results.read_provenance, workdir, name='provenance.json'
-  )
-  table = read_file(results.read_results, workdir, name='results.csv')
+  config = results.read_config(workdir)
+  provenance = results.read_provenance(workdir)
+  table = read_table(results.read_results, workdir, name='results.csv')
   missing = [name for name in results.COLUMNS if name not in table.columns]
   if missing:
     raise UserError(
@@ -78,7 +76,7 @@ def read(workdir):
     )
   table, lost = statistics.drop_diverged(table)
   table, unfinished = statistics.drop_unfinished(table)
-  notes = lost + unfinished
+  notes = lost + unfinished + statistics.find_missing(table)
   effects, concentration, noisy_share = _read_examples(workdir, config, table)
   summary = statistics.summarize(table)
   optima = statistics.optimal_levels(summary, 'chain', 'pruning')
@@ -98,7 +96,7 @@ def read(workdir):
     concentration=concentration,
     noisy_share=noisy_share,
     leave_out=comparisons.average_leave_out(comparisons.pair_leave_out(table)),
-    most_worsened=read_file(
+    most_worsened=read_table(
       results.read_most_worsened, workdir, name='chain/most_worsened'
     ),
     notes=notes,
@@ -109,11 +107,10 @@ def _read_examples(workdir, config, table):
   nothing = pd.DataFrame()
   if not results.has_el2n(workdir):
     return nothing, nothing, nothing
-  el2n = read_file(results.read_el2n, workdir, name='el2n')
-  identity = ['arm', 'noise_fraction', 'replicate', 'level']
+  el2n = read_table(results.read_el2n, workdir, name='el2n')
   effects, concentration, noisy_share = [nothing], [nothing], nothing
   for experiment in ('chain', 'width'):
-    finished = table[table.experiment == experiment][identity]
+    finished = table[table.experiment == experiment]
     if 0 not in finished.level.values:
       continue
     for tables, new in zip(
@@ -121,13 +118,13 @@ def _read_examples(workdir, config, table):
       examples.tabulate_effects(
         workdir,
         experiment,
-        finished.level.unique(),
+        finished,
         el2n,
         config['num_subgroups'],
       ),
     ):
       new.insert(0, 'experiment', experiment)
-      tables.append(new.merge(finished, on=identity) if len(new) else new)
+      tables.append(new)
     if experiment == 'chain':
       noisy_share = examples.tabulate_noisy_share(workdir, el2n)
   return pd.concat(effects), pd.concat(concentration), noisy_share

@@ -1,25 +1,17 @@
 """Reading the files of a run that may be broken: which one, and what to do."""
 
-import zipfile
-
 import numpy as np
 
 from pruning_gen.errors import UserError
 from pruning_gen.storage import results
 
-# What readers raise on half a file, or on one that is not theirs.
-BROKEN = (
-  AttributeError,
-  EOFError,
-  KeyError,
-  OSError,
-  ValueError,
-  zipfile.BadZipFile,
-)
+# What comes of half a table, or of one that is not ours. Arrays and JSON are
+# checked by their readers.
+BROKEN = (AttributeError, KeyError, OSError, ValueError)
 
 
 def read(reader, workdir, *args, name):
-  """Read one file of a run.
+  """Read a table of a run.
 
   Args:
     reader: function of workdir and args, of `storage.results`.
@@ -42,7 +34,7 @@ def read(reader, workdir, *args, name):
     ) from error
 
 
-def read_losses(workdir, folder, level, shape):
+def read_losses(workdir, folder, level, shape, rows):
   """Read the training losses of a level, float32 [member, example_id].
 
   Args:
@@ -50,12 +42,13 @@ def read_losses(workdir, folder, level, shape):
     folder: str.
     level: int, one that results.csv has.
     shape: the shape they must have.
+    rows: list of int, the members whose losses are needed, and must be finite.
 
   Raises:
     UserError: names the file, the array and what is wrong with it.
   """
   name = f'{folder}/{results.level_path(workdir, folder, level).name}'
-  arrays = read(results.read_level, workdir, folder, level, name=name)
+  arrays = results.read_level(workdir, folder, level)
   path = f'{workdir}/{name}'
   if 'cross_entropy' not in arrays or arrays['cross_entropy'].shape != shape:
     shapes = {key: array.shape for key, array in arrays.items()}
@@ -65,12 +58,12 @@ def read_losses(workdir, folder, level, shape):
       'runs, so copy the workdir again'
     )
   losses = arrays['cross_entropy']
-  not_finite = ~np.isfinite(losses)
+  not_finite = ~np.isfinite(losses[rows])
   if not_finite.any():
-    members = np.flatnonzero(not_finite.any(axis=1)).tolist()
+    members = np.array(rows)[not_finite.any(axis=1)].tolist()
     raise UserError(
       f'{path}: cross_entropy has {not_finite.sum()} values of {losses.size} '
-      f'that are not finite, of the members {members} (members.csv): these '
-      'networks diverged, so run them again with a lower config.learning_rate'
+      f'that are not finite, of the members {members} (members.csv), which '
+      'results.csv does not call diverged: copy the workdir again'
     )
   return losses

@@ -127,6 +127,26 @@ def drop_unfinished(results):
   return pd.concat(kept), notes
 
 
+def find_missing(results):
+  """Return sentences that name the metrics whose values are missing."""
+  # Without noise nothing is noisy, and its loss is no number.
+  has_noise = results.noise_fraction > 0
+  sentences = []
+  for metric in METRICS:
+    missing = results[metric].isna()
+    if metric == 'train_cross_entropy_noisy':
+      missing &= has_noise
+    if missing.any():
+      row = results[missing].iloc[0]
+      sentences.append(
+        f'results.csv has no {metric} in {missing.sum()} rows, the first of '
+        f'{row.experiment}, {row.arm}, {row.noise_fraction:.0%} noise, '
+        f'replicate {row.replicate}, level {row.level}: their means are left '
+        'out.'
+      )
+  return sentences
+
+
 def summarize(results):
   """Average results over replicates and judge each level against dense.
 
@@ -170,8 +190,9 @@ def _summarize_curve(identity, curve):
       'n': len(group),
     }
     for metric in METRICS:
-      row[f'{metric}_mean'] = group[metric].mean()
-      row[f'{metric}_std'] = group[metric].std(ddof=1)
+      # A missing value shows: it is never left out of a mean.
+      row[f'{metric}_mean'] = group[metric].mean(skipna=False)
+      row[f'{metric}_std'] = group[metric].std(ddof=1, skipna=False)
     row['test_error_difference_mean'] = against_dense.mean
     row['test_error_difference_std'] = against_dense.std
     row['test_error_verdict'] = against_dense.verdict if level > 0 else ''

@@ -297,8 +297,10 @@ def leave_out(table, xlabel):
       )
     axes.axhline(rows.dense_mean.mean(), color='0.4', ls='--', lw=1, zorder=1)
     axes.set_xlabel(xlabel)
-    axes.xaxis.set_major_locator(ticker.MaxNLocator(integer=True, nbins=8))
     numbers = rows.number
+    # No more than ten ticks, each at a set that was left out.
+    ticks = np.unique(numbers)
+    axes.set_xticks(ticks[:: -(-len(ticks) // 10)])
     axes.set_xlim(numbers.min() - 0.7, numbers.max() + 0.7)
     _percent(axes.yaxis)
   dashed = {'color': '0.4', 'ls': '--'}

@@ -45,5 +45,7 @@ setuptools.setup(
     'tensorflow-datasets>=4.9.10,<5',
     'tqdm>=4.66,<5',
   ],
-  extras_require={'test': ['pytest>=8,<10', 'ruff>=0.12,<1']},
+  extras_require={
+    'test': ['pytest>=8,<10', 'pytest-xdist>=3.6,<4', 'ruff>=0.12,<1'],
+  },
 )

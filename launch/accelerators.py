@@ -203,6 +203,7 @@ def check_bucket(location, zone):
 
 
 def main():
+  """Print what tpu_vm.sh needs to know of an accelerator."""
   parser = argparse.ArgumentParser(description=__doc__.split('\n')[0])
   parser.add_argument('accelerator')
   parser.add_argument('zone')

@@ -6,6 +6,7 @@ chip's peak, and that is an assumption.
 """
 
 import dataclasses
+import itertools
 
 import numpy as np
 
@@ -135,7 +136,9 @@ def _leave_out(config):
   left_out = []  # The part that each network does without.
   wanted = config.leave_out.sets
   levels = len(config.leave_out.levels) or 1
-  chosen = [name for name in ('most_improved', 'most_worsened') if name in wanted]
+  chosen = [
+    name for name in ('most_improved', 'most_worsened') if name in wanted
+  ]
   if chosen:
     # A random set of the same size is beside them.
     left_out += [config.leave_out.fraction] * (len(chosen) * levels + 1)
@@ -164,8 +167,10 @@ def forward_macs(config):
       *config.model.widths,
       shape.num_classes,
     ]
-    return sum(a * b for a, b in zip(sizes, sizes[1:]))
-  return FORWARD_MACS[name] * (config.model.num_filters / NUM_FILTERS[name]) ** 2
+    return sum(a * b for a, b in itertools.pairwise(sizes))
+  return (
+    FORWARD_MACS[name] * (config.model.num_filters / NUM_FILTERS[name]) ** 2
+  )
 
 
 def images_per_second(config, accelerator):

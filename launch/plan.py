@@ -223,7 +223,9 @@ def write(path, jobs):
     new = {job.id: job for job in jobs}
     if old == new:
       return
-    changed = [name for name in old.keys() & new.keys() if old[name] != new[name]]
+    changed = [
+      name for name in old.keys() & new.keys() if old[name] != new[name]
+    ]
     raise UserError(
       f'{path} holds another plan: {len(old.keys() - new.keys())} jobs only '
       f'there, {len(new.keys() - old.keys())} only here, {len(changed)} '

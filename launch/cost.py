@@ -31,14 +31,14 @@ NUM_WEIGHTS = {
 NUM_FILTERS = {'resnet20': 16, 'vgg16': 64, 'resnet32': 32, 'resnet50': 64}
 # Assumed part of a TPU's bfloat16 peak. A matrix unit has 128 columns; a layer
 # of c < 128 channels fills c / 128 of them, which bounds ResNet-20 (16, 32 and
-# 64 channels) to 0.21 and ResNet-32 (32, 64 and 128) to 0.43. Half of that
+# 64 channels) to 0.21 and ResNet-32 (32, 64 and 128) to 0.43. A quarter of that
 # bound is assumed. LeNet's steps are so short that starting them counts most.
 UTILIZATION = {
-  'lenet': 0.02,
-  'resnet20': 0.10,
-  'vgg16': 0.30,
-  'resnet32': 0.20,
-  'resnet50': 0.35,
+  'lenet': 0.01,
+  'resnet20': 0.05,
+  'vgg16': 0.25,
+  'resnet32': 0.10,
+  'resnet50': 0.30,
 }
 # Making a machine ready and compiling, once a job: assumed.
 SETUP_HOURS = 1 / 6
@@ -79,16 +79,17 @@ def job_work(config, experiments):
   return sum((count[name](config) for name in experiments), Work(0, 0))
 
 
-def _num_train(config):
+def num_train(config):
+  """Return how many examples a config trains on."""
   return config.data.num_train or datasets.DATASETS[config.data.name].num_train
 
 
-def _full_batches(config, num_train):
-  return num_train // config.batch_size * config.batch_size
+def _full_batches(config, examples):
+  return examples // config.batch_size * config.batch_size
 
 
 def _scored(config):
-  return _num_train(config) + NUM_TEST.get(config.data.name, 10_000)
+  return num_train(config) + NUM_TEST.get(config.data.name, 10_000)
 
 
 def _label_sets(config):
@@ -102,7 +103,7 @@ def chain_epochs(config):
 
 def _chain(config):
   members = len(config.arms) * _label_sets(config)
-  epoch = _full_batches(config, _num_train(config))
+  epoch = _full_batches(config, num_train(config))
   return Work(
     members * chain_epochs(config) * epoch,
     members * (config.levels + 1) * _scored(config),
@@ -117,7 +118,7 @@ def _width(config):
     for level in range(config.width.levels + 1)
   )
   networks = _label_sets(config) * scale
-  epoch = _full_batches(config, _num_train(config))
+  epoch = _full_batches(config, num_train(config))
   return Work(networks * config.epochs * epoch, networks * _scored(config))
 
 
@@ -128,7 +129,7 @@ def _el2n(config):
     for fraction in config.noise_fractions
   )
   networks = sets * config.el2n.networks
-  epoch = _full_batches(config, _num_train(config))
+  epoch = _full_batches(config, num_train(config))
   return Work(networks * config.el2n.epoch * epoch, networks * _scored(config))
 
 
@@ -148,7 +149,7 @@ def _leave_out(config):
   if 'subgroups' in wanted:
     left_out += [1 / config.num_subgroups] * (config.num_subgroups + 1)
   images = sum(
-    _full_batches(config, round((1 - part) * _num_train(config)))
+    _full_batches(config, round((1 - part) * num_train(config)))
     for part in left_out
   )
   sets = _label_sets(config)

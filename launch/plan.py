@@ -161,8 +161,13 @@ def load_config(panel, overrides=()):
       f'--panels={panel}: configs/{name}.py has no sizes; leave :{size} away'
     ) from error
   config.lock()
+  seen = set()
   for override in overrides:
     key, separator, text = override.partition('=')
+    if key in seen:
+      # The program would join two tuples to one.
+      raise UserError(f'--set={override}: {key} is set twice')
+    seen.add(key)
     if not separator:
       raise UserError(f'--set={override} has not the form key=value')
     if key in PLANNED_KEYS:

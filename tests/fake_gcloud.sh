@@ -1,7 +1,15 @@
 #!/usr/bin/env bash
-# Stands in for gcloud: a slice whose life is drawn from $SEED, in $FAKE/.
-# Writes what happens to $FAKE/events. The percentages are $CHANCES.
+# Stands in for gcloud: slices whose lives are drawn from $SEED, in $FAKE/NAME/.
+# Writes what happens to $FAKE/NAME/events. The percentages are $CHANCES.
 set -u
+case "$*" in
+  *buckets\ describe*) echo US-CENTRAL2; exit ;;
+  storage*) echo "$*" >>"$FAKE/storage"; exit ;;
+  *scp*) name="${6%:}" ;;
+  *) name="$5" ;;
+esac
+FAKE="$FAKE/$name"
+mkdir -p "$FAKE"
 calls="$(($(cat "$FAKE/calls" 2>/dev/null || echo 0) + 1))"
 echo "$calls" >"$FAKE/calls"
 RANDOM=$((SEED * 1000 + calls))

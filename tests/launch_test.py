@@ -106,6 +106,7 @@ def test_ids_are_stable_and_fit_for_machines():
     ({'replicates': 0}, 'or the plan is empty'),
     ({'overrides': ['levls=2']}, '--set=levls=2 does not fit lenet'),
     ({'overrides': ['levels=many']}, '--set=levels=many does not fit'),
+    ({'overrides': ['levels=2', 'levels=3']}, 'levels is set twice'),
     ({'overrides': ['levels']}, 'has not the form key=value'),
     ({'overrides': ['replicates=2']}, 'say --replicates instead'),
   ],
@@ -236,7 +237,9 @@ def run_tpu_vm(*args, **env):
 def only_path(folder, *programs):
   """Make a folder with some programs and what scripts need, for PATH."""
   folder.mkdir(exist_ok=True)
-  needed = 'bash cat dirname env git grep mktemp printf rm sed sleep tail tee'
+  needed = (
+    'bash cat dirname env git grep mkdir mktemp printf rm sed sleep tail tee'
+  )
   for program in needed.split():
     if not (folder / program).exists():
       (folder / program).symlink_to(shutil.which(program))
@@ -393,8 +396,7 @@ def live_a_day(folder, seed):
   except subprocess.TimeoutExpired:
     process.kill()
     raise
-  state = world / 'state'
-  events = world / 'events'
+  state, events = world / 'a' / 'state', world / 'a' / 'events'
   return {
     'code': process.returncode,
     'err': err,

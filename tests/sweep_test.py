@@ -74,7 +74,23 @@ def test_failures_end(tmp_path):
   assert (tmp_path / 'logs/a.log').read_text() == 'it broke\n' * 3
 
 
-def start_sweep(folder, *args):
+@pytest.fixture
+def start_sweep():
+  """Return a function that starts a sweep; what still runs is ended."""
+  started = []
+
+  def start(folder, *args):
+    started.append(_start_sweep(folder, *args))
+    return started[-1]
+
+  yield start
+  for process in started:
+    if process.poll() is None:
+      process.terminate()
+      process.communicate(timeout=60)
+
+
+def _start_sweep(folder, *args):
   return subprocess.Popen(
     [
       *(sys.executable, '-m', 'launch.sweep', 'run'),
@@ -88,12 +104,12 @@ def start_sweep(folder, *args):
   )
 
 
-def finish(process, seconds=600):
+def finish(process, seconds=1800):
   output, _ = process.communicate(timeout=seconds)
   return process.returncode, output
 
 
-def test_a_bad_plan_is_named(tmp_path):
+def test_a_bad_plan_is_named(tmp_path, start_sweep):
   (tmp_path / 'plan.jsonl').touch()
   code, output = finish(start_sweep(tmp_path))
   assert code == 1 and 'plan.jsonl is empty: make it anew' in output
@@ -158,7 +174,7 @@ needs_proc = pytest.mark.skipif(
 
 @needs_proc
 @pytest.mark.slow
-def test_a_killed_sweep_ends_like_a_calm_one(tmp_path):
+def test_a_killed_sweep_ends_like_a_calm_one(tmp_path, start_sweep):
   calm, wild = tmp_path / 'calm', tmp_path / 'wild'
   calm_jobs = tiny_plan(calm)
   code, output = finish(start_sweep(calm, '--workers=2'))
@@ -166,7 +182,7 @@ def test_a_killed_sweep_ends_like_a_calm_one(tmp_path):
 
   rng = random.Random(0)
   jobs = tiny_plan(wild)
-  process = start_sweep(wild, '--workers=2', '--retries=9')
+  process = start_sweep(wild, '--workers=2', '--retries=99')
   kills = {signal.SIGKILL: 0, signal.SIGTERM: 0}
   end = time.monotonic() + KILL_SECONDS
   while time.monotonic() < end and process.poll() is None:
@@ -190,12 +206,12 @@ def test_a_killed_sweep_ends_like_a_calm_one(tmp_path):
 
 @needs_proc
 @pytest.mark.slow
-def test_a_sweep_that_is_stopped_or_killed_is_started_again(tmp_path):
+def test_a_sweep_is_started_again(tmp_path, start_sweep):
   folder = tmp_path / 'sweep'
   jobs = tiny_plan(folder, num_jobs=2)
 
   def wait_for_two():
-    for _ in range(300):
+    for _ in range(1200):
       if len(running_processes(jobs)) == 2:
         return
       time.sleep(0.1)

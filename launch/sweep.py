@@ -295,7 +295,7 @@ def check_cloud(args, jobs):
       )
   if args.dry_run:
     return accelerator
-  for program in {'gcloud', args.engine}:
+  for program in dict.fromkeys(('gcloud', args.engine)):
     if not shutil.which(program):
       raise UserError(f'there is no {program} here: {INSTALL[program]}')
   for bucket in sorted({job.workdir.split('/')[2] for job in jobs}):

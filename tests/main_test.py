@@ -3,7 +3,6 @@
 import json
 import os
 import pathlib
-import signal
 import subprocess
 import sys
 import time
@@ -133,34 +132,6 @@ def test_another_config_is_refused_and_nothing_is_lost(unbroken):
   assert 'prune_fraction: 0.25 there, 0.5 now' in err
   assert 'Traceback' not in err
   assert results(workdir) == before
-
-
-@pytest.mark.slow
-def test_kill_in_the_middle_of_a_level(unbroken, folder):
-  workdir = folder / 'killed'
-  for level in (2, 7):
-    process = start(workdir)
-    wait_for(workdir / 'chain' / f'level_{level:03d}.npz', process)
-    process.kill()
-    assert finish(process)[0] == -signal.SIGKILL
-  code, out, err = run(workdir)
-  assert code == 0, err
-  assert 'resuming after' in out
-  assert results(workdir) == results(unbroken[0])
-
-
-@pytest.mark.slow
-def test_sigterm_saves_and_asks_to_be_run_again(unbroken, folder):
-  workdir = folder / 'preempted'
-  process = start(workdir)
-  wait_for(workdir / 'chain' / 'level_003.npz', process)
-  process.terminate()
-  code, _, err = finish(process)
-  assert code == 75
-  assert 'run the same command to continue' in err
-  code, _, err = run(workdir)
-  assert code == 0, err
-  assert results(workdir) == results(unbroken[0])
 
 
 @pytest.mark.slow

@@ -344,13 +344,13 @@ NETWORKS = {
 RUNS = [
   pytest.param('lenet_300_100', 'plain'),
   *(
-    pytest.param(name, method, marks=pytest.mark.slow)
-    for name, method in [
-      ('resnet20', 'plain'),
-      ('resnet20', 'im2col'),
-      ('resnet32_cifar100', 'im2col'),
-      ('vgg16', 'im2col'),
-      ('resnet50', 'im2col'),
+    pytest.param(name, method, marks=mark)
+    for name, method, mark in [
+      ('resnet20', 'plain', pytest.mark.slow),
+      ('resnet20', 'im2col', pytest.mark.slow),
+      ('resnet32_cifar100', 'im2col', pytest.mark.long),
+      ('vgg16', 'im2col', pytest.mark.slow),
+      ('resnet50', 'im2col', pytest.mark.long),
     ]
   ),
 ]

@@ -344,12 +344,12 @@ NETWORKS = {
 RUNS = [
   pytest.param('lenet_300_100', 'plain'),
   *(
-    pytest.param(name, method, marks=mark)
-    for name, method, mark in [
-      ('resnet20', 'plain', pytest.mark.slow),
-      ('resnet20', 'im2col', pytest.mark.slow),
+    pytest.param(name, method, marks=(pytest.mark.slow, *marks))
+    for name, method, *marks in [
+      ('resnet20', 'plain'),
+      ('resnet20', 'im2col'),
       ('resnet32_cifar100', 'im2col', pytest.mark.long),
-      ('vgg16', 'im2col', pytest.mark.slow),
+      ('vgg16', 'im2col'),
       ('resnet50', 'im2col', pytest.mark.long),
     ]
   ),

@@ -174,6 +174,7 @@ needs_proc = pytest.mark.skipif(
 
 
 @needs_proc
+@pytest.mark.slow
 @pytest.mark.long
 def test_a_killed_sweep_ends_like_a_calm_one(tmp_path, start_sweep):
   calm, wild = tmp_path / 'calm', tmp_path / 'wild'

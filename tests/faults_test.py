@@ -79,7 +79,7 @@ def test_sigkill_at_random_moments(calm, folder):
       wait_for_training(workdir, process, before)
       time.sleep(generator.uniform(0, 1))
     else:
-      time.sleep(generator.uniform(0, 6))
+      time.sleep(generator.uniform(0, 4))
     process.kill()
     code, out, err = main_test.finish(process)
     assert code in (0, -signal.SIGKILL), err
@@ -94,6 +94,7 @@ def test_sigkill_at_random_moments(calm, folder):
   assert main_test.results(workdir) == calm
 
 
+@pytest.mark.long
 def test_sigterm_again_and_again_repeats_nothing(calm, folder):
   workdir, generator = folder / 'preempted', random.Random(1)
   outputs, code = [], 75
@@ -223,6 +224,7 @@ def test_a_full_disk(small_disk, calm):
   assert main_test.results(workdir) == calm
 
 
+@pytest.mark.long
 def test_other_devices_are_refused_unless_allowed(stopped):
   three = {'XLA_FLAGS': '--xla_force_host_platform_device_count=3'}
   code, _, err = main_test.finish(

@@ -98,7 +98,10 @@ def one_device():
 @pytest.mark.slow
 @pytest.mark.parametrize(
   'devices, processes, mesh',
-  [(8, 1, {'member': 2, 'data': 4}), (2, 2, {'member': 2, 'data': 2})],
+  [
+    pytest.param(8, 1, {'member': 2, 'data': 4}, marks=pytest.mark.long),
+    (2, 2, {'member': 2, 'data': 2}),
+  ],
 )
 def test_same_results_on_every_layout(one_device, devices, processes, mesh):
   assert one_device['mesh'] == {'member': 1, 'data': 1}

@@ -349,7 +349,7 @@ RUNS = [
       ('resnet20', 'plain'),
       ('resnet20', 'im2col'),
       ('resnet32_cifar100', 'im2col', pytest.mark.long),
-      ('vgg16', 'im2col'),
+      ('vgg16', 'im2col', pytest.mark.long),
       ('resnet50', 'im2col', pytest.mark.long),
     ]
   ),

@@ -46,6 +46,8 @@ setuptools.setup(
     'tqdm>=4.66,<5',
   ],
   extras_require={
+    # In an environment of its own: it wants other versions of what we use.
+    'launch': ['skypilot[gcp]==0.14.1'],
     'test': [
       # The notebooks.
       'ipykernel>=6,<8',

@@ -58,6 +58,12 @@ def test_what_is_saved_comes_back_and_old_ones_go(tmp_path, stack):
   assert kept == ['3', '4']
 
 
+def test_a_bucket_is_no_local_folder(tmp_path, monkeypatch):
+  monkeypatch.chdir(tmp_path)
+  assert str(checkpoint._absolute('gs://bucket/run/c')) == 'gs://bucket/run/c'
+  assert str(checkpoint._absolute('run/c')) == f'{tmp_path}/run/c'
+
+
 @pytest.fixture
 def three(tmp_path, stack):
   """Checkpoints of epochs 1, 2 and 3, whose `count` tells which they are."""

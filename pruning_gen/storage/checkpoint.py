@@ -27,8 +27,7 @@ class Checkpoints:
     Raises:
       UserError: the folder cannot be written.
     """
-    # Orbax refuses a relative path, but only once it saves.
-    self._directory = epath.Path(directory).resolve()
+    self._directory = _absolute(directory)
     self._keep = keep
     self._checkpointer = self._explained(self._open)
 
@@ -143,6 +142,16 @@ class Checkpoints:
         'space or give permission, and run the same command again; all that '
         'is finished is kept'
       ) from error
+
+
+def _absolute(directory):
+  """Return a folder's absolute path; Orbax refuses another, but only late.
+
+  An address in a bucket is absolute, and `resolve` would make a local folder
+  of it.
+  """
+  path = epath.Path(directory)
+  return path if '://' in str(directory) else path.resolve()
 
 
 def _is_about_files(error):

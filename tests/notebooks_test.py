@@ -17,7 +17,7 @@ NAMES = ('quickstart_colab', 'explore_results')
 FLAGS = (
   "--config.experiments=('chain','el2n') --config.levels=1 --config.epochs=2 "
   '--config.el2n.epoch=1 --config.el2n.networks=1 --config.replicates=1 '
-  '--config.model.widths=(20,10)'
+  "--config.model.widths=(20,10) --config.arms=('pruning','extended_dense')"
 )
 
 

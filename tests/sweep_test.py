@@ -118,6 +118,7 @@ def test_a_bad_plan_is_named(tmp_path, start_sweep):
 def tiny_plan(folder, num_jobs=12, **overrides):
   """Plan jobs of seconds; a cache shared between them."""
   keys = {
+    'arms': ('pruning', 'extended_dense'),
     'noise_fractions': (0.0, 0.15),
     # So that the kills hit runs, and not their start alone.
     'levels': max(8, round(KILL_SECONDS / 8)),

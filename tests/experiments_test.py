@@ -186,7 +186,14 @@ def test_leave_out_needs_the_chain(tmp_path):
     main.run(config, tmp_path, lambda: False)
 
 
-@pytest.mark.parametrize('experiment', [width, el2n, leave_out])
+@pytest.mark.parametrize(
+  'experiment',
+  [
+    pytest.param(width, marks=(pytest.mark.slow, pytest.mark.long)),
+    el2n,
+    leave_out,
+  ],
+)
 def test_stopped_after_every_epoch_it_ends_with_the_same_bytes(
   experiment, workdir, digits, tmp_path
 ):

@@ -7,7 +7,6 @@ import json
 import os
 import random
 import re
-import resource
 import signal
 import subprocess
 import time
@@ -176,11 +175,9 @@ def test_a_write_that_fails(stopped, calm):
   """The kernel refuses files above 20 kB, as a full disk refuses them all."""
   before = main_test.results(stopped)
 
-  def limit():
-    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, resource.RLIM_INFINITY))
-
+  limit = ('bash', '-c', 'ulimit -S -f 20 && exec "$@"', 'bash')
   code, _, err = main_test.finish(
-    main_test.start(stopped, EVERY_EPOCH, preexec_fn=limit)
+    main_test.start(stopped, EVERY_EPOCH, prefix=limit)
   )
   assert code == 1
   assert 'error: ' in err and 'cannot be written' in err

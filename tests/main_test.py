@@ -27,8 +27,9 @@ OVERRIDES = (
 )
 
 
-def start(workdir, *overrides, env=None, **options):
+def start(workdir, *overrides, env=None, prefix=()):
   command = [
+    *prefix,
     sys.executable,
     '-m',
     'pruning_gen.main',
@@ -45,7 +46,6 @@ def start(workdir, *overrides, env=None, **options):
     stderr=subprocess.PIPE,
     text=True,
     env=os.environ | {'PYTHONWARNINGS': 'default'} | (env or {}),
-    **options,
   )
 
 

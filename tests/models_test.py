@@ -159,7 +159,10 @@ def test_initial_batch_norm():
     init('zeros')
 
 
-@pytest.mark.parametrize('convolution', ['plain', 'im2col'])
+@pytest.mark.parametrize(
+  'convolution',
+  [pytest.param('plain', marks=pytest.mark.long), 'im2col'],
+)
 @jax.numpy_dtype_promotion('standard')  # Flax's BatchNorm mixes dtypes.
 def test_bfloat16_computes_on_float32_parameters(convolution):
   images = jax.random.normal(jax.random.key(1), (4, 8, 8, 3))

@@ -72,6 +72,7 @@ def test_streams_are_those_of_the_replicates(engine, config):
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_chain_on_streamed_images(config, engine, tmp_path, monkeypatch):
   monkeypatch.setattr(build, 'make_engine', lambda *_: engine)
   chain.run(config, tmp_path, engine.dataset, lambda: False)

@@ -208,6 +208,7 @@ def test_a_killed_sweep_ends_like_a_calm_one(tmp_path, start_sweep):
 
 @needs_proc
 @pytest.mark.slow
+@pytest.mark.long
 def test_a_sweep_is_started_again(tmp_path, start_sweep):
   folder = tmp_path / 'sweep'
   jobs = tiny_plan(folder, num_jobs=2)

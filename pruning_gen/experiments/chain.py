@@ -22,7 +22,7 @@ def is_finished(config, workdir):
   """Tell whether every network is in results.csv, and all else written."""
   members = protocol.list_members(config)
   return STAGE.is_finished(workdir, members, config.levels) and (
-    results.read_most_worsened(workdir) is not None or not _prunes(config)
+    results.has_most_worsened(workdir) or not _prunes(config)
   )
 
 

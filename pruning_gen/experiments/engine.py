@@ -119,6 +119,8 @@ class Engine:
     self._create = self._over_members(create, 0)
     self._pack = self._over_members(packing.pack, 0)
     self._unpack = self._over_members(packing.unpack, 0)
+    self._cut_copies = members_lib.cut_copies(len(self.members), self.mesh)
+    self._add_copies = members_lib.add_copies(len(self.members), self.mesh)
     self._remember = self._over_members(
       train_state.remember, 0, donate_argnums=(0,)
     )
@@ -265,9 +267,7 @@ class Engine:
 
   def pack(self, state):
     """Return a stack as it is saved: PackedStates, on any devices the same."""
-    return members_lib.without_copies(
-      self._pack(state), len(self.members), self.mesh
-    )
+    return self._cut_copies(self._pack(state))
 
   def unpack(self, packed):
     """Unpack a stack that was saved.
@@ -276,7 +276,7 @@ class Engine:
       state: the stack.
       is_intact: bool, whether every member is, bit for bit, what was saved.
     """
-    state, is_intact = self._unpack(members_lib.with_copies(packed, self.mesh))
+    state, is_intact = self._unpack(self._add_copies(packed))
     return state, bool(self._own(is_intact).all())
 
   def abstract_packed(self):

@@ -400,14 +400,19 @@ def write_most_worsened(workdir, table, images):
   write_table(folder / 'most_worsened.csv', table)
 
 
+def has_most_worsened(workdir):
+  """Tell whether there is what `write_most_worsened` writes."""
+  return (epath.Path(workdir) / 'chain' / 'most_worsened.csv').exists()
+
+
 def read_most_worsened(workdir):
   """Read what `write_most_worsened` wrote, (table, images), or None."""
-  folder = epath.Path(workdir) / 'chain'
-  path = folder / 'most_worsened.csv'
-  if not path.exists():
+  if not has_most_worsened(workdir):
     return None
+  folder = epath.Path(workdir) / 'chain'
   images = _read_arrays(folder / 'most_worsened.npz')['images']
-  return _parse(path.read_text()), images
+  table = _parse((folder / 'most_worsened.csv').read_text())
+  return table, images
 
 
 def write_table(path, table):

@@ -89,33 +89,32 @@ def padded_rows(num_members, mesh):
   return np.minimum(rows, num_members - 1)
 
 
-def without_copies(stacked, num_members, mesh):
-  """Cut what `padded_rows` added, so that a stack fits any number of devices.
+def cut_copies(num_members, mesh):
+  """Return the jitted function that cuts what `padded_rows` added to a stack.
+
+  What is left fits any number of devices.
 
   Args:
-    stacked: tree of arrays [rows, ...] on the mesh.
     num_members: int.
     mesh: the mesh.
 
   Returns:
-    Tree of arrays [num_members, ...]; see `sharding_without_copies`.
+    cut(stacked) -> tree of arrays [num_members, ...], for a tree of arrays
+    [rows, ...] on the mesh; see `sharding_without_copies`.
   """
-  cut = jax.jit(
+  return jax.jit(
     lambda tree: jax.tree.map(lambda leaf: leaf[:num_members], tree),
     out_shardings=sharding_without_copies(num_members, mesh),
   )
-  return cut(stacked)
 
 
-def with_copies(stacked, mesh):
-  """Undo `without_copies`."""
-  num_members = len(jax.tree.leaves(stacked)[0])
+def add_copies(num_members, mesh):
+  """Return the jitted function that undoes that of `cut_copies`."""
   rows = padded_rows(num_members, mesh)
-  fill = jax.jit(
+  return jax.jit(
     lambda tree: jax.tree.map(lambda leaf: leaf[rows], tree),
     out_shardings=sharding(mesh),
   )
-  return fill(stacked)
 
 
 def sharding_without_copies(num_members, mesh):

@@ -70,6 +70,19 @@ def test_ties_go_by_position_and_the_count_is_exact():
     assert kept['dense_0']['kernel'].astype(int).tolist() == expected
 
 
+@pytest.mark.parametrize('score', [np.inf, np.nan])
+def test_biases_stay_whatever_the_scores(score):
+  scores_tree = jax.tree.map(lambda leaf: jnp.full_like(leaf, score), PARAMS)
+  kept = masks.prune(
+    masks.all_kept(PARAMS),
+    scores_tree,
+    masks.prunable(PARAMS, prune_output=True),
+    jnp.int32(2),
+  )
+  assert kept['dense_0']['bias'].all() and kept['output']['bias'].all()
+  assert int(masks.num_kept(kept)) == 4
+
+
 def test_what_is_pruned_stays_pruned_though_its_score_is_smallest():
   once = prune(PARAMS, 2, prune_output=True)
   params = masks.apply(PARAMS, once)

@@ -78,8 +78,8 @@ def test_synflow_in_closed_form(network):
   score = scores.synflow(model, state.params, {}, kept, (2, 2, 1))
   first = np.abs(state.params['dense_0']['kernel']) * np.asarray(pruned)
   last = np.abs(state.params['output']['kernel'])
-  scale = 1e-10
   # R = 1 |A| |B| 1, so the part of a_ij is |a_ij| times what leaves unit j.
+  scale = 1 / (first @ last).sum()
   np.testing.assert_allclose(
     score['dense_0']['kernel'], scale * first * last.sum(1), rtol=1e-5
   )
@@ -87,6 +87,22 @@ def test_synflow_in_closed_form(network):
     score['output']['kernel'], scale * first.sum(0)[:, None] * last, rtol=1e-5
   )
   assert score['dense_0']['kernel'][1, 2] == 0
+
+
+@pytest.mark.parametrize('gain', [1e-6, 1.0, 1e12])
+def test_synflow_of_a_layer_sums_to_one(network, gain):
+  model, state, _, _ = network
+  params = jax.tree.map(lambda leaf: leaf * gain, state.params)
+  score = scores.synflow(model, params, {}, state.masks, (2, 2, 1))
+  for layer in score.values():
+    assert float(layer['kernel'].sum()) == pytest.approx(1, rel=1e-5)
+
+
+def test_synflow_of_a_network_that_lets_nothing_through(network):
+  model, state, _, _ = network
+  none = jax.tree.map(jnp.zeros_like, state.masks)
+  score = scores.synflow(model, state.params, {}, none, (2, 2, 1))
+  assert not any(leaf.any() for leaf in jax.tree.leaves(score))
 
 
 def test_synflow_flows_through_batch_norm():

@@ -8,7 +8,7 @@ class Arm(NamedTuple):
 
   Attributes:
     prunes: bool, whether weights go.
-    score: one of `scores.NAMES`; the lowest go.
+    score: a function of `scores`, by name; the lowest go.
     rewinds_weights: bool, whether weights go back to the rewind epoch of
       level 0, as the learning rate always does.
   """

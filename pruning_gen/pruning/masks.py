@@ -56,7 +56,8 @@ def prune(masks, scores, prunable_tree, num_pruned):
 
   Args:
     masks: tree of bool arrays, before.
-    scores: tree of float arrays like `masks`; higher is more worth keeping.
+    scores: tree of float32 arrays like `masks`; higher is more worth keeping,
+      and what is no number is worth most.
     prunable_tree: tree of Python bool, from `prunable`.
     num_pruned: int32 scalar, how many weights go; at most as many as prunable
       weights are kept.
@@ -64,8 +65,13 @@ def prune(masks, scores, prunable_tree, num_pruned):
   Returns:
     The tree of masks after, with exactly `num_pruned` fewer True.
   """
+  # Infinity is for what must stay: no candidate may tie with it.
   candidates = jax.tree.map(
-    lambda score, mask, can: jnp.where(mask & can, score, jnp.inf),
+    lambda score, mask, can: jnp.where(
+      mask & can,
+      jnp.nan_to_num(score, nan=jnp.finfo(score.dtype).max),
+      jnp.inf,
+    ),
     scores,
     masks,
     prunable_tree,

@@ -10,11 +10,8 @@ import jax.numpy as jnp
 from pruning_gen.data import streams
 from pruning_gen.pruning import masks as masks_lib
 
-NAMES = ('magnitude', 'random', 'gradient', 'synflow')
-
-# It scales all SynFlow scores alike and so changes no ranking, but keeps the
-# products over deep networks within float32.
-_SYNFLOW_INPUT = 1e-10
+# An image so dark that no network's outputs leave the range of float32.
+_DARK = 1e-15
 
 
 def magnitude(params):
@@ -55,7 +52,8 @@ def synflow(model, params, batch_stats, masks, image_shape):
   weight is replaced by its absolute value and nothing is added anywhere:
   biases, shifts and running means are left out, so that what flows into a
   layer flows out of it (Tanaka et al. 2020, whose network has no biases). One
-  shot for each level.
+  shot for each level. Scores are parts of R, and so sum to 1 over a layer that
+  no other bypasses; that changes no ranking.
 
   Args:
     model: Linen module, called as model(images, train).
@@ -72,10 +70,15 @@ def synflow(model, params, batch_stats, masks, image_shape):
     without_shifts, jax.tree.map(jnp.abs, masks_lib.apply(params, masks))
   )
   statistics = jax.tree.map_with_path(without_shifts, batch_stats)
-  image = jnp.full((1, *image_shape), _SYNFLOW_INPUT, jnp.float32)
 
-  def flow(weights):
+  def flow(weights, brightness):
     variables = {'params': weights, 'batch_stats': statistics}
+    image = jnp.full((1, *image_shape), brightness, jnp.float32)
     return model.apply(variables, image, train=False).astype(jnp.float32).sum()
 
-  return gradient(linear, jax.grad(flow)(linear))
+  # ResNet-50 multiplies what flows through it by more than float32 can hold,
+  # and so does its backward pass. Half of that is taken off at either end.
+  arrived = flow(linear, _DARK)
+  root = jnp.sqrt(_DARK) / jnp.sqrt(jnp.where(arrived > 0, arrived, _DARK))
+  grads = jax.grad(lambda weights: root * flow(weights, root))(linear)
+  return gradient(linear, grads)

@@ -14,7 +14,8 @@ def make_score_weights(model, names, image_shape, batch_size, mean, std):
 
   Args:
     model: Linen module, called as model(images, train).
-    names: list of `scores.NAMES`, those that the stack's members go by.
+    names: list of str, the functions of `scores` that the stack's members go
+      by.
     image_shape: (height, width, channels).
     batch_size: int, examples a forward pass where the score needs the loss.
     mean: the data set's mean by channel.

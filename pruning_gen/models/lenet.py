@@ -34,5 +34,4 @@ class LeNet(nn.Module):
     for i, width in enumerate(self.widths):
       width = layers.scale_width(width, self.width_multiplier)
       x = nn.relu(layers.dense(x, width, f'dense_{i}', self.dtype))
-    logits = layers.dense(x, self.num_classes, 'output', self.dtype)
-    return logits.astype(jnp.float32)
+    return layers.dense(x, self.num_classes, 'output')

@@ -56,8 +56,7 @@ class CifarResNet(nn.Module):
         block = BasicBlock(conv, norm, width, stride, name=f'block_{stage}_{i}')
         x = block(x)
     x = x.mean(axis=(1, 2))
-    logits = layers.dense(x, self.num_classes, 'output', self.dtype)
-    return logits.astype(jnp.float32)
+    return layers.dense(x, self.num_classes, 'output')
 
 
 class BasicBlock(nn.Module):
@@ -140,8 +139,7 @@ class ResNet50(nn.Module):
           name=f'block_{stage}_{i}',
         )(x)
     x = x.mean(axis=(1, 2))
-    logits = layers.dense(x, self.num_classes, 'output', self.dtype)
-    return logits.astype(jnp.float32)
+    return layers.dense(x, self.num_classes, 'output')
 
 
 class BottleneckBlock(nn.Module):

@@ -60,5 +60,4 @@ class VGG16(nn.Module):
         )(x)
         x = nn.relu(norm(name=f'norm_{stage}_{i}')(x))
     x = x.mean(axis=(1, 2))
-    logits = layers.dense(x, self.num_classes, 'output', self.dtype)
-    return logits.astype(jnp.float32)
+    return layers.dense(x, self.num_classes, 'output')

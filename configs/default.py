@@ -125,7 +125,7 @@ def get_config():
   # Examples a forward pass when scoring; it changes memory, not results.
   config.eval_batch_size = 2000
   # How a core runs its members: 'vmap' (all at once), 'map' (one after the
-  # other), or 'auto' ('map' on CPU, 'vmap' on accelerators).
+  # other), or 'auto' ('vmap' for LeNet on accelerators, else 'map').
   config.stacking = 'auto'
 
   config.devices = ml_collections.ConfigDict()

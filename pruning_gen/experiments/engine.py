@@ -96,7 +96,9 @@ class Engine:
     on_cpu = jax.default_backend() == 'cpu'
     stacking = self._config.stacking
     if stacking == 'auto':
-      stacking = 'map' if on_cpu else 'vmap'
+      # Products of matrices make one larger product, convolutions do not.
+      has_convolutions = self._config.model.name != 'lenet'
+      stacking = 'map' if on_cpu or has_convolutions else 'vmap'
     return members_lib.over_members(
       function,
       self.mesh,

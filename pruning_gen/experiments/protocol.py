@@ -1,5 +1,6 @@
 """The rules a config must obey, and the members and labels it stands for."""
 
+import functools
 import hashlib
 
 import numpy as np
@@ -119,6 +120,13 @@ def check(config):
     'el2n.epoch',
     config.el2n.epoch,
     f'be at most epochs ({config.epochs})',
+  )
+  milestones = list(config.milestones)
+  _check(
+    milestones == sorted(set(milestones)) and min(milestones, default=1) > 0,
+    'milestones',
+    config.milestones,
+    'be epochs above 0, in rising order',
   )
   for section, key in (('width', 'fraction'), ('leave_out', 'fraction')):
     value = config[section][key]
@@ -262,16 +270,18 @@ def draw_labels(config, dataset, members):
     labels: int32 [member, example_id]; the same for all arms of a replicate.
     is_noisy: bool [member, example_id].
   """
-  drawn = [
-    label_noise.corrupt_labels(
-      streams.draw_key(
-        streams.replicate_key(config.seed, member.replicate), 'noise', 0
-      ),
+
+  # A stack of hundreds has a dozen draws: each is made once.
+  @functools.cache
+  def draw(noise_fraction, replicate):
+    key = streams.replicate_key(config.seed, replicate)
+    return label_noise.corrupt_labels(
+      streams.draw_key(key, 'noise', 0),
       dataset.train_labels,
       dataset.num_classes,
-      member.noise_fraction,
+      noise_fraction,
     )
-    for member in members
-  ]
+
+  drawn = [draw(member.noise_fraction, member.replicate) for member in members]
   labels, is_noisy = zip(*drawn)
   return np.stack(labels), np.stack(is_noisy)

@@ -1,6 +1,9 @@
 """Width, EL2N and leave-out behind a small chain, as `main.run` runs them."""
 
+import shutil
+
 import numpy as np
+import pandas as pd
 import pytest
 
 from pruning_gen import main
@@ -10,6 +13,7 @@ from pruning_gen.errors import UserError
 from pruning_gen.experiments import el2n
 from pruning_gen.experiments import leave_out
 from pruning_gen.experiments import protocol
+from pruning_gen.experiments import selection
 from pruning_gen.experiments import width
 from pruning_gen.storage import results
 
@@ -109,6 +113,66 @@ def test_without_noise_replicates_share_the_el2n_networks(tmp_path):
   }
 
 
+def test_el2n_without_noise_is_the_same_however_replicates_are_shared_out():
+  config = make_config()
+  config.noise_fractions, config.first_replicate = (0.0,), 1
+  assert {member.replicate for member in el2n.list_members(config)} == {0}
+
+
+def test_el2n_leaves_out_networks_that_diverged(tmp_path):
+  config = make_config()
+  config.replicates = 1
+  results.write_members(tmp_path, 'el2n', el2n.list_members(config), {})
+  scores = np.array([[1, 2], [np.nan, np.nan], [5, 4]], np.float32)
+  results.write_level(tmp_path, 'el2n', 0, {'el2n': scores})
+  el2n.write_scores(config, tmp_path)
+  assert results.read_el2n(tmp_path)[0.2, 0].tolist() == [3, 3]
+  assert 'networks\n0.2,0,2\n' in (tmp_path / 'el2n/scores.csv').read_text()
+
+  results.write_level(tmp_path, 'el2n', 0, {'el2n': scores * np.nan})
+  with pytest.raises(UserError, match=r'networks of noise 0\.2, replicate 0 div'):
+    el2n.write_scores(config, tmp_path)
+
+
+@pytest.fixture
+def diverged(workdir, tmp_path):
+  """A finished chain in which replicate 0 diverged at its last level."""
+  shutil.copytree(workdir, tmp_path, dirs_exist_ok=True)
+  table = pd.read_csv(tmp_path / 'results.csv')
+  lost = table.arm.eq('pruning') & table.replicate.eq(0) & table.level.eq(1)
+  table.loc[lost, 'diverged'] = 1
+  table.loc[lost, ['validation_error', 'train_cross_entropy']] = np.nan
+  table.to_csv(tmp_path / 'results.csv', index=False)
+  return tmp_path
+
+
+def test_no_examples_are_chosen_by_a_network_that_diverged(diverged, digits):
+  config = make_config()
+  assert selection.label_sets(config, diverged) == [(0.2, 1)]
+  members, _ = leave_out.list_stacks(config, diverged)[160]
+  assert {member.replicate for member in members} == {1}
+  selection.write_most_worsened(config, diverged, digits)
+  worsened, _ = results.read_most_worsened(diverged)
+  assert set(worsened.replicate) == {1}
+  # Without a single network there is nothing to choose by.
+  config.replicates = 1
+  with pytest.raises(UserError, match='every network of arm pruning diverged'):
+    selection.write_most_worsened(config, diverged, digits)
+
+
+def test_images_that_cannot_be_decoded_are_in_no_set(workdir, tmp_path):
+  config = make_config()
+  shutil.copytree(workdir, tmp_path, dirs_exist_ok=True)
+  for level in (0, 1):
+    arrays = results.read_level(tmp_path, 'chain', level)
+    arrays['cross_entropy'][:, 7] = np.nan
+    arrays['correct'][:, 7] = False
+    results.write_level(tmp_path, 'chain', level, arrays)
+  sets = leave_out.choose_sets(config, tmp_path, 0.2, 1)
+  for name in ('most_improved_1', 'most_worsened_1', 'misclassified_1'):
+    assert len(sets[name]) > 0 and 7 not in sets[name]
+
+
 def test_leave_out_sets_are_what_they_say(workdir):
   config = make_config()
   sets = leave_out.choose_sets(config, workdir, 0.2, 1)
@@ -143,7 +207,8 @@ def test_leave_out_trains_on_the_rest(workdir, table):
   rows = table[table.experiment == 'leave_out']
   assert set(rows[rows.arm == 'most_improved_1'].num_train) == {160}
   assert set(rows[rows.arm == 'most_improved_1'].replicate) == {0, 1}
-  for folder in results.leave_out_folders(workdir):
+  for path in (workdir / 'leave_out').iterdir():
+    folder = f'leave_out/{path.name}'
     labels = results.read_labels(workdir, folder)
     members = results.read_members(workdir, folder)
     num_train = int(folder.rpartition('_')[2])

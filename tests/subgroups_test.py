@@ -30,3 +30,8 @@ def test_impossible_numbers_of_groups(num_subgroups):
   message = rf'config.num_subgroups={num_subgroups} must be between 1 and .*3'
   with pytest.raises(UserError, match=message):
     subgroups.divide(np.zeros(3), num_subgroups)
+
+
+def test_what_has_no_score_is_in_no_group():
+  scores = np.array([3.0, np.nan, 1.0, 2.0, 4.0])
+  assert subgroups.divide(scores, 2).tolist() == [1, -1, 0, 0, 1]

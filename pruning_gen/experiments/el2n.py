@@ -4,8 +4,10 @@ Paper, section 3 and appendix B.3; Paul et al. 2021. For every draw of the
 labels, a mean over networks that are trained for a few epochs.
 """
 
+import numpy as np
 import pandas as pd
 
+from pruning_gen.errors import UserError
 from pruning_gen.experiments import build
 from pruning_gen.experiments import protocol
 from pruning_gen.experiments import session
@@ -27,12 +29,15 @@ def list_members(config):
   """List the networks: as many for each distinct set of labels.
 
   Without noise all replicates have the same labels, and share the networks of
-  the first.
+  replicate 0, wherever they run.
   """
+  distinct = dict.fromkeys(
+    (noise_fraction, replicate if noise_fraction else 0)
+    for noise_fraction, replicate in protocol.label_sets(config)
+  )
   return [
     Member('dense', noise_fraction, replicate, network)
-    for noise_fraction, replicate in protocol.label_sets(config)
-    if noise_fraction > 0 or replicate == config.first_replicate
+    for noise_fraction, replicate in distinct
     for network in range(1, config.el2n.networks + 1)
   ]
 
@@ -53,17 +58,30 @@ def run(config, workdir, dataset, should_stop):
 
 
 def write_scores(config, workdir):
-  """Write each label set's scores: the mean over its networks."""
+  """Write each label set's scores: the mean over its networks.
+
+  Those that diverged have no scores, and do not count.
+
+  Raises:
+    UserError: all networks of a label set diverged.
+  """
   table = results.read_members(workdir, NAME)
   scores = results.read_level(workdir, NAME, 0)['el2n']
-  label_sets = pd.DataFrame(
-    protocol.label_sets(config), columns=['noise_fraction', 'replicate']
-  )
-  means = [
-    scores[
+  rows, means = [], []
+  for noise_fraction, replicate in protocol.label_sets(config):
+    own = scores[
       (table.noise_fraction == noise_fraction)
       & ((table.replicate == replicate) | (noise_fraction == 0))
-    ].mean(axis=0)
-    for noise_fraction, replicate in protocol.label_sets(config)
-  ]
-  results.write_el2n(workdir, label_sets, means)
+    ]
+    own = own[~np.isnan(own).all(axis=1)]
+    if not len(own):
+      raise UserError(
+        f'el2n: all networks of noise {noise_fraction:g}, replicate '
+        f'{replicate} diverged: lower config.learning_rate (now '
+        f'{config.learning_rate:g}) in another --workdir, or drop el2n and the '
+        'subgroups of leave_out'
+      )
+    rows.append((noise_fraction, replicate, len(own)))
+    means.append(own.mean(axis=0))
+  columns = ['noise_fraction', 'replicate', 'networks']
+  results.write_el2n(workdir, pd.DataFrame(rows, columns=columns), means)

@@ -50,6 +50,13 @@ def run(config, workdir, dataset, should_stop):
     Preempted: stopped on request, everything saved.
     UserError: a loss is not finite.
   """
+  known = selection.label_sets(config, workdir)
+  for noise_fraction, replicate in protocol.label_sets(config):
+    if (noise_fraction, replicate) not in known:
+      tqdm.tqdm.write(
+        f'{NAME}: skipped noise {noise_fraction:g}, replicate {replicate}: its '
+        'pruned network diverged, so nothing tells what to leave out'
+      )
   for num_train, (members, example_ids) in list_stacks(config, workdir).items():
     stage = _stage(num_train)
     if num_train < config.batch_size:
@@ -79,12 +86,13 @@ def list_stacks(config, workdir):
     Dict from the number of training examples, falling, to (members,
     example_ids): list of Member and int32 [members, number].
   """
+  num_examples = len(results.read_labels(workdir, 'chain')['true_labels'])
   stacks = {}
-  for noise_fraction, replicate in protocol.label_sets(config):
+  for noise_fraction, replicate in selection.label_sets(config, workdir):
     left_out = choose_sets(config, workdir, noise_fraction, replicate)
     for arm, ids in left_out.items():
       member = Member(arm, noise_fraction, replicate)
-      kept = np.ones(_num_train(workdir), bool)
+      kept = np.ones(num_examples, bool)
       kept[ids] = False
       members, example_ids = stacks.setdefault(kept.sum(), ([], []))
       members.append(member)
@@ -95,12 +103,10 @@ def list_stacks(config, workdir):
   }
 
 
-def _num_train(workdir):
-  return len(results.read_labels(workdir, 'chain')['true_labels'])
-
-
 def choose_sets(config, workdir, noise_fraction, replicate):
   """Choose the sets of one draw of the labels.
+
+  What cannot be decoded is in none but the random ones.
 
   Returns:
     Dict from arm, 'most_improved_5' (at chain level 5), 'most_worsened_5',
@@ -113,7 +119,7 @@ def choose_sets(config, workdir, noise_fraction, replicate):
   sets = {}
   for level in config.leave_out.levels or (optimal,):
     effect = selection.effect(workdir, noise_fraction, replicate, level)
-    order = np.argsort(effect, kind='stable')
+    order = np.argsort(effect, kind='stable')[: np.isfinite(effect).sum()]
     size = round(config.leave_out.fraction * len(order))
     if 'most_improved' in wanted:
       sets[f'most_improved_{level}'] = order[:size]
@@ -121,7 +127,8 @@ def choose_sets(config, workdir, noise_fraction, replicate):
       sets[f'most_worsened_{level}'] = order[len(order) - size :]
   if 'misclassified' in wanted:
     pruned = selection.read_pruned(workdir, noise_fraction, replicate, optimal)
-    sets[f'misclassified_{optimal}'] = np.flatnonzero(~pruned['correct'])
+    is_wrong = ~pruned['correct'] & np.isfinite(pruned['cross_entropy'])
+    sets[f'misclassified_{optimal}'] = np.flatnonzero(is_wrong)
   if 'subgroups' in wanted:
     scores = results.read_el2n(workdir)[noise_fraction, replicate]
     groups = subgroups.divide(scores, config.num_subgroups)
@@ -129,9 +136,7 @@ def choose_sets(config, workdir, noise_fraction, replicate):
       sets[f'subgroup_{group:02d}'] = np.flatnonzero(groups == group)
   key = streams.replicate_key(config.seed, replicate)
   random_order = np.asarray(
-    jax.random.permutation(
-      streams.draw_key(key, 'leave_out', 0), _num_train(workdir)
-    )
+    jax.random.permutation(streams.draw_key(key, 'leave_out', 0), len(effect))
   )
   for size in sorted({len(ids) for ids in sets.values()}):
     sets[f'random_{size}'] = random_order[:size]

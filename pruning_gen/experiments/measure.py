@@ -58,14 +58,14 @@ def measure(engine, state):
       engine.labels[i],
       engine.is_noisy[i],
     )
-    for split, labels in (
-      ('validation', engine.dataset.validation_labels),
-      ('test', engine.dataset.test_labels),
-    ):
-      prediction = scores[split].prediction[i]
-      decoded = prediction >= 0
-      own[f'{split}_error'] = np.mean(prediction[decoded] != labels[decoded])
-    own['test_cross_entropy'] = _mean(scores['test'].cross_entropy[i], decoded)
+    test = scores['test']
+    own['validation_error'] = _error(
+      scores['validation'].prediction[i], engine.dataset.validation_labels
+    )
+    own['test_error'] = _error(test.prediction[i], engine.dataset.test_labels)
+    own['test_cross_entropy'] = _mean(
+      test.cross_entropy[i], test.prediction[i] >= 0
+    )
     own['diverged'] = 0
     if not np.isfinite(own['train_cross_entropy']):
       measured = own.keys() - {'width', 'num_weights', 'num_train'}
@@ -78,10 +78,16 @@ def _train_columns(cross_entropy, prediction, labels, is_noisy):
   decoded = prediction >= 0
   return {
     'train_cross_entropy': _mean(cross_entropy, decoded),
-    'train_error': np.mean(prediction[decoded] != labels[decoded]),
+    'train_error': _error(prediction, labels),
     'train_cross_entropy_original': _mean(cross_entropy, decoded & ~is_noisy),
     'train_cross_entropy_noisy': _mean(cross_entropy, decoded & is_noisy),
   }
+
+
+def _error(prediction, labels):
+  """Return which part of what can be decoded is not predicted right."""
+  decoded = prediction >= 0
+  return np.mean(prediction[decoded] != labels[decoded])
 
 
 def _mean(losses, where):

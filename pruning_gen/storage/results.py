@@ -352,18 +352,13 @@ def level_path(workdir, folder, level):
   return epath.Path(workdir) / folder / f'level_{level:03d}.npz'
 
 
-def leave_out_folders(workdir):
-  """Return the folders of leave-out networks, as 'leave_out/train_48000'."""
-  folders = epath.Path(workdir).glob('leave_out/train_*')
-  return sorted(f'leave_out/{folder.name}' for folder in folders)
-
-
 def write_el2n(workdir, table, scores):
   """Write EL2N scores.
 
   Args:
     workdir: path.
-    table: DataFrame with the columns noise_fraction and replicate.
+    table: DataFrame with the columns noise_fraction, replicate and networks,
+      how many a score is the mean over.
     scores: float32 [row of table, example_id].
   """
   folder = epath.Path(workdir) / 'el2n'

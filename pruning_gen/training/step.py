@@ -18,15 +18,12 @@ def sgd(schedule, momentum, weight_decay):
     momentum: float in [0, 1).
     weight_decay: float >= 0.
   """
+  nothing = optax.identity()
   return optax.chain(
-    optax.add_decayed_weights(weight_decay) if weight_decay else _nothing(),
-    optax.trace(momentum) if momentum else _nothing(),
+    optax.add_decayed_weights(weight_decay) if weight_decay else nothing,
+    optax.trace(momentum) if momentum else nothing,
     optax.scale_by_learning_rate(schedule),
   )
-
-
-def _nothing():
-  return optax.identity()
 
 
 def make_train_step(model, tx):

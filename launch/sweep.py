@@ -170,7 +170,10 @@ def run_plan(args):
     tasks = [gcloud_task(args, job, accelerator) for job in jobs]
   if args.dry_run:
     for task in tasks:
-      print(shlex.join(task.command))
+      print(shlex.join(task.command), flush=True)
+      if args.engine == 'gcloud':
+        # A dry run itself: it prints what it would do.
+        subprocess.run(task.command, check=True)
     return 0
   say = functools.partial(print, flush=True)
   outcome = workers.run(
@@ -286,7 +289,7 @@ def check_cloud(args, jobs):
       f'--engine={args.engine} needs --zone: {accelerator.name} is in '
       f'{", ".join(accelerator.zones)}'
     )
-  accelerators.check_zone(accelerator, args.zone)
+  accelerators.check_zone(args.zone, accelerator)
   for job in jobs:
     if not job.workdir.startswith('gs://'):
       raise UserError(

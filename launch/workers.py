@@ -87,7 +87,7 @@ def run(tasks, folder, workers=1, retries=2, wait=1.0, say=print):
         waiting.clear()
       for _ in range(len(waiting) if len(running) < workers else 0):
         due, task = waiting.popleft()
-        lock = _try_lock(folder, task) if due <= time.monotonic() else None
+        lock = try_lock(folder, task.id) if due <= time.monotonic() else None
         if lock is None:
           due = max(due, time.monotonic() + wait / 10)
           waiting.append((due, task))
@@ -128,9 +128,9 @@ def _judge(run_, failures, retries, stopping):
   return f'failed: ended by {reason}, {failures[task.id]} in a row'
 
 
-def _try_lock(folder, task):
-  """Return the task's open, locked file, or None where another has it."""
-  path = folder / 'locks' / task.id
+def try_lock(folder, name):
+  """Return the open, locked file FOLDER/locks/NAME; None: another has it."""
+  path = folder / 'locks' / name
   path.parent.mkdir(parents=True, exist_ok=True)
   lock = path.open('w')
   try:

@@ -381,12 +381,24 @@ DAYS = (
 )
 
 
-def live_a_day(folder, seed):
+@pytest.fixture
+def cloud(tmp_path):
+  """Return a folder whose bin/ has stand-ins for all that tpu_vm.sh calls."""
+  bin_folder = tmp_path / 'bin'
+  fake = ROOT / 'tests' / 'fake_gcloud.sh'
+  only_path(bin_folder, ('gcloud', fake))
+  for name, text in (
+    ('accelerators', 'echo tpu-ubuntu2204-base'),
+    ('git', 'exit 0'),
+  ):
+    (bin_folder / name).unlink(missing_ok=True)
+    (bin_folder / name).write_text(f'#!/bin/bash\n{text}\n')
+    (bin_folder / name).chmod(0o755)
+  return tmp_path
+
+
+def live_a_day(folder, seed, chances, stopped=False, rng=random, **settings):
   """Run a program in a scripted world; return what a person would see."""
-  rng = random.Random(seed)
-  # Half of them the second: all at once.
-  chances = DAYS[1] if rng.random() < 0.5 else rng.choice(DAYS)
-  stopped = rng.random() < 0.25
   world = folder / str(seed)
   world.mkdir()
   env = {
@@ -395,12 +407,12 @@ def live_a_day(folder, seed):
     'CHANCES': ' '.join(f'[{k}]={v}' for k, v in chances.items()),
     'PATH': str(folder / 'bin'),
     'PYTHON': str(folder / 'bin' / 'accelerators'),
-    'PROGRAM_SECONDS': '0.2' if stopped else '0',
+    'PROGRAM_SECONDS': '0.2' if stopped else '',
     'POLL_SECONDS': '0',
     'MAX_POLLS': '12',
     'MAX_RESTARTS': '30',
     'PATIENCE': '4',
-  }
+  } | settings
   process = subprocess.Popen(
     [TPU_VM, 'run', '--name=a', '--zone=us-central2-b', '--', 'true'],
     stdout=subprocess.DEVNULL,
@@ -429,20 +441,45 @@ def live_a_day(folder, seed):
   }
 
 
+def test_why_a_slice_cannot_be_made(cloud):
+  day = live_a_day(cloud, 1, {'failed': 100})
+  assert day['code'] == 1 and day['state'] == 'GONE'
+  assert 'failed 4 times, last with state FAILED: no room' in day['err']
+
+
+def test_a_cloud_that_is_silent_for_long(cloud):
+  chances = {'describe_error': 60, 'delete_error': 60}
+  day = live_a_day(cloud, 1, chances, PATIENCE='99')
+  assert day['code'] == 0 and day['state'] == 'GONE'
+  day = live_a_day(cloud, 2, {'describe_error': 100})
+  assert day['code'] == 1 and day['events'] == []
+  assert 'gcloud does not answer: see above' in day['err']
+
+
+def test_a_connection_that_held_for_long_may_break(cloud):
+  chances, calls = {'dropped': 80}, []
+  for steady_seconds in ('0', '600'):
+    seed = 3 + len(calls)
+    day = live_a_day(
+      cloud, seed, chances, RETRIES='1', STEADY_SECONDS=steady_seconds
+    )
+    calls.append(day['events'].count('start'))
+    assert day['code'] == (0 if steady_seconds == '0' else 1), day
+  held, broke = calls
+  assert held > broke == 2
+
+
+def draw_a_day(folder, seed):
+  rng = random.Random(seed)
+  # Half of them the second: all at once.
+  chances = DAYS[1] if rng.random() < 0.5 else rng.choice(DAYS)
+  return live_a_day(folder, seed, chances, rng.random() < 0.25, rng)
+
+
 @pytest.mark.slow
-def test_two_hundred_days_of_a_slice(tmp_path):
-  bin_folder = tmp_path / 'bin'
-  fake = ROOT / 'tests' / 'fake_gcloud.sh'
-  only_path(bin_folder, ('gcloud', fake))
-  for name, text in (
-    ('accelerators', 'echo tpu-ubuntu2204-base'),
-    ('git', 'exit 0'),
-  ):
-    (bin_folder / name).unlink(missing_ok=True)
-    (bin_folder / name).write_text(f'#!/bin/bash\n{text}\n')
-    (bin_folder / name).chmod(0o755)
+def test_two_hundred_days_of_a_slice(cloud):
   with concurrent.futures.ThreadPoolExecutor(4) as pool:
-    days = list(pool.map(lambda s: live_a_day(tmp_path, s), range(200)))
+    days = list(pool.map(lambda seed: draw_a_day(cloud, seed), range(200)))
   for seed, day in enumerate(days):
     explain = f'seed {seed}: {day}'
     assert 'TWICE' not in day['events'], explain

@@ -23,7 +23,6 @@ import sys
 import yaml
 
 from launch import accelerators
-from launch import cost
 from launch import plan
 from launch import workers
 from pruning_gen.errors import UserError
@@ -111,6 +110,7 @@ def make_plan(args):
     args.first_replicate,
     args.replicates_per_job,
     args.set,
+    args.accelerator,
   )
   output = args.output or f'{folder}/plan.jsonl'
   plan.write(output, jobs)
@@ -119,22 +119,24 @@ def make_plan(args):
 
 
 def format_table(jobs, accelerator):
-  """Format a plan for people, a line each job and one for the sum."""
+  """Format a plan for people, a line each job and one for the sum.
+
+  Args:
+    jobs: list of Job.
+    accelerator: accelerators.Accelerator, that they were planned for.
+  """
   rows = [('job', 'experiments', 'replicates', 'chip-hours', 'spot $')]
   zone = accelerator.zones[0]
-  total = 0.0
+  total = sum(job.chip_hours for job in jobs)
   for job in jobs:
-    config = plan.job_config(job)
-    hours = cost.chip_hours(config, job.experiments, accelerator)
-    total += hours
     last = job.first_replicate + job.replicates - 1
     rows.append(
       (
         job.id,
         ' '.join(job.experiments),
         f'{job.first_replicate}-{last}',
-        f'{hours:,.1f}',
-        f'{hours * accelerator.price(zone):,.0f}',
+        f'{job.chip_hours:,.1f}',
+        f'{job.chip_hours * accelerator.price(zone):,.0f}',
       )
     )
   dollars = total * accelerator.price(zone)

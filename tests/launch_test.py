@@ -127,6 +127,17 @@ def test_plan_is_written_once(tmp_path, monkeypatch, capsys):
   assert '2 jobs' in capsys.readouterr().out
   jobs = plan.read('runs/s/plan.jsonl')
   assert jobs == plan.make_plan(['lenet'], 'runs/s')
+  # The cost of each, for the accelerator that was asked for.
+  hours = [job.chip_hours for job in jobs]
+  config = plan.job_config(jobs[0])
+  expected = cost.chip_hours(
+    config, jobs[0].experiments, accelerators.find('v4-8')
+  )
+  assert hours[0] == pytest.approx(expected, abs=0.005)
+  assert '"chip_hours": ' in pathlib.Path('runs/s/plan.jsonl').read_text()
+  others = plan.make_plan(['lenet'], 'runs/s', accelerator='v6e-8')
+  assert hours != [job.chip_hours for job in others]
+  plan.write('runs/s/plan.jsonl', others)
   with pytest.raises(SystemExit, match='holds another plan: 2 jobs only there'):
     sweep.main([*command, '--set=levels=3'])
   assert plan.read('runs/s/plan.jsonl') == jobs

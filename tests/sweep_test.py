@@ -112,7 +112,7 @@ def finish(process, seconds=1800):
 def test_a_bad_plan_is_named(tmp_path, start_sweep):
   (tmp_path / 'plan.jsonl').touch()
   code, output = finish(start_sweep(tmp_path))
-  assert code == 1 and 'plan.jsonl is empty: make it anew' in output
+  assert code == 1 and 'plan.jsonl is empty: delete it and plan again' in output
 
 
 def tiny_plan(folder, num_jobs=12, **overrides):

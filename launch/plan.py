@@ -108,7 +108,7 @@ def make_plan(
       for start in range(first, first + count, per_job):
         size = min(per_job, first + count - start)
         job = _make_job(panel, group, start, size, overrides, root)
-        hours = cost.chip_hours(job_config(job), group, accelerator)
+        hours = cost.chip_hours(job_config(job), accelerator)
         jobs.append(job._replace(chip_hours=round(hours, 2)))
   return jobs
 

@@ -121,8 +121,7 @@ def test_what_the_five_commands_cost():
   accelerator = accelerators.find('v4-8')
   jobs = plan.make_plan(['resnet20'], 'runs')
   hours = sum(
-    cost.chip_hours(plan.job_config(job), job.experiments, accelerator)
-    for job in jobs
+    cost.chip_hours(plan.job_config(job), accelerator) for job in jobs
   )
   dollars = hours * accelerator.price('us-central2-b')
   expected = f'about {hours:.0f} chip-hours, ${dollars:.0f} at the spot price'

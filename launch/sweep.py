@@ -220,6 +220,7 @@ def gcloud_task(args, job, accelerator):
       '--',
       *remote_command(job, accelerator),
     ],
+    once=True,
   )
 
 

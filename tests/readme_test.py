@@ -110,6 +110,9 @@ def test_the_five_commands(shell, tmp_path):
   assert '2 of 2 jobs done' in result.stdout
   storage = (tmp_path / 'world' / 'storage').read_text()
   assert 'create gs://my-pruning-gen' in storage and 'rsync' in storage
+  # The same command again makes no machine to find that out.
+  last = shell(commands[2])
+  assert last.returncode == 0 and last.stdout.count('done before') == 2
   slices = [path.parent for path in tmp_path.glob('world/*/state')]
   assert len(slices) == 2
   for world in slices:

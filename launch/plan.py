@@ -115,7 +115,7 @@ def make_plan(
 
 def _check_choices(flag, values, choices):
   if not values:
-    raise UserError(f'{flag} is empty: name at least one, as {flag}=lenet')
+    raise UserError(f'{flag} is empty, and so would be the plan')
   if len(set(values)) < len(values):
     raise UserError(f'{flag}={",".join(values)} names one twice')
   for value in values:

@@ -51,7 +51,9 @@ def parse(argv):
     description=__doc__, formatter_class=argparse.RawTextHelpFormatter
   )
   commands = parser.add_subparsers(required=True)
-  names = functools.partial(str.split, sep=',')
+
+  def names(text):
+    return [name for name in text.split(',') if name]
 
   make = commands.add_parser('plan', help='list the jobs and what they cost')
   make.set_defaults(run=make_plan)

@@ -208,6 +208,8 @@ on_all_hosts() { over_ssh ssh "$name" "--command=$1"; }
 
 set_up() {
   local bundle="$scratch/pruning_gen.bundle"
+  [[ -n "$dry_run" ]] || git -C "$root" diff --quiet HEAD ||
+    say 'warning: what is not committed does not run'
   # A bundle: the code as committed, with its history for provenance.json.
   do_or_show git -C "$root" bundle create --quiet "$bundle" HEAD ||
     fail "the code in $root cannot be bundled: it must be a git checkout"

@@ -141,6 +141,11 @@ def test_plan_is_written_once(tmp_path, monkeypatch, capsys):
   assert plan.read('runs/s/plan.jsonl') == jobs
 
 
+def test_an_empty_list_of_panels_is_an_empty_plan():
+  with pytest.raises(SystemExit, match='--panels is empty'):
+    sweep.main(['plan', '--sweep=s', '--panels='])
+
+
 @pytest.mark.parametrize(
   'text, message',
   [('', 'is empty'), ('{"id": 1}\n', 'is no plan'), (None, 'is no file')],
@@ -457,6 +462,13 @@ def test_why_a_slice_cannot_be_made(cloud):
   day = live_a_day(cloud, 1, {'failed': 100})
   assert day['code'] == 1 and day['state'] == 'GONE'
   assert 'failed 4 times, last with state FAILED: no room' in day['err']
+
+
+def test_code_that_is_not_committed_is_told(cloud):
+  (cloud / 'bin' / 'git').write_text('#!/bin/bash\n[[ "$3" != diff ]]\n')
+  day = live_a_day(cloud, 1, {})
+  assert day['code'] == 0
+  assert 'warning: what is not committed does not run' in day['err']
 
 
 def test_a_cloud_that_is_silent_for_long(cloud):

@@ -1,11 +1,11 @@
 """The Cloud TPUs this project launches on: sizes, zones, software, prices.
 
-  python3 -m launch.accelerators v4-8 us-central2-b
+  python3 -m launch.accelerators us-central2-b v4-8
 
-prints the software version and the number of hosts, for tpu_vm.sh. Only the
-standard library is needed. Sizes, zones and software versions are those that
-Google's documentation lists (docs.cloud.google.com/tpu/docs/regions-zones and
-/runtimes, read on 2026-11-23); add a line here for a new one.
+prints the software version, for tpu_vm.sh. Only the standard library is
+needed. Sizes, zones and software versions are those that Google's documentation
+lists (docs.cloud.google.com/tpu/docs/regions-zones and /runtimes, read on
+2026-11-23); add a line here for a new one.
 """
 
 import argparse
@@ -167,20 +167,23 @@ def region(zone):
   return zone.rpartition('-')[0]
 
 
-def check_zone(accelerator, zone):
-  """Check that a zone has an accelerator.
+def check_zone(zone, accelerator=None):
+  """Check that a zone has an accelerator, or any of those known.
 
   Raises:
     UserError: it is no zone, or has none.
   """
+  if accelerator:
+    zones, name = accelerator.zones, accelerator.name
+  else:
+    zones = sorted({z for known in GENERATIONS.values() for z in known.zones})
+    name = 'TPU'
   if not re.fullmatch(r'[a-z]+-[a-z]+\d+-[a-z0-9]+', zone):
+    raise UserError(f'--zone={zone} has not the form of a zone, as {zones[0]}')
+  if zone not in zones:
     raise UserError(
-      f'--zone={zone} has not the form of a zone, as {accelerator.zones[0]}'
-    )
-  if zone not in accelerator.zones:
-    raise UserError(
-      f'--zone={zone} has no {accelerator.name}, by launch/accelerators.py: '
-      f'{", ".join(accelerator.zones)} have'
+      f'--zone={zone} has no {name}, by launch/accelerators.py: '
+      f'{", ".join(zones)} have'
     )
 
 
@@ -203,17 +206,18 @@ def check_bucket(location, zone):
 
 
 def main():
-  """Print what tpu_vm.sh needs to know of an accelerator."""
+  """Check a zone and an accelerator for tpu_vm.sh; print what it runs."""
   parser = argparse.ArgumentParser(description=__doc__.split('\n')[0])
-  parser.add_argument('accelerator')
   parser.add_argument('zone')
+  parser.add_argument('accelerator', nargs='?', help='empty: any')
   args = parser.parse_args()
   try:
-    accelerator = find(args.accelerator)
-    check_zone(accelerator, args.zone)
+    accelerator = find(args.accelerator) if args.accelerator else None
+    check_zone(args.zone, accelerator)
   except UserError as error:
     sys.exit(f'error: {error}')
-  print(accelerator.runtime_version, accelerator.hosts)
+  if accelerator:
+    print(accelerator.runtime_version)
 
 
 if __name__ == '__main__':

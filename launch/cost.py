@@ -63,20 +63,15 @@ class Work:
     return Work(self.trained + other.trained, self.scored + other.scored)
 
 
-def job_work(config, experiments):
-  """Count the work of experiments under a config.
-
-  Args:
-    config: as `plan.job_config` returns.
-    experiments: names.
-  """
+def job_work(config):
+  """Count the work of a config's experiments."""
   count = {
     'chain': _chain,
     'width': _width,
     'el2n': _el2n,
     'leave_out': _leave_out,
   }
-  return sum((count[name](config) for name in experiments), Work(0, 0))
+  return sum((count[name](config) for name in config.experiments), Work(0, 0))
 
 
 def num_train(config):
@@ -181,15 +176,14 @@ def images_per_second(config, accelerator):
   return flops / (6 * forward_macs(config))
 
 
-def chip_hours(config, experiments, accelerator):
-  """Estimate the chip-hours of experiments, the machine's setup included.
+def chip_hours(config, accelerator):
+  """Estimate the chip-hours of a job, the machine's setup included.
 
   Args:
-    config: the config.
-    experiments: names.
+    config: as `plan.job_config` returns.
     accelerator: accelerators.Accelerator.
   """
-  work = job_work(config, experiments)
+  work = job_work(config)
   images = work.trained + work.scored / 3
   seconds = images / images_per_second(config, accelerator)
   return seconds / 3600 + SETUP_HOURS * accelerator.chips

@@ -14,6 +14,8 @@ import pathlib
 import sys
 from typing import NamedTuple
 
+from launch import accelerators
+from launch import cost
 from pruning_gen.errors import UserError
 
 ROOT = pathlib.Path(__file__).parents[1]
@@ -37,6 +39,7 @@ class Job(NamedTuple):
     replicates: int.
     overrides: tuple of 'key=value', of the config.
     workdir: str.
+    chip_hours: float, estimated for the plan's accelerator: see cost.py.
   """
 
   id: str
@@ -46,6 +49,7 @@ class Job(NamedTuple):
   replicates: int
   overrides: tuple[str, ...]
   workdir: str
+  chip_hours: float
 
 
 def make_plan(
@@ -56,6 +60,7 @@ def make_plan(
   first_replicate=None,
   replicates_per_job=None,
   overrides=(),
+  accelerator='v4-8',
 ):
   """List the jobs that together do all that is asked for, each thing once.
 
@@ -67,6 +72,7 @@ def make_plan(
     first_replicate: int, or None likewise.
     replicates_per_job: int; None for all in one job.
     overrides: 'key=value' of any config key but `PLANNED_KEYS`.
+    accelerator: str, that the cost is estimated for.
 
   Returns:
     List of Job.
@@ -78,6 +84,7 @@ def make_plan(
   _check_choices('--experiments', experiments, EXPERIMENTS)
   # Another order of the same overrides is the same work.
   overrides = tuple(sorted(overrides))
+  accelerator = accelerators.find(accelerator)
   jobs = []
   for panel in panels:
     config = load_config(panel, overrides)
@@ -100,13 +107,15 @@ def make_plan(
     for group in filter(None, groups):
       for start in range(first, first + count, per_job):
         size = min(per_job, first + count - start)
-        jobs.append(_make_job(panel, group, start, size, overrides, root))
+        job = _make_job(panel, group, start, size, overrides, root)
+        hours = cost.chip_hours(job_config(job), accelerator)
+        jobs.append(job._replace(chip_hours=round(hours, 2)))
   return jobs
 
 
 def _check_choices(flag, values, choices):
   if not values:
-    raise UserError(f'{flag} is empty: name at least one, as {flag}=lenet')
+    raise UserError(f'{flag} is empty, and so would be the plan')
   if len(set(values)) < len(values):
     raise UserError(f'{flag}={",".join(values)} names one twice')
   for value in values:
@@ -136,7 +145,7 @@ def _make_job(panel, experiments, first, count, overrides, root):
   # Google's rule for names: small letters, digits and dashes, 63 at most.
   job_id = '-'.join(words).replace('_', '-')
   workdir = f'{str(root).rstrip("/")}/{job_id}'
-  return Job(job_id, panel, experiments, first, count, overrides, workdir)
+  return Job(job_id, panel, experiments, first, count, overrides, workdir, 0.0)
 
 
 def load_config(panel, overrides=()):
@@ -218,14 +227,18 @@ def command(job, python=sys.executable):
 def write(path, jobs):
   """Write a plan as JSON lines, or find the same plan there.
 
+  Jobs that only the estimate of their cost tells apart are the same.
+
   Raises:
     UserError: another plan is there.
   """
   path = pathlib.Path(path)
   text = ''.join(json.dumps(job._asdict()) + '\n' for job in jobs)
   if path.exists():
-    old = {job.id: job for job in read(path)}
-    new = {job.id: job for job in jobs}
+    old, new = (
+      {job.id: job._replace(chip_hours=0.0) for job in plan}
+      for plan in (read(path), jobs)
+    )
     if old == new:
       return
     changed = [
@@ -259,12 +272,14 @@ def read(path):
       for field in fields
     ]
   except (ValueError, TypeError, KeyError) as error:
-    raise UserError(f'--plan={path} is no plan ({error}): make it anew') from (
-      error
-    )
+    raise UserError(
+      f'--plan={path} is no plan ({error}): delete it and plan again'
+    ) from (error)
   if not jobs:
-    raise UserError(f'--plan={path} is empty: make it anew')
+    raise UserError(f'--plan={path} is empty: delete it and plan again')
   for key in ('id', 'workdir'):
     if len({getattr(job, key) for job in jobs}) < len(jobs):
-      raise UserError(f'--plan={path} has a {key} twice: make it anew')
+      raise UserError(
+        f'--plan={path} has a {key} twice: delete it and plan again'
+      )
   return jobs

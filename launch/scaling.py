@@ -10,6 +10,7 @@ import heapq
 import pathlib
 import random
 import re
+from typing import NamedTuple
 
 from launch import accelerators
 from launch import cost
@@ -25,6 +26,11 @@ SLICES = (
 )
 # README, "Speed": images a second on 2 cores of an AMD EPYC.
 MEASURED = {'lenet': 127_000, 'resnet20': 320}
+# Google's list of 2026-09-20: check https://cloud.google.com/storage/pricing.
+PRICE_OF_1000_WRITES = 0.005
+PRICE_OF_A_GIB_MONTH = 0.02
+# Files of one checkpoint, counted in a workdir.
+OBJECTS_A_CHECKPOINT = 10
 
 
 def simulate(jobs, machines, lifetime, restart, interval, save=0.0, seed=0):
@@ -72,33 +78,32 @@ def _hours_until_done(work, lifetime, restart, interval, save, rng):
 
 def cost_table():
   """Estimate the whole paper in chip-hours and dollars."""
-  header = ['panel', 'networks x images, trained']
-  header += [f'{name}, chip-hours' for name, _ in SLICES]
-  totals = [0.0] * len(SLICES)
-  rows = []
+  slices = [accelerators.find(name) for name, _ in SLICES]
+  hours, trained = {}, {}
   for panel in plan.PANELS:
     jobs = plan.make_plan([panel], 'runs')
-    work, hours = cost.Work(0, 0), [0.0] * len(SLICES)
-    for job in jobs:
-      config = plan.job_config(job)
-      work += cost.job_work(config, job.experiments)
-      for i, (name, _) in enumerate(SLICES):
-        accelerator = accelerators.find(name)
-        hours[i] += cost.chip_hours(config, job.experiments, accelerator)
-    totals = [a + b for a, b in zip(totals, hours)]
-    rows.append([panel, f'{work.trained:.2e}', *map('{:,.1f}'.format, hours)])
-  rows.append(['all', '', *map('{:,.1f}'.format, totals)])
-  without = [
-    total - float(h.replace(',', '')) for total, h in zip(totals, rows[-2][2:])
+    configs = [plan.job_config(job) for job in jobs]
+    trained[panel] = sum(c.trained for c in map(cost.job_work, configs))
+    hours[panel] = [
+      sum(cost.chip_hours(config, slice_) for config in configs)
+      for slice_ in slices
+    ]
+  rows = [
+    [panel, f'{trained[panel]:.2e}', *map('{:,.1f}'.format, hours[panel])]
+    for panel in plan.PANELS
   ]
-  for label, hours in (('all', totals), ('all but ResNet-50', without)):
-    for spot in (True, False):
+  total = [sum(column) for column in zip(*hours.values())]
+  rows.append(['all', '', *map('{:,.1f}'.format, total)])
+  without = [a - b for a, b in zip(total, hours['resnet50'])]
+  for label, chip_hours in (('all', total), ('all but ResNet-50', without)):
+    for kind, spot in (('spot', True), ('on demand', False)):
       dollars = [
-        f'${h * accelerators.find(name).price(zone, spot):,.0f}'
-        for h, (name, zone) in zip(hours, SLICES)
+        f'${h * slice_.price(zone, spot):,.0f}'
+        for h, slice_, (_, zone) in zip(chip_hours, slices, SLICES)
       ]
-      kind = 'spot' if spot else 'on demand'
       rows.append([f'{label}, {kind}', '', *dollars])
+  header = ['panel', 'networks x images, trained']
+  header += [f'{name}, chip-hours' for name, _ in SLICES]
   return markdown(header, rows)
 
 
@@ -127,15 +132,15 @@ def assumption_table():
   return markdown(header, rows)
 
 
-def checkpoint_minutes(panel, accelerator, epochs=None):
+def checkpoint_minutes(panel, accelerator):
   """Return the estimated minutes between two checkpoints of a chain."""
   config = plan.load_config(panel)
   members = len(config.arms) * len(config.noise_fractions) * config.replicates
-  work = cost.job_work(config, ['chain'])
+  config.experiments = ('chain',)
+  work = cost.job_work(config)
   images = work.trained / cost.chain_epochs(config) / members
   speed = cost.images_per_second(config, accelerator) * accelerator.chips
-  epochs = epochs or config.checkpoint.every_epochs
-  return epochs * members * images / speed / 60
+  return config.checkpoint.every_epochs * members * images / speed / 60
 
 
 def interval_table():
@@ -154,12 +159,11 @@ def interval_table():
 
 def preemption_table():
   """Simulate the paper without ResNet-50 under preemption: the overhead."""
-  accelerator = accelerators.find('v4-8')
-  jobs = []
-  for job in plan.make_plan(plan.PANELS[:-1], 'runs', replicates_per_job=1):
-    config = plan.job_config(job)
-    hours = cost.chip_hours(config, job.experiments, accelerator)
-    jobs.append(hours / accelerator.chips - cost.SETUP_HOURS)
+  chips = accelerators.find('v4-8').chips
+  jobs = [
+    job.chip_hours / chips - cost.SETUP_HOURS
+    for job in plan.make_plan(plan.PANELS[:-1], 'runs', replicates_per_job=1)
+  ]
   lifetimes = (1, 4, 24)
   rows = []
   for minutes in (1, 5, 15, 30, 60):
@@ -183,35 +187,19 @@ def growth_table():
   """Estimate what the bucket holds and is sent, also at 100 times as much."""
   rows = []
   for times in (1, 100):
-    written = kept = saves = rows_of_results = arrays = jobs_count = 0
-    for panel in plan.PANELS:
-      config = plan.load_config(panel)
-      members = len(config.arms) * len(config.noise_fractions)
-      members *= config.replicates * times
-      # One job for each replicate at 100 times; as planned at 1.
-      jobs = config.replicates * times if times > 1 else 1
-      checkpoint = members * checkpoint_bytes(config)
-      epochs = cost.chain_epochs(config)
-      count = epochs // config.checkpoint.every_epochs + config.levels
-      written += count * checkpoint
-      kept += config.checkpoint.keep * checkpoint
-      saves += jobs * count
-      # Loss, prediction, correct: 7 bytes an example, member and level.
-      arrays += members * (config.levels + 1) * 7 * cost.num_train(config)
-      rows_of_results += members * (config.levels + 1)
-      jobs_count += jobs
-    operations = saves * OBJECTS_A_CHECKPOINT
+    panels = [growth(plan.load_config(panel), times) for panel in plan.PANELS]
+    total = Growth(*map(sum, zip(*panels)))
     rows.append(
       [
         f'{times} x',
-        f'{jobs_count:,}',
-        f'{rows_of_results:,}',
-        f'{arrays / 1e9:,.0f}',
-        f'{kept / 1e9:,.0f}',
-        f'{written / 1e12:,.1f}',
-        f'{operations / 1e3:,.0f}',
-        f'${operations / 1000 * PRICE_OF_1000_WRITES:,.0f}',
-        f'${(arrays + kept) / 2**30 * PRICE_OF_A_GIB_MONTH:,.0f}',
+        f'{total.jobs:,}',
+        f'{total.rows:,}',
+        f'{total.arrays / 1e9:,.0f}',
+        f'{total.kept / 1e9:,.0f}',
+        f'{total.written / 1e12:,.1f}',
+        f'{total.writes / 1e3:,.0f}',
+        f'${total.writes / 1000 * PRICE_OF_1000_WRITES:,.0f}',
+        f'${(total.arrays + total.kept) / 2**30 * PRICE_OF_A_GIB_MONTH:,.0f}',
       ]
     )
   header = [
@@ -228,11 +216,36 @@ def growth_table():
   return markdown(header, rows)
 
 
-# Google's list of 2026-09-20: check https://cloud.google.com/storage/pricing.
-PRICE_OF_1000_WRITES = 0.005
-PRICE_OF_A_GIB_MONTH = 0.02
-# Files of one checkpoint, counted in a workdir.
-OBJECTS_A_CHECKPOINT = 10
+class Growth(NamedTuple):
+  """What a panel's chain leaves in a bucket: bytes, but where it says."""
+
+  jobs: int
+  rows: int  # Of results.csv.
+  arrays: int
+  kept: int  # Checkpoints at the end.
+  written: int  # Checkpoints in all.
+  writes: int  # Files.
+
+
+def growth(config, times):
+  """Count what a panel's chain leaves, with so many times the replicates."""
+  members = len(config.arms) * len(config.noise_fractions)
+  members *= config.replicates * times
+  rows = members * (config.levels + 1)
+  # One job for each replicate at 100 times; as planned at 1.
+  jobs = config.replicates * times if times > 1 else 1
+  checkpoint = members * checkpoint_bytes(config)
+  epochs = cost.chain_epochs(config)
+  saves = epochs // config.checkpoint.every_epochs + config.levels
+  return Growth(
+    jobs,
+    rows,
+    # Loss, prediction, correct: 7 bytes an example, member and level.
+    rows * 7 * cost.num_train(config),
+    config.checkpoint.keep * checkpoint,
+    saves * checkpoint,
+    jobs * saves * OBJECTS_A_CHECKPOINT,
+  )
 
 
 def checkpoint_bytes(config):

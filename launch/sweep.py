@@ -14,6 +14,7 @@ import functools
 import importlib.util
 import json
 import pathlib
+import re
 import shlex
 import shutil
 import subprocess
@@ -22,7 +23,6 @@ import sys
 import yaml
 
 from launch import accelerators
-from launch import cost
 from launch import plan
 from launch import workers
 from pruning_gen.errors import UserError
@@ -51,7 +51,9 @@ def parse(argv):
     description=__doc__, formatter_class=argparse.RawTextHelpFormatter
   )
   commands = parser.add_subparsers(required=True)
-  names = functools.partial(str.split, sep=',')
+
+  def names(text):
+    return [name for name in text.split(',') if name]
 
   make = commands.add_parser('plan', help='list the jobs and what they cost')
   make.set_defaults(run=make_plan)
@@ -110,6 +112,7 @@ def make_plan(args):
     args.first_replicate,
     args.replicates_per_job,
     args.set,
+    args.accelerator,
   )
   output = args.output or f'{folder}/plan.jsonl'
   plan.write(output, jobs)
@@ -118,22 +121,24 @@ def make_plan(args):
 
 
 def format_table(jobs, accelerator):
-  """Format a plan for people, a line each job and one for the sum."""
+  """Format a plan for people, a line each job and one for the sum.
+
+  Args:
+    jobs: list of Job.
+    accelerator: accelerators.Accelerator, that they were planned for.
+  """
   rows = [('job', 'experiments', 'replicates', 'chip-hours', 'spot $')]
   zone = accelerator.zones[0]
-  total = 0.0
+  total = sum(job.chip_hours for job in jobs)
   for job in jobs:
-    config = plan.job_config(job)
-    hours = cost.chip_hours(config, job.experiments, accelerator)
-    total += hours
     last = job.first_replicate + job.replicates - 1
     rows.append(
       (
         job.id,
         ' '.join(job.experiments),
         f'{job.first_replicate}-{last}',
-        f'{hours:,.1f}',
-        f'{hours * accelerator.price(zone):,.0f}',
+        f'{job.chip_hours:,.1f}',
+        f'{job.chip_hours * accelerator.price(zone):,.0f}',
       )
     )
   dollars = total * accelerator.price(zone)
@@ -170,7 +175,10 @@ def run_plan(args):
     tasks = [gcloud_task(args, job, accelerator) for job in jobs]
   if args.dry_run:
     for task in tasks:
-      print(shlex.join(task.command))
+      print(shlex.join(task.command), flush=True)
+      if args.engine == 'gcloud':
+        # A dry run itself: it prints what it would do.
+        subprocess.run(task.command, check=True)
     return 0
   say = functools.partial(print, flush=True)
   outcome = workers.run(
@@ -214,6 +222,7 @@ def gcloud_task(args, job, accelerator):
       '--',
       *remote_command(job, accelerator),
     ],
+    once=True,
   )
 
 
@@ -235,38 +244,56 @@ def submit_to_sky(args, jobs, folder, accelerator):
     'accelerator_args': {'runtime_version': accelerator.runtime_version},
     'use_spot': not args.on_demand,
   }
-  failed = 0
-  for job in jobs:
-    command = shlex.join(remote_command(job, accelerator))
-    path = folder / 'sky' / f'{job.id}.yaml'
-    submit = ['sky', 'jobs', 'launch', '--yes', '--detach-run', str(path)]
-    if args.dry_run:
-      print(shlex.join(submit))
-      continue
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(
-      yaml.safe_dump(task | {'name': job.id, 'envs': {'COMMAND': command}})
-    )
-    for _ in range(args.retries + 1):
-      # Asked each time: a submission that failed may have arrived.
-      if job.id in sky_jobs() or subprocess.run(submit).returncode == 0:
-        print(f'{job.id}: submitted')
-        break
-    else:
-      failed += 1
-      print(f'{job.id}: not submitted, see above', file=sys.stderr)
+  if args.dry_run:
+    for job in jobs:
+      print(shlex.join(sky_command(folder, job)))
+    return 0
+  # Two at once would both find a job missing, and it would run twice.
+  lock = workers.try_lock(folder, 'sky')
+  if lock is None:
+    raise UserError(f'another process submits the jobs of {args.plan}: wait')
+  with lock:
+    known, failed = sky_jobs(), 0
+    for job in jobs:
+      command = sky_command(folder, job)
+      path = pathlib.Path(command[-1])
+      path.parent.mkdir(exist_ok=True)
+      envs = {'COMMAND': shlex.join(remote_command(job, accelerator))}
+      path.write_text(yaml.safe_dump(task | {'name': job.id, 'envs': envs}))
+      for _ in range(args.retries + 1):
+        if job.id in known or subprocess.run(command).returncode == 0:
+          print(f'{job.id}: submitted')
+          break
+        # One that failed may have arrived.
+        known = sky_jobs()
+      else:
+        failed += 1
+        print(f'{job.id}: not submitted, see above', file=sys.stderr)
   return 1 if failed else 0
+
+
+def sky_command(folder, job):
+  """Return the command that submits a job."""
+  path = folder / 'sky' / f'{job.id}.yaml'
+  return ['sky', 'jobs', 'launch', '--yes', '--detach-run', str(path)]
 
 
 def sky_jobs():
   """Return the names of the jobs SkyPilot has, is doing, or has done."""
-  queue = ['sky', 'jobs', 'queue', '--all', '--output', 'json']
+  # --refresh: a controller that sleeps is woken, or it would tell nothing.
+  queue = ['sky', 'jobs', 'queue', '--all', '--refresh', '--output', 'json']
   result = subprocess.run(queue, capture_output=True, text=True)
-  if result.returncode:
-    raise UserError(f'{shlex.join(queue)} failed: {result.stderr.strip()}')
+  if 'ClusterDoesNotExist' in result.stderr:
+    return set()  # No controller yet: the first submission makes it.
+  # It may speak of its own affairs before.
+  jobs = re.search(r'^\[.*', result.stdout, re.MULTILINE | re.DOTALL)
+  if result.returncode or not jobs:
+    raise UserError(
+      f'{shlex.join(queue)} failed: {result.stderr.strip() or result.stdout}'
+    )
   return {
     job['job_name']
-    for job in json.loads(result.stdout)
+    for job in json.loads(jobs[0])
     if not (job['status'] or '').startswith(SKY_OVER)
   }
 
@@ -286,7 +313,7 @@ def check_cloud(args, jobs):
       f'--engine={args.engine} needs --zone: {accelerator.name} is in '
       f'{", ".join(accelerator.zones)}'
     )
-  accelerators.check_zone(accelerator, args.zone)
+  accelerators.check_zone(args.zone, accelerator)
   for job in jobs:
     if not job.workdir.startswith('gs://'):
       raise UserError(

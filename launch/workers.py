@@ -10,6 +10,7 @@ import contextlib
 import fcntl
 import os
 import pathlib
+import shlex
 import signal
 import subprocess
 import time
@@ -25,11 +26,14 @@ class Task(NamedTuple):
     id: str, of the log and the lock.
     command: list of str.
     progress: () -> anything; equal before and after a run that got nowhere.
+    once: bool, whether a command that was done is not run again to find out;
+      for those that cost money.
   """
 
   id: str
   command: list
   progress: collections.abc.Callable = lambda: None
+  once: bool = False
 
 
 class _Run:
@@ -62,7 +66,7 @@ def run(tasks, folder, workers=1, retries=2, wait=1.0, say=print):
 
   Args:
     tasks: list of Task.
-    folder: path, for logs/ and locks/.
+    folder: path, for logs/, locks/ and done/.
     workers: int, how many at once.
     retries: int, how many failures in a row without progress are run again.
     wait: seconds before a task is run again, or a lock is tried again.
@@ -87,10 +91,15 @@ def run(tasks, folder, workers=1, retries=2, wait=1.0, say=print):
         waiting.clear()
       for _ in range(len(waiting) if len(running) < workers else 0):
         due, task = waiting.popleft()
-        lock = _try_lock(folder, task) if due <= time.monotonic() else None
+        lock = try_lock(folder, task.id) if due <= time.monotonic() else None
         if lock is None:
           due = max(due, time.monotonic() + wait / 10)
           waiting.append((due, task))
+          continue
+        if task.once and _was_done(folder, task):
+          lock.close()
+          outcome[task.id] = 'done'
+          say(f'{task.id}: done before; delete {folder}/done/{task.id} to redo')
           continue
         say(f'{task.id}: started')
         running.append(_Run(task, folder, lock))
@@ -98,6 +107,8 @@ def run(tasks, folder, workers=1, retries=2, wait=1.0, say=print):
           break
       for run_ in [r for r in running if r.process.poll() is not None]:
         running.remove(run_)
+        if run_.process.returncode == 0:
+          _note_done(folder, run_.task)
         run_.lock.close()
         verdict = _judge(run_, failures, retries, stopping)
         say(f'{run_.task.id}: {verdict}')
@@ -128,9 +139,9 @@ def _judge(run_, failures, retries, stopping):
   return f'failed: ended by {reason}, {failures[task.id]} in a row'
 
 
-def _try_lock(folder, task):
-  """Return the task's open, locked file, or None where another has it."""
-  path = folder / 'locks' / task.id
+def try_lock(folder, name):
+  """Return the open, locked file FOLDER/locks/NAME; None: another has it."""
+  path = folder / 'locks' / name
   path.parent.mkdir(parents=True, exist_ok=True)
   lock = path.open('w')
   try:
@@ -139,6 +150,17 @@ def _try_lock(folder, task):
     lock.close()
     return None
   return lock
+
+
+def _note_done(folder, task):
+  path = folder / 'done' / task.id
+  path.parent.mkdir(exist_ok=True)
+  path.write_text(shlex.join(task.command))
+
+
+def _was_done(folder, task):
+  path = folder / 'done' / task.id
+  return path.exists() and path.read_text() == shlex.join(task.command)
 
 
 def _terminate(process):

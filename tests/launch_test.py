@@ -21,6 +21,7 @@ from launch import accelerators
 from launch import cost
 from launch import plan
 from launch import sweep
+from launch import workers
 from pruning_gen.data import datasets
 from pruning_gen.errors import UserError
 from pruning_gen.experiments import build
@@ -126,9 +127,23 @@ def test_plan_is_written_once(tmp_path, monkeypatch, capsys):
   assert '2 jobs' in capsys.readouterr().out
   jobs = plan.read('runs/s/plan.jsonl')
   assert jobs == plan.make_plan(['lenet'], 'runs/s')
+  # The cost of each, for the accelerator that was asked for.
+  hours = [job.chip_hours for job in jobs]
+  config = plan.job_config(jobs[0])
+  expected = cost.chip_hours(config, accelerators.find('v4-8'))
+  assert hours[0] == pytest.approx(expected, abs=0.005)
+  assert '"chip_hours": ' in pathlib.Path('runs/s/plan.jsonl').read_text()
+  others = plan.make_plan(['lenet'], 'runs/s', accelerator='v6e-8')
+  assert hours != [job.chip_hours for job in others]
+  plan.write('runs/s/plan.jsonl', others)
   with pytest.raises(SystemExit, match='holds another plan: 2 jobs only there'):
     sweep.main([*command, '--set=levels=3'])
   assert plan.read('runs/s/plan.jsonl') == jobs
+
+
+def test_an_empty_list_of_panels_is_an_empty_plan():
+  with pytest.raises(SystemExit, match='--panels is empty'):
+    sweep.main(['plan', '--sweep=s', '--panels='])
 
 
 @pytest.mark.parametrize(
@@ -165,14 +180,17 @@ def test_constants_of_the_networks(panel):
 
 def test_work_is_counted_as_the_program_does_it():
   config = plan.load_config('lenet')
-  chain = cost.job_work(config, ['chain'])
+  config.experiments = ('chain',)
+  chain = cost.job_work(config)
   # 24 members, 1,040 epochs, 468 batches of 128.
   assert chain.trained == 24 * 1040 * 468 * 128
   assert chain.scored == 24 * 26 * 70_000
-  scores = cost.job_work(config, ['el2n'])
+  config.experiments = ('el2n',)
+  scores = cost.job_work(config)
   assert scores.trained == len(el2n.list_members(config)) * 2 * 468 * 128
   config.leave_out.sets = ('most_improved', 'subgroups')
-  left_out = cost.job_work(config, ['leave_out'])
+  config.experiments = ('leave_out',)
+  left_out = cost.job_work(config)
   # Two networks without 12,000 examples, 21 without 3,000.
   images = 2 * (48_000 // 128 * 128) + 21 * (57_000 // 128 * 128)
   assert left_out.trained == 12 * 40 * images
@@ -205,10 +223,10 @@ def test_accelerators():
 )
 def test_unknown_accelerators_and_zones(name, zone, message):
   with pytest.raises(UserError) as error:
-    accelerators.check_zone(accelerators.find(name), zone)
+    accelerators.check_zone(zone, accelerators.find(name))
   assert message in str(error.value)
   result = run_tpu_vm(
-    'status', '--name=a', f'--accelerator={name}', f'--zone={zone}'
+    'create', '--name=a', f'--accelerator={name}', f'--zone={zone}', '--dry-run'
   )
   assert result.returncode == 1 and message in result.stderr
 
@@ -237,9 +255,7 @@ def run_tpu_vm(*args, **env):
 def only_path(folder, *programs):
   """Make a folder with some programs and what scripts need, for PATH."""
   folder.mkdir(exist_ok=True)
-  needed = (
-    'bash cat dirname env git grep mkdir mktemp printf rm sed sleep tail tee'
-  )
+  needed = 'bash cat dirname env git grep mkdir mktemp rm sed sleep'
   for program in needed.split():
     if not (folder / program).exists():
       (folder / program).symlink_to(shutil.which(program))
@@ -262,15 +278,35 @@ def test_dry_run_prints_every_command_and_runs_none(tmp_path):
     re.M,
   )
   assert verbs == [
+    'queued-resources describe',
     'queued-resources create',
+    'queued-resources describe',
     'tpu-vm scp',
     'tpu-vm ssh',
     'tpu-vm ssh',
     'queued-resources delete',
+    'queued-resources describe',
   ]
   assert '--runtime-version=v2-alpha-tpuv5-lite --spot' in result.stdout
   assert result.stdout.count('--worker=all') == 3
-  assert 'JAX_COORDINATOR_PORT=8476' in result.stdout
+
+
+@pytest.mark.parametrize(
+  'verb, command',
+  [
+    ('status', 'queued-resources describe a'),
+    ('logs', 'tpu-vm ssh a'),
+    ('delete', 'queued-resources delete a'),
+  ],
+)
+def test_a_slice_is_found_by_name_and_zone(verb, command):
+  result = run_tpu_vm(verb, '--name=a', '--zone=us-west4-a', '--dry-run')
+  assert result.returncode == 0, result.stderr
+  assert result.stdout.startswith(f'gcloud compute tpus {command} ')
+  # gcloud would not find the slice, and it would count as deleted.
+  result = run_tpu_vm(verb, '--name=a', '--zone=us-west4-b', '--dry-run')
+  assert result.returncode == 1
+  assert '--zone=us-west4-b has no TPU' in result.stderr
 
 
 def test_without_gcloud(tmp_path):
@@ -312,28 +348,28 @@ def test_gclouds_own_parser_knows_every_command(tmp_path):
     *('run', '--name=a', '--zone=us-central2-b', '--dry-run', '--project=p'),
     *('--', 'true'),
   )
-  describe = (
-    'gcloud compute tpus queued-resources describe a '
-    '--format=value(state.state) --zone=us-central2-b'
-  )
   # The linter splits like a shell, but knows no $'...'.
   commands = [
     re.sub(r"\$'--command=.*?' ", '--command=true ', line)
     for line in result.stdout.splitlines()
     if line.startswith('gcloud')
   ]
-  assert len(commands) == 5
-  for command in (*commands, describe):
-    lint = subprocess.run(
-      [gcloud, 'meta', 'lint-gcloud-commands', f'--command-string={command}'],
-      capture_output=True,
-      text=True,
-      env=os.environ | {'CLOUDSDK_CONFIG': str(tmp_path)},
-    )
-    if not lint.stdout.startswith('['):
-      pytest.skip(f'gcloud cannot check commands here: {lint.stderr[-200:]}')
-    (verdict,) = json.loads(lint.stdout)
-    assert verdict['success'], (command, verdict['error_message'])
+  assert len(commands) == 8
+  path = tmp_path / 'commands.json'
+  unique = [{'command_string': command} for command in dict.fromkeys(commands)]
+  path.write_text(json.dumps(unique))
+  lint = subprocess.run(
+    [gcloud, 'meta', 'lint-gcloud-commands', f'--commands-file={path}'],
+    capture_output=True,
+    text=True,
+    env=os.environ | {'CLOUDSDK_CONFIG': str(tmp_path)},
+  )
+  if not lint.stdout.startswith('['):
+    pytest.skip(f'gcloud cannot check commands here: {lint.stderr[-200:]}')
+  verdicts = json.loads(lint.stdout)
+  assert len(verdicts) == len(unique)
+  for verdict in verdicts:
+    assert verdict['success'], verdict
 
 
 # Chances in percent: a calm day, a bad one, and days of one thing gone wrong.
@@ -362,12 +398,24 @@ DAYS = (
 )
 
 
-def live_a_day(folder, seed):
+@pytest.fixture
+def cloud(tmp_path):
+  """Return a folder whose bin/ has stand-ins for all that tpu_vm.sh calls."""
+  bin_folder = tmp_path / 'bin'
+  fake = ROOT / 'tests' / 'fake_gcloud.sh'
+  only_path(bin_folder, ('gcloud', fake))
+  for name, text in (
+    ('accelerators', 'echo tpu-ubuntu2204-base'),
+    ('git', 'exit 0'),
+  ):
+    (bin_folder / name).unlink(missing_ok=True)
+    (bin_folder / name).write_text(f'#!/bin/bash\n{text}\n')
+    (bin_folder / name).chmod(0o755)
+  return tmp_path
+
+
+def live_a_day(folder, seed, chances, stopped=False, rng=random, **settings):
   """Run a program in a scripted world; return what a person would see."""
-  rng = random.Random(seed)
-  # Half of them the second: all at once.
-  chances = DAYS[1] if rng.random() < 0.5 else rng.choice(DAYS)
-  stopped = rng.random() < 0.25
   world = folder / str(seed)
   world.mkdir()
   env = {
@@ -376,11 +424,12 @@ def live_a_day(folder, seed):
     'CHANCES': ' '.join(f'[{k}]={v}' for k, v in chances.items()),
     'PATH': str(folder / 'bin'),
     'PYTHON': str(folder / 'bin' / 'accelerators'),
-    'PROGRAM_SECONDS': '0.2' if stopped else '0',
+    'PROGRAM_SECONDS': '0.2' if stopped else '',
     'POLL_SECONDS': '0',
     'MAX_POLLS': '12',
     'MAX_RESTARTS': '30',
-  }
+    'PATIENCE': '4',
+  } | settings
   process = subprocess.Popen(
     [TPU_VM, 'run', '--name=a', '--zone=us-central2-b', '--', 'true'],
     stdout=subprocess.DEVNULL,
@@ -389,7 +438,10 @@ def live_a_day(folder, seed):
     env=env,
   )
   if stopped:
-    time.sleep(rng.uniform(0.05, 0.6))
+    # Before its first call it has nothing to tidy up, and no trap yet.
+    while process.poll() is None and not (world / 'a' / 'calls').exists():
+      time.sleep(0.01)
+    time.sleep(rng.uniform(0, 0.5))
     process.send_signal(rng.choice([signal.SIGTERM, signal.SIGINT]))
   try:
     _, err = process.communicate(timeout=60)
@@ -406,20 +458,52 @@ def live_a_day(folder, seed):
   }
 
 
+def test_why_a_slice_cannot_be_made(cloud):
+  day = live_a_day(cloud, 1, {'failed': 100})
+  assert day['code'] == 1 and day['state'] == 'GONE'
+  assert 'failed 4 times, last with state FAILED: no room' in day['err']
+
+
+def test_code_that_is_not_committed_is_told(cloud):
+  (cloud / 'bin' / 'git').write_text('#!/bin/bash\n[[ "$3" != diff ]]\n')
+  day = live_a_day(cloud, 1, {})
+  assert day['code'] == 0
+  assert 'warning: what is not committed does not run' in day['err']
+
+
+def test_a_cloud_that_is_silent_for_long(cloud):
+  chances = {'describe_error': 60, 'delete_error': 60}
+  day = live_a_day(cloud, 1, chances, PATIENCE='99')
+  assert day['code'] == 0 and day['state'] == 'GONE'
+  day = live_a_day(cloud, 2, {'describe_error': 100})
+  assert day['code'] == 1 and day['events'] == []
+  assert 'gcloud does not answer: see above' in day['err']
+
+
+def test_a_connection_that_held_for_long_may_break(cloud):
+  chances, calls = {'dropped': 80}, []
+  for steady_seconds in ('0', '600'):
+    seed = 3 + len(calls)
+    day = live_a_day(
+      cloud, seed, chances, RETRIES='1', STEADY_SECONDS=steady_seconds
+    )
+    calls.append(day['events'].count('start'))
+    assert day['code'] == (0 if steady_seconds == '0' else 1), day
+  held, broke = calls
+  assert held > broke == 2
+
+
+def draw_a_day(folder, seed):
+  rng = random.Random(seed)
+  # Half of them the second: all at once.
+  chances = DAYS[1] if rng.random() < 0.5 else rng.choice(DAYS)
+  return live_a_day(folder, seed, chances, rng.random() < 0.25, rng)
+
+
 @pytest.mark.slow
-def test_two_hundred_days_of_a_slice(tmp_path):
-  bin_folder = tmp_path / 'bin'
-  fake = ROOT / 'tests' / 'fake_gcloud.sh'
-  only_path(bin_folder, ('gcloud', fake), ('touch', shutil.which('touch')))
-  for name, text in (
-    ('accelerators', 'echo tpu-ubuntu2204-base 1'),
-    ('git', 'exit 0'),
-  ):
-    (bin_folder / name).unlink(missing_ok=True)
-    (bin_folder / name).write_text(f'#!/bin/bash\n{text}\n')
-    (bin_folder / name).chmod(0o755)
+def test_two_hundred_days_of_a_slice(cloud):
   with concurrent.futures.ThreadPoolExecutor(4) as pool:
-    days = list(pool.map(lambda s: live_a_day(tmp_path, s), range(200)))
+    days = list(pool.map(lambda seed: draw_a_day(cloud, seed), range(200)))
   for seed, day in enumerate(days):
     explain = f'seed {seed}: {day}'
     assert 'TWICE' not in day['events'], explain
@@ -447,24 +531,28 @@ def test_two_hundred_days_of_a_slice(tmp_path):
 
 # SkyPilot.
 
+# Its controller is made by the first submission.
 FAKE_SKY = """#!{python} -IS
 import json, os, pathlib, random, sys
 world = pathlib.Path(os.environ['FAKE'])
 queue = world / 'queue.json'
-jobs = json.loads(queue.read_text()) if queue.exists() else []
-rng = random.Random(len((world / 'calls').read_bytes()))
-with (world / 'calls').open('a') as calls:
-  calls.write(rng.choice('xy'))
 if sys.argv[1:3] == ['jobs', 'queue']:
-  print(json.dumps(jobs))
+  print('\x1b[33mRestarting managed jobs controller...\x1b[0m')
+  if not queue.exists():
+    sys.exit("ClusterDoesNotExist: Cluster 'sky-jobs-controller-1' ...")
+  print(queue.read_text())
 elif sys.argv[1:3] == ['jobs', 'launch']:
+  jobs = json.loads(queue.read_text()) if queue.exists() else []
+  rng = random.Random(len((world / 'calls').read_bytes()))
+  with (world / 'calls').open('a') as calls:
+    calls.write('x')
   path = pathlib.Path(sys.argv[-1])
   fate = rng.random()
   if fate < 0.2:
     sys.exit('quota exceeded')
   assert '--detach-run' in sys.argv and path.exists()
   jobs.append({{'job_name': path.stem, 'status': 'PENDING'}})
-  queue.write_text(json.dumps(jobs))
+  queue.write_text(json.dumps(jobs, indent=2))
   if fate < 0.4:
     sys.exit('timeout')
 else:
@@ -497,7 +585,9 @@ def submit(*args):
 
 
 def test_sky_gets_every_job_once(sky_world, capfd):
-  codes = [submit('--zone=us-central2-b') for _ in range(8)]
+  with workers.try_lock(sky_world / 's', 'sky'):
+    assert 'another process submits' in submit('--zone=us-central2-b')
+  codes = [submit('--zone=us-central2-b') for _ in range(4)]
   assert codes[-1] == 0 and 1 in codes
   queue = json.loads((sky_world / 'queue.json').read_text())
   jobs = plan.read('s/plan.jsonl')

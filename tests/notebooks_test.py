@@ -4,6 +4,8 @@ import pathlib
 
 import pytest
 
+from tests import fake_runs
+
 nbformat = pytest.importorskip(
   'nbformat', reason='needs nbformat, nbclient and ipykernel'
 )
@@ -13,11 +15,11 @@ pytest.importorskip('ipykernel', reason='needs ipykernel')
 FOLDER = pathlib.Path(__file__).parents[1] / 'notebooks'
 NAMES = ('quickstart_colab', 'explore_results')
 
-# A quickstart of seconds; EL2N for the figure that needs it.
+# A quickstart of seconds.
 FLAGS = (
-  "--config.experiments=('chain','el2n') --config.levels=1 --config.epochs=2 "
-  '--config.el2n.epoch=1 --config.el2n.networks=1 --config.replicates=1 '
-  "--config.model.widths=(20,10) --config.arms=('pruning','extended_dense')"
+  '--config.levels=1 --config.epochs=2 --config.replicates=1 '
+  "--config.experiments=('chain',) --config.model.widths=(20,10) "
+  "--config.arms=('pruning','extended_dense')"
 )
 
 
@@ -36,42 +38,59 @@ def test_notebooks_are_valid_and_without_output(name):
   assert notebook.cells[1].metadata.tags == ['parameters']
 
 
-def execute(name):
-  notebook = read(name)
-  client = nbclient.NotebookClient(
-    notebook,
-    timeout=600,
-    kernel_name='python3',
-    resources={'metadata': {'path': str(FOLDER)}},
-  )
-  client.execute()
-  return [
-    output
-    for cell in notebook.cells
-    if cell.cell_type == 'code'
-    for output in cell.outputs
-  ]
+@pytest.fixture
+def execute(tmp_path, monkeypatch):
+  """Return a function that runs a notebook and returns its outputs."""
+  monkeypatch.setenv('JAX_PLATFORMS', 'cpu')
+  monkeypatch.setenv('IPYTHONDIR', str(tmp_path / 'ipython'))
+  monkeypatch.setenv('JUPYTER_RUNTIME_DIR', str(tmp_path / 'jupyter'))
+
+  def run(name):
+    notebook = read(name)
+    nbclient.NotebookClient(
+      notebook,
+      timeout=600,
+      kernel_name='python3',
+      resources={'metadata': {'path': str(FOLDER)}},
+    ).execute()
+    cells = [cell for cell in notebook.cells if cell.cell_type == 'code']
+    outputs = [output for cell in cells for output in cell.outputs]
+    assert not [o for o in outputs if o.output_type == 'error']
+    return outputs
+
+  return run
 
 
 def count_images(outputs):
   return sum('image/png' in output.get('data', {}) for output in outputs)
 
 
+runs_kernels = pytest.mark.filterwarnings(
+  'ignore:::(zmq|jupyter_client|nbclient|tornado)'
+)
+
+
+@runs_kernels
 @pytest.mark.slow
-@pytest.mark.filterwarnings('ignore:::(zmq|jupyter_client|nbclient|tornado)')
-def test_notebooks_run(tmp_path, monkeypatch):
+def test_quickstart_colab_runs(tmp_path, monkeypatch, execute):
   workdir = tmp_path / 'run'
   flags = f'{FLAGS} --config.data.cache_dir={tmp_path / "cache"}'
   monkeypatch.setenv('QUICKSTART_WORKDIR', str(workdir))
   monkeypatch.setenv('QUICKSTART_FLAGS', flags)
-  monkeypatch.setenv('EXPLORE_WORKDIRS', str(tmp_path))
-  monkeypatch.setenv('JAX_PLATFORMS', 'cpu')
-  monkeypatch.setenv('IPYTHONDIR', str(tmp_path / 'ipython'))
-  monkeypatch.setenv('JUPYTER_RUNTIME_DIR', str(tmp_path / 'jupyter'))
-  quickstart = execute('quickstart_colab')
+  outputs = execute('quickstart_colab')
   figures = list((workdir / 'report' / 'figures').glob('**/*.png'))
-  assert figures and count_images(quickstart) == len(figures)
-  explored = execute('explore_results')
-  # Test error, loss, EL2N groups, two noise levels of worsened examples.
-  assert count_images(explored) == 5
-  assert not [o for o in quickstart + explored if o.output_type == 'error']
+  assert figures and count_images(outputs) == len(figures)
+
+
+@runs_kernels
+@pytest.mark.slow
+def test_explore_results_runs(tmp_path, monkeypatch, execute):
+  for name in ('one', 'two'):
+    fake_runs.write_all(tmp_path / name)
+  monkeypatch.setenv('EXPLORE_WORKDIRS', str(tmp_path))
+  outputs = execute('explore_results')
+  # Test error and loss of both runs together; and of each the EL2N groups and
+  # two noise levels of worsened examples.
+  assert count_images(outputs) == 2 + 2 * 3
+  *_, left_out = outputs
+  assert 'most_improved_3' in left_out.data['text/plain']

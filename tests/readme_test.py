@@ -110,6 +110,9 @@ def test_the_five_commands(shell, tmp_path):
   assert '2 of 2 jobs done' in result.stdout
   storage = (tmp_path / 'world' / 'storage').read_text()
   assert 'create gs://my-pruning-gen' in storage and 'rsync' in storage
+  # The same command again makes no machine to find that out.
+  last = shell(commands[2])
+  assert last.returncode == 0 and last.stdout.count('done before') == 2
   slices = [path.parent for path in tmp_path.glob('world/*/state')]
   assert len(slices) == 2
   for world in slices:
@@ -121,8 +124,7 @@ def test_what_the_five_commands_cost():
   accelerator = accelerators.find('v4-8')
   jobs = plan.make_plan(['resnet20'], 'runs')
   hours = sum(
-    cost.chip_hours(plan.job_config(job), job.experiments, accelerator)
-    for job in jobs
+    cost.chip_hours(plan.job_config(job), accelerator) for job in jobs
   )
   dollars = hours * accelerator.price('us-central2-b')
   expected = f'about {hours:.0f} chip-hours, ${dollars:.0f} at the spot price'

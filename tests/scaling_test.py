@@ -4,12 +4,25 @@ import math
 
 import pytest
 
+from launch import cost
+from launch import plan
 from launch import scaling
 
 
 def test_the_tables_are_those_of_the_code():
   text = scaling.DOCUMENT.read_text()
   assert scaling.fill(text) == text, 'run python -m launch.scaling --write'
+
+
+def test_what_the_text_says_of_the_measured_speed():
+  words = ' '.join(scaling.DOCUMENT.read_text().split())
+  days = {}
+  for panel, speed in scaling.MEASURED.items():
+    config = plan.load_config(panel)
+    config.experiments = ('chain',)
+    days[panel] = cost.job_work(config).trained / speed / 86400
+  assert f'LeNet is {days["lenet"] * 24:.1f} hours' in words
+  assert f'ResNet-20 is {round(days["resnet20"], -1):.0f} days' in words
 
 
 def test_without_preemption_only_restart_and_saves_are_added():

@@ -1,4 +1,8 @@
-"""Jobs in local processes: workers that are stopped, killed and fail."""
+"""Jobs in local processes: workers that are stopped, killed and fail.
+
+SWEEP_KILL_SECONDS=180 in the environment kills for the three minutes of the
+issue: `python -m pytest tests/sweep_test.py -m long -k killed -s`.
+"""
 
 import contextlib
 import os
@@ -8,6 +12,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+import threading
 import time
 
 import pytest
@@ -74,6 +79,37 @@ def test_failures_end(tmp_path):
   assert (tmp_path / 'logs/a.log').read_text() == 'it broke\n' * 3
 
 
+def test_what_costs_money_is_done_once(tmp_path):
+  for _ in range(2):
+    jobs = [task(tmp_path, 'a', 'done'), task(tmp_path, 'b', 'done')]
+    jobs[0] = jobs[0]._replace(once=True)
+    assert run(tmp_path, jobs) == {'a': 'done', 'b': 'done'}
+  assert (tmp_path / 'a.steps').read_text() == 'x'
+  assert (tmp_path / 'b.steps').read_text() == 'xx'
+  # Another command, as for another bucket, is another task.
+  other = task(tmp_path, 'a', 'again', 'done')._replace(once=True)
+  run(tmp_path, [other])
+  assert (tmp_path / 'a.steps').read_text() == 'xx'
+
+
+def test_a_task_that_another_process_does_is_waited_for(tmp_path):
+  lock = workers.try_lock(tmp_path, 'a')
+  steps = tmp_path / 'a.steps'
+  too_early = []
+
+  def release():
+    too_early.append(steps.exists())
+    lock.close()
+
+  timer = threading.Timer(0.3, release)
+  timer.start()
+  start = time.monotonic()
+  assert run(tmp_path, [task(tmp_path, 'a', 'done')]) == {'a': 'done'}
+  assert time.monotonic() - start > 0.3
+  assert too_early == [False]
+  assert steps.read_text() == 'x'
+
+
 @pytest.fixture
 def start_sweep():
   """Return a function that starts a sweep; what still runs is ended."""
@@ -112,7 +148,7 @@ def finish(process, seconds=1800):
 def test_a_bad_plan_is_named(tmp_path, start_sweep):
   (tmp_path / 'plan.jsonl').touch()
   code, output = finish(start_sweep(tmp_path))
-  assert code == 1 and 'plan.jsonl is empty: make it anew' in output
+  assert code == 1 and 'plan.jsonl is empty: delete it and plan again' in output
 
 
 def tiny_plan(folder, num_jobs=12, **overrides):

@@ -1,6 +1,6 @@
 import pytest
 
-from pruning_gen import report
+from pruning_gen.analysis import contents
 from pruning_gen.analysis import figures
 from pruning_gen.analysis import panel as panels
 from pruning_gen.analysis import statistics
@@ -116,7 +116,7 @@ def test_images_and_their_labels(panel):
 
 
 def test_every_section_is_empty_or_drawn(panel):
-  names = [section.name for section in report.CONTENTS]
+  names = [section.name for section in contents.SECTIONS]
   assert len(set(names)) == len(names)
-  empty = [s.name for s in report.CONTENTS if s.tabulate(panel).empty]
+  empty = [s.name for s in contents.SECTIONS if s.tabulate(panel).empty]
   assert empty == ['appendix_j_ablations']

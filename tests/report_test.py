@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 
 from pruning_gen import report
+from pruning_gen.analysis import contents
 from pruning_gen.analysis import page
 from pruning_gen.errors import UserError
 from pruning_gen.storage import results
@@ -38,12 +39,20 @@ def full(tmp_path_factory):
   return workdir
 
 
+@pytest.fixture
+def few_sections(monkeypatch):
+  """A short report, since drawing every figure takes long."""
+  kept = ('figure_1a_test_error', 'figure_7_width', 'every_level')
+  sections = [s for s in contents.SECTIONS if s.name in kept]
+  monkeypatch.setattr(contents, 'SECTIONS', sections)
+
+
 def test_the_page_is_self_contained(full):
   text = (full / 'report' / 'index.html').read_text()
   parsed = Page(text)
   assert '<title>lenet on digits</title>' in text
   # One image a figure, and the icon that keeps browsers from asking for one.
-  drawn = [section for section in report.CONTENTS if section.draw]
+  drawn = [section for section in contents.SECTIONS if section.draw]
   assert len(parsed.sources) == len(drawn) - 1
   assert all(s.startswith('data:image/png;base64,') for s in parsed.sources)
   links = [link for link in parsed.links if link != 'data:,']
@@ -93,6 +102,7 @@ def test_tables_show_two_digits_of_the_spread(mean, std, text):
   assert cells == ['pruning', text]
 
 
+@pytest.mark.usefixtures('few_sections')
 def test_is_built_notices_what_is_new(tmp_path):
   results.open_workdir(tmp_path, fake_runs.CONFIG)
   table = fake_runs.make_results({0: [0.1, 0.2]})
@@ -106,6 +116,7 @@ def test_is_built_notices_what_is_new(tmp_path):
   assert not report.is_built(tmp_path)
 
 
+@pytest.mark.usefixtures('few_sections')
 def test_an_unfinished_run_shows_what_is_there(tmp_path):
   results.open_workdir(tmp_path, fake_runs.CONFIG)
   table = fake_runs.make_results({0: [0.1, 0.2], 1: [0.1]})
@@ -117,6 +128,7 @@ def test_an_unfinished_run_shows_what_is_there(tmp_path):
   assert len(pd.read_csv(tmp_path / 'summary.csv')) == 1
 
 
+@pytest.mark.usefixtures('few_sections')
 def test_experiments_without_a_chain(tmp_path):
   results.open_workdir(tmp_path, fake_runs.CONFIG)
   fake_runs.write_width(tmp_path)
@@ -126,9 +138,8 @@ def test_experiments_without_a_chain(tmp_path):
   assert 'None can be tested' in text
 
 
-def test_several_runs_are_never_averaged(full, tmp_path, monkeypatch):
-  # One figure is enough, and drawing takes long.
-  monkeypatch.setattr(report, 'CONTENTS', report.CONTENTS[:1])
+@pytest.mark.usefixtures('few_sections')
+def test_several_runs_are_never_averaged(full, tmp_path):
   fake_runs.write_chain(tmp_path / 'a b')
   path = report.build_together([full, tmp_path / 'a b'], tmp_path / 'report')
   parsed = Page(path.read_text())

@@ -189,10 +189,18 @@ def _progress(panel):
   chain = panel.results[panel.results.experiment == 'chain']
   if chain.empty:
     return 'The chain has no finished level.'
+  finished, levels = chain.level.max(), panel.config['levels']
+  replicates = chain.replicate.nunique()
   return (
-    f'{chain.level.max()} of {panel.config["levels"]} levels finished, '
-    f'{chain.replicate.nunique()} replicate(s). Pruning removes '
-    f'{panel.config["prune_fraction"]:.0%} of the remaining weights a level.'
+    f'{finished} of {levels} levels finished'
+    + (', so the optimal sparsity may yet change' if finished < levels else '')
+    + (
+      f', {replicates} replicates'
+      if replicates > 1
+      else ', one replicate, so there are no verdicts and no spread'
+    )
+    + f'. Pruning removes {panel.config["prune_fraction"]:.0%} of the '
+    'remaining weights a level.'
   )
 
 

@@ -1,8 +1,10 @@
 import html.parser
 import os
+import re
 import subprocess
 import sys
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -62,7 +64,7 @@ def test_the_page_is_self_contained(full):
 
 def test_what_the_page_says(full):
   text = (full / 'report' / 'index.html').read_text()
-  assert '3 of 3 levels finished, 2 replicate(s).' in text
+  assert '3 of 3 levels finished, 2 replicates.' in text
   # The test error at level 3: .24 and .29.
   assert '0.265\u00a0±\u00a00.035' in text
   assert 'Appendix J: other ways to rewind and to score: run' in text
@@ -122,7 +124,7 @@ def test_an_unfinished_run_shows_what_is_there(tmp_path):
   table = fake_runs.make_results({0: [0.1, 0.2], 1: [0.1]})
   results.write_rows(tmp_path, table.to_dict('records'))
   text = report.build(tmp_path).read_text()
-  assert '0 of 3 levels finished, 2 replicate(s)' in text
+  assert '0 of 3 levels finished, so the optimal sparsity may yet cha' in text
   assert 'level 1 of chain, pruning, 0% noise: 1 of 2 replicates' in text
   assert 'run pruning_gen.main with &#39;width&#39; in --config.exp' in text
   assert len(pd.read_csv(tmp_path / 'summary.csv')) == 1
@@ -140,7 +142,12 @@ def test_experiments_without_a_chain(tmp_path):
 
 @pytest.mark.usefixtures('few_sections')
 def test_several_runs_are_never_averaged(full, tmp_path):
-  fake_runs.write_chain(tmp_path / 'a b')
+  # Other noise levels and replicates.
+  results.open_workdir(tmp_path / 'a b', fake_runs.CONFIG)
+  table = fake_runs.make_results(
+    {0: [0.1, 0.2, 0.3], 1: [0.1, 0.1, 0.1]}, noise_fraction=0.6
+  )
+  results.write_rows(tmp_path / 'a b', table.to_dict('records'))
   path = report.build_together([full, tmp_path / 'a b'], tmp_path / 'report')
   parsed = Page(path.read_text())
   links = {link for link in parsed.links if link != 'data:,'}
@@ -150,7 +157,9 @@ def test_several_runs_are_never_averaged(full, tmp_path):
     pd.read_csv(path.parent / f'tables/{name}_figure_1a_test_error.csv')
     for name in (f'1_{full.name}', '2_a_b')
   )
-  assert first.n.tolist() == second.n.tolist() == [2] * 16
+  assert first.n.tolist() == [2] * 16 and second.n.tolist() == [3] * 2
+  assert sorted(first.noise_fraction.unique()) == [0, 0.2]
+  assert second['mean'].tolist() == pytest.approx([0.2, 0.1])
   panels = pd.read_csv(path.parent / 'tables/claims.csv').panel
   assert panels.unique().tolist() == [f'1 {full.name}', '2 a b']
   # Nothing is written beside the runs.
@@ -168,8 +177,11 @@ def test_nothing_to_show(tmp_path):
 @pytest.mark.parametrize(
   'name, content, message',
   [
-    ('config.json', '{"levels": ', 'config.json'),
-    ('provenance.json', '', 'provenance.json'),
+    ('config.json', '{"levels": ', 'config.json is damaged'),
+    ('config.json', '{"levels": 3, "data": {"name": 1}}', 'lacks model.name, '),
+    ('config.json', '[]', 'config.json lacks model.name'),
+    ('provenance.json', '', 'provenance.json is damaged'),
+    ('provenance.json', '{}', 'provenance.json cannot be read'),
     ('provenance.json', '{"layout_version": 1}', 'layout version 1'),
     ('results.csv', '', 'results.csv cannot be read'),
     ('results.csv', 'arm,experiment\na,b\n', 'lacks the columns noise_frac'),
@@ -182,6 +194,56 @@ def test_broken_files_are_named(tmp_path, name, content, message):
   (tmp_path / name).write_text(content)
   with pytest.raises(UserError, match=message):
     report.build(tmp_path)
+
+
+def test_half_a_table_is_named(tmp_path):
+  fake_runs.write_chain(tmp_path)
+  path = tmp_path / 'results.csv'
+  lines = path.read_text().splitlines()
+  path.write_text('\n'.join(lines[:4]) + '\n' + lines[4][:30])
+  with pytest.raises(UserError, match=r'results.csv is damaged \(line 5 has'):
+    report.build(tmp_path)
+  path.write_text('\n'.join([*lines[:4], lines[4].replace('0.5', 'half')]))
+  with pytest.raises(UserError, match=r'\(its test_cross_entropy, .* no numb'):
+    report.build(tmp_path)
+
+
+def test_scores_that_are_not_finite_are_named(tmp_path):
+  fake_runs.write_chain(tmp_path)
+  table = pd.DataFrame({'noise_fraction': [0.0, 0.2], 'replicate': [0, 1]})
+  scores = np.zeros((2, fake_runs.NUM_TRAIN), np.float32)
+  scores[1, :3] = [np.nan, np.inf, 1]
+  results.write_el2n(tmp_path, table, scores)
+  message = r'el2n has 2 values of 20 .* noise_fraction=0.2, replicate=1'
+  with pytest.raises(UserError, match=message):
+    report.build(tmp_path)
+
+
+def test_more_subgroups_than_examples(tmp_path):
+  fake_runs.write_chain(tmp_path, config={'num_subgroups': 21})
+  fake_runs.write_el2n(tmp_path)
+  with pytest.raises(UserError, match=r'config.num_subgroups=21 must .*\(20\)'):
+    report.build(tmp_path)
+
+
+def test_a_run_that_diverged_has_nothing_to_show(tmp_path):
+  results.open_workdir(tmp_path, fake_runs.CONFIG)
+  results.write_rows(tmp_path, [fake_runs.make_row(diverged=1)])
+  with pytest.raises(UserError, match=r'nothing to show yet:\nLeft out: repl'):
+    report.build(tmp_path)
+
+
+@pytest.mark.usefixtures('few_sections')
+def test_one_replicate_gets_no_verdict(tmp_path):
+  results.open_workdir(tmp_path, fake_runs.CONFIG)
+  table = fake_runs.make_results({0: [0.3], 1: [0.2], 2: [0.2], 3: [0.2]})
+  results.write_rows(tmp_path, table.to_dict('records'))
+  text = report.build(tmp_path).read_text()
+  assert 'one replicate, so there are no verdicts and no spread' in text
+  assert '<td class="unsure">cannot tell</td>' in text
+  assert not {'better', 'worse', 'match'} & set(
+    re.findall('<td>([a-z]+)</td>', text.split('every_level')[-1])
+  )
 
 
 def test_the_command():

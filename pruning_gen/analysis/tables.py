@@ -227,6 +227,11 @@ def optima(panel):
   """
   summary = _label_arms(panel.summary)
   summary = summary[summary.experiment != 'leave_out']
+  # Where validation errors are missing there is no optimum.
+  curves = summary.groupby(['arm', 'noise_fraction'])
+  summary = summary[curves.is_optimal.transform('any')]
+  if summary.empty:
+    return summary
   rows = []
   for (arm, noise_fraction), curve in summary.groupby(
     ['arm', 'noise_fraction'], sort=False

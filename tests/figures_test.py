@@ -1,4 +1,5 @@
 import pytest
+from matplotlib.figure import Figure
 
 from pruning_gen.analysis import contents
 from pruning_gen.analysis import figures
@@ -59,6 +60,26 @@ def test_noisy_loss_is_dotted(panel):
   lines = {line.get_label(): line.get_linestyle() for line in axes.get_lines()}
   assert lines['pruning, original'] == '-'
   assert lines['pruning, noisy'] == ':'
+
+
+@pytest.mark.parametrize(
+  'low, high, expected',
+  [
+    (900, 60_000, [1e3, 2e3, 5e3, 1e4, 2e4, 5e4]),
+    # Too many for their labels to stand side by side.
+    (900, 600_000, [1e3, 1e4, 1e5]),
+    # None of 1, 2 and 5: even steps.
+    (0.59, 0.91, [0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9]),
+  ],
+)
+def test_ticks_of_logarithmic_axes(low, high, expected):
+  axes = Figure().add_subplot()
+  axes.set_xscale('log')
+  axes.set_xlim(high, low)
+  figures._log_ticks(axes.xaxis, crowded=100)
+  ticks = [tick for tick in axes.get_xticks() if low <= tick <= high]
+  assert ticks == pytest.approx(expected)
+  assert axes.xaxis.get_major_formatter()(0.05, None) == '0.05'
 
 
 def test_points_are_the_tables(panel):

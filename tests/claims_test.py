@@ -61,6 +61,31 @@ def test_compare_at_optimum():
   assert found.against_pruning_verdict['extended_dense_best'] == 'match'
 
 
+def test_missing_errors_are_not_averaged_over():
+  nan = float('nan')
+  table = pd.concat(
+    [
+      fake_runs.make_results({0: [0.3, 0.3], 1: [0.1, 0.1]}),
+      fake_runs.make_results(
+        {0: [0.3, 0.3], 1: [0.1, nan]},
+        'extended_dense',
+        validation={0: 0.3, 1: 0.1},
+      ),
+      fake_runs.make_results({0: [nan, 0.2]}, experiment='leave_out').assign(
+        arm='most_improved_1', num_train=16
+      ),
+    ]
+  )
+  chain = statistics.summarize(table[table.experiment == 'chain'])
+  found = comparisons.compare_at_optimum(table, chain).set_index('network')
+  row = found.loc['extended_dense']
+  assert row[['mean', 'std', 'against_pruning_mean']].isna().all()
+  assert row.n == 2 and row.against_pruning_verdict == ''
+  assert found['mean']['pruning'] == pytest.approx(0.1)
+  row = comparisons.average_leave_out(comparisons.pair_leave_out(table)).iloc[0]
+  assert row[['mean', 'std']].isna().all() and row.n == 2
+
+
 def test_same_size(tmp_path):
   fake_runs.write_chain(tmp_path)
   fake_runs.write_width(tmp_path)

@@ -186,7 +186,8 @@ SECTIONS = (
     tables.twins,
     figures.twins,
     'Each arm that prunes (solid) and the arm that trains alike and removes '
-    'nothing (dashed), by sparsity and by epochs trained.',
+    'nothing (dashed), by sparsity and by epochs trained. Look for solid below '
+    'dashed: what removing weights adds to training as long.',
   ),
   Section(
     'appendix_d_leave_out',
@@ -196,7 +197,9 @@ SECTIONS = (
       panel, 'most_improved', 'most_worsened', 'misclassified'
     ),
     functools.partial(figures.leave_out, xlabel=LEVEL),
-    'As Figures 3 and 5, all sets at all noise levels.',
+    'As Figures 3 and 5, all sets at all noise levels. Look for solid above '
+    'dashed, examples that a dense network needs, and below, examples that '
+    'mislead it.',
   ),
   Section(
     'appendix_e_leave_out_subgroups',
@@ -217,7 +220,8 @@ SECTIONS = (
     tables.subgroups_by_size,
     figures.subgroup_effects,
     'As Figure 2: pruning at its optimal sparsity, and the narrower network '
-    'with as many weights, each against its own dense network.',
+    'with as many weights, each against its own dense network. Look at the '
+    'highest scores: where the curves part, it is not size that does it.',
   ),
   Section(
     'appendix_j_ablations',
@@ -245,7 +249,8 @@ SECTIONS = (
     tables.heat_maps,
     figures.heat_maps,
     'Training loss minus that of the dense network: blue is better, red is '
-    'worse. Look for where red begins: at what sparsity, with which examples.',
+    'worse, linear near 0 and logarithmic beyond. Look for where red begins: '
+    'at what sparsity, with which examples.',
   ),
   Section(
     'every_level',

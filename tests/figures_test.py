@@ -1,3 +1,4 @@
+import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 
@@ -95,6 +96,40 @@ def test_points_are_the_tables(panel):
   verdicts = [text.get_text().strip() for text in differences.texts]
   others = table[table.network != 'pruning']
   assert sorted(verdicts) == sorted(others.against_pruning_verdict)
+
+
+def test_equal_errors_are_not_magnified(panel):
+  table = tables.extended_dense(panel)
+  table['against_pruning_mean'] = [0.0, 1e-17] * (len(table) // 2)
+  table['against_pruning_std'] = 0.0
+  differences = figures.extended_dense(table).axes[1]
+  assert differences.get_ylim() == (-0.01, 0.01)
+
+
+def test_nothing_is_drawn_of_a_dense_optimum(panel):
+  # Errors rise with the level, so that level 0 is the best.
+  results = make_results({0: [0.1, 0.1], 1: [0.2, 0.3], 3: [0.3, 0.3]})
+  panel = panel._replace(summary=statistics.summarize(results))
+  assert tables.subgroups_at_optimum(panel, with_noise=False).empty
+  assert tables.concentration(panel).empty
+  assert tables.optima(panel).optimal_level.tolist() == [0]
+
+
+def test_optima(panel):
+  table = make_results({0: [0.3, 0.3], 1: [0.2, 0.1], 2: [0.1, 0.5]})
+  # Without validation errors a curve has no optimum, and is left out.
+  lost = make_results({0: [0.3, 0.3]}, 'random')
+  lost['validation_error'] = float('nan')
+  summary = statistics.summarize(pd.concat([table, lost]))
+  found = tables.optima(panel._replace(summary=summary))
+  assert found.arm.tolist() == ['pruning']
+  # Level 2 has the mean .3, which is level 0's: no better.
+  assert found.optimal_level.tolist() == [1]
+  assert found.highest_improving_level.tolist() == [1]
+  assert found['mean'].tolist() == pytest.approx([0.15])
+  assert found.against_dense_mean.tolist() == pytest.approx([-0.15])
+  summary = statistics.summarize(lost)
+  assert tables.optima(panel._replace(summary=summary)).empty
 
 
 def test_subgroups_are_the_tables(panel):

@@ -153,6 +153,9 @@ def extended_dense(table):
     axes.set_xlabel('label noise')
     axes.margins(y=0.2)
     _percent(axes.yaxis)
+  if np.ptp(differences.get_ylim()) < 1e-6:
+    # All are equal: do not magnify what rounding leaves.
+    differences.set_ylim(-0.01, 0.01)
   _legend(figure, errors)
   return figure
 

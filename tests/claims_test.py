@@ -61,6 +61,31 @@ def test_compare_at_optimum():
   assert found.against_pruning_verdict['extended_dense_best'] == 'match'
 
 
+def test_missing_errors_are_not_averaged_over():
+  nan = float('nan')
+  table = pd.concat(
+    [
+      fake_runs.make_results({0: [0.3, 0.3], 1: [0.1, 0.1]}),
+      fake_runs.make_results(
+        {0: [0.3, 0.3], 1: [0.1, nan]},
+        'extended_dense',
+        validation={0: 0.3, 1: 0.1},
+      ),
+      fake_runs.make_results({0: [nan, 0.2]}, experiment='leave_out').assign(
+        arm='most_improved_1', num_train=16
+      ),
+    ]
+  )
+  chain = statistics.summarize(table[table.experiment == 'chain'])
+  found = comparisons.compare_at_optimum(table, chain).set_index('network')
+  row = found.loc['extended_dense']
+  assert row[['mean', 'std', 'against_pruning_mean']].isna().all()
+  assert row.n == 2 and row.against_pruning_verdict == ''
+  assert found['mean']['pruning'] == pytest.approx(0.1)
+  row = comparisons.average_leave_out(comparisons.pair_leave_out(table)).iloc[0]
+  assert row[['mean', 'std']].isna().all() and row.n == 2
+
+
 def test_same_size(tmp_path):
   fake_runs.write_chain(tmp_path)
   fake_runs.write_width(tmp_path)
@@ -81,18 +106,139 @@ def test_claims_of_a_run(tmp_path):
   assert row['std'] == pytest.approx(3 / 2**0.5)
   assert (row.verdict, row.unit, row.n) == ('agrees', 'points', 2)
   assert row.detail == 'better; level 3 against dense'
-  row = clean.loc['Pruning changes the top 20 % by EL2N more than the rest.']
+  row = clean.filter(like='How many times', axis=0).iloc[0]
   # 17.5 / 7.5 without spread, and the paper has 3.5 at least.
   assert row['mean'] == pytest.approx(7 / 3)
   assert row.verdict == 'does not agree'
   assert row.detail == '1.17 times below; level 3'
   assert row.paper == '3.5 to 71'
-  leave_out = clean[clean.index.str.startswith('Leaving out')].iloc[0]
-  assert leave_out['mean'] == pytest.approx(10)
-  assert leave_out.verdict == 'agrees'
+  row = clean.filter(like='improves the top 20 %', axis=0).iloc[0]
+  # At level 3, -.3 x the mean rank: 17.5 and 7.5.
+  assert row['mean'] == pytest.approx(-3) and row.verdict == 'agrees'
+  row = clean.filter(like='Narrower networks', axis=0).iloc[0]
+  # The best width is level 0: .300 and .301, against .24 and .29.
+  assert row['mean'] == pytest.approx(3.55)
+  assert row.detail == 'worse; best width (level 0) minus pruning (level 3)'
+  row = clean.filter(like='Without noise, leaving out', axis=0).iloc[0]
+  assert row['mean'] == pytest.approx(10) and row.verdict == 'agrees'
   noisy = table[table.noise_fraction > 0]
-  assert noisy.sentence.str.startswith('Under noise').sum() == 3
-  assert noisy.paper.tolist()[1] == '0.03 to 0.13'
+  leave_out = noisy[noisy.sentence.str.startswith('Under noise, leaving out')]
+  assert leave_out['mean'].tolist() == pytest.approx([-10, -15])
+  assert leave_out.verdict.tolist() == ['agrees'] * 2
+
+
+# Validation prefers level 1; arms share their level 0.
+PRUNING = {0: [0.30, 0.32], 1: [0.25, 0.26]}
+EXTENDED_DENSE = {0: [0.30, 0.32], 1: [0.29, 0.28]}
+
+
+def make_panel(noise_fraction, metrics, name=('lenet', 'digits')):
+  """Return a panel with metrics {(arm, level): {column: [by replicate]}}."""
+  table = pd.concat(
+    fake_runs.make_results(errors, arm, noise_fraction=noise_fraction)
+    for arm, errors in (
+      ('pruning', PRUNING),
+      ('extended_dense', EXTENDED_DENSE),
+    )
+  ).reset_index(drop=True)
+  for (arm, level), columns in metrics.items():
+    rows = (table.arm == arm) & (table.level == level)
+    for column, values in columns.items():
+      table.loc[rows, column] = values
+  nothing = pd.DataFrame()
+  return panels.Panel(
+    name='run',
+    config={'model': {'name': name[0]}, 'data': {'name': name[1]}},
+    provenance={},
+    results=table,
+    summary=statistics.summarize(table),
+    effects=nothing,
+    concentration=nothing,
+    noisy_share=nothing,
+    leave_out=nothing,
+    most_worsened=None,
+    notes=[],
+  )
+
+
+def test_better_training():
+  loss = 'train_cross_entropy'
+  panel = make_panel(
+    0.0,
+    {
+      ('pruning', 0): {loss: [0.5, 0.5]},
+      ('pruning', 1): {loss: [0.5, 0.6]},
+      ('extended_dense', 1): {loss: [0.2, 0.4]},
+    },
+  )
+  table = claims.tabulate(panel)
+  assert table.sentence.tolist() == [
+    'Pruning to the optimal sparsity improves the test error.',
+    'Without noise, pruning to the optimal sparsity lowers the training loss.',
+    'Without noise, extended dense training lowers the training loss.',
+    'Without noise, extended dense training matches pruning.',
+  ]
+  # -.05 -.06; 0 .1; -.3 -.1; .04 .02.
+  assert table['mean'].tolist() == pytest.approx([-5.5, 0.05, -0.2, 3])
+  assert table.detail.str.split(';').str[0].tolist() == [
+    'better',
+    'match',
+    'better',
+    'worse',
+  ]
+  assert table.verdict.tolist() == [
+    'agrees',
+    'does not agree',
+    'agrees',
+    'does not agree',
+  ]
+
+
+def test_regularization():
+  noisy, original = (f'train_cross_entropy_{k}' for k in ('noisy', 'original'))
+  panel = make_panel(
+    0.15,
+    {
+      ('pruning', 0): {noisy: [0.3, 0.5], original: [0.2, 0.5]},
+      ('pruning', 1): {noisy: [2.0, 2.2], original: [0.1, 0.1]},
+      ('extended_dense', 1): {noisy: [0.1, 0.1]},
+    },
+  )
+  table = claims.tabulate(panel).set_index('sentence')
+  loss, gap_of = 'Loss of noisy examples minus that of original ones, ', {}
+  for kind in ('dense', 'optimally sparse'):
+    gap_of[kind] = table.loc[f'{loss}{kind} network.']
+  # .1 and 0, then 1.9 and 2.1.
+  assert gap_of['dense']['mean'] == pytest.approx(0.05)
+  assert gap_of['dense'].detail == 'inside; level 0'
+  assert gap_of['optimally sparse']['mean'] == pytest.approx(2)
+  row = table.filter(like='widens the gap', axis=0).iloc[0]
+  assert row['mean'] == pytest.approx(1.95) and row.verdict == 'agrees'
+  row = table.filter(like='Pruning to the optimal sparsity raises', axis=0)
+  assert row['mean'].tolist() == pytest.approx([1.7])
+  row = table.filter(like='does not raise', axis=0).iloc[0]
+  assert row['mean'] == pytest.approx(-0.3)
+  assert (row.paper, row.verdict) == ('better or match', 'agrees')
+
+
+@pytest.mark.parametrize(
+  'name, paper',
+  [
+    (('vgg16', 'cifar10'), ['better', '-5.2', 'worse', '3.6 to 34.2']),
+    (('lenet', 'mnist'), ['better', 'worse or match', '0 to 2.6']),
+    # Another data set is not held against the paper's numbers.
+    (('vgg16', 'digits'), ['better', 'worse']),
+  ],
+)
+def test_numbers_of_a_panel(name, paper):
+  table = claims.tabulate(make_panel(0.15, {}, name))
+  of_error = table[table.unit == 'points']
+  assert of_error.paper.tolist() == paper
+  by_how_much = of_error[of_error.sentence.str.startswith('By how much')]
+  assert by_how_much.paper.tolist() == [p for p in paper if p[-1].isdigit()]
+  # -5 -6 and .04 .02 in points.
+  for mean in by_how_much['mean']:
+    assert mean == pytest.approx(-5.5) or mean == pytest.approx(3)
 
 
 def test_one_replicate_cannot_tell(tmp_path):
@@ -109,20 +255,37 @@ def test_dense_as_the_optimum_cannot_tell(tmp_path):
   table = claims.tabulate(panels.read(tmp_path))
   clean = table[table.noise_fraction == 0]
   # Pruning does not improve; nothing can be said of what pruning does.
-  assert clean.verdict.tolist() == ['does not agree'] + ['cannot tell'] * 2
+  assert clean.verdict.tolist() == ['does not agree'] + ['cannot tell'] * 3
   assert 'level 0' in clean.detail.iloc[-1]
 
 
 @pytest.mark.parametrize(
-  'mean, std, verdict, detail',
+  'mean, std, paper, verdict, detail',
   [
-    (1.0, 0.1, 'agrees', 'inside; here'),
+    (1.0, 0.1, (0.5, 2), 'agrees', 'inside; here'),
     # Outside by .5: less than one standard deviation, and more.
-    (2.5, 0.6, 'agrees', '0.5 nats above; here'),
-    (0.0, 0.5, 'does not agree', '0.5 nats below; here'),
+    (2.5, 0.6, (0.5, 2), 'agrees', '0.5 nats above; here'),
+    (0.0, 0.5, (0.5, 2), 'does not agree', '0.5 nats below; here'),
+    (1.0, 0.1, 'worse or match', 'agrees', 'worse; here'),
+    (1.0, 0.1, 'better or match', 'does not agree', 'worse; here'),
   ],
 )
-def test_ranges(mean, std, verdict, detail):
-  found = statistics.Comparison(mean, std, 3, 'better')
-  claim = claims._judge_range('x', 0.0, found, 'nats', (0.5, 2), 'here')
+def test_judgement(mean, std, paper, verdict, detail):
+  found = statistics.Comparison(mean, std, 3, 'worse')
+  claim = claims._judge('x', found, 'nats', paper, 'here')
   assert (claim.verdict, claim.detail) == (verdict, detail)
+
+
+@pytest.mark.parametrize(
+  'n, why',
+  [
+    (0, 'not finished'),
+    (1, 'one replicate'),
+    (2, 'a value is missing'),
+  ],
+)
+@pytest.mark.parametrize('paper', ['better', (0.5, 2)])
+def test_why_it_cannot_tell(n, why, paper):
+  found = statistics.Comparison(float('nan'), float('nan'), n, '')
+  claim = claims._judge('x', found, 'nats', paper, 'here')
+  assert (claim.verdict, claim.detail) == ('cannot tell', f'{why}; here')

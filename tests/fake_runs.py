@@ -59,9 +59,11 @@ def make_results(errors, arm='pruning', validation=None, **columns):
   )
 
 
-def write_chain(workdir, arms=('pruning', 'extended_dense'), levels=4):
+def write_chain(
+  workdir, arms=('pruning', 'extended_dense'), levels=4, config=()
+):
   """Write a chain whose losses are -0.1 x level x the example's rank."""
-  results.open_workdir(workdir, CONFIG)
+  results.open_workdir(workdir, CONFIG | dict(config))
   results.add_provenance(workdir, {'command': 'python -m pruning_gen.main'})
   rows, members = [], []
   for noise_fraction in NOISE_FRACTIONS:

@@ -1,6 +1,8 @@
+import pandas as pd
 import pytest
+from matplotlib.figure import Figure
 
-from pruning_gen import report
+from pruning_gen.analysis import contents
 from pruning_gen.analysis import figures
 from pruning_gen.analysis import panel as panels
 from pruning_gen.analysis import statistics
@@ -61,6 +63,26 @@ def test_noisy_loss_is_dotted(panel):
   assert lines['pruning, noisy'] == ':'
 
 
+@pytest.mark.parametrize(
+  'low, high, expected',
+  [
+    (900, 60_000, [1e3, 2e3, 5e3, 1e4, 2e4, 5e4]),
+    # Too many for their labels to stand side by side.
+    (900, 600_000, [1e3, 1e4, 1e5]),
+    # None of 1, 2 and 5: even steps.
+    (0.59, 0.91, [0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9]),
+  ],
+)
+def test_ticks_of_logarithmic_axes(low, high, expected):
+  axes = Figure().add_subplot()
+  axes.set_xscale('log')
+  axes.set_xlim(high, low)
+  figures._log_ticks(axes.xaxis, crowded=100)
+  ticks = [tick for tick in axes.get_xticks() if low <= tick <= high]
+  assert ticks == pytest.approx(expected)
+  assert axes.xaxis.get_major_formatter()(0.05, None) == '0.05'
+
+
 def test_points_are_the_tables(panel):
   table = tables.extended_dense(panel)
   errors, differences = figures.extended_dense(table).axes
@@ -74,6 +96,40 @@ def test_points_are_the_tables(panel):
   verdicts = [text.get_text().strip() for text in differences.texts]
   others = table[table.network != 'pruning']
   assert sorted(verdicts) == sorted(others.against_pruning_verdict)
+
+
+def test_equal_errors_are_not_magnified(panel):
+  table = tables.extended_dense(panel)
+  table['against_pruning_mean'] = [0.0, 1e-17] * (len(table) // 2)
+  table['against_pruning_std'] = 0.0
+  differences = figures.extended_dense(table).axes[1]
+  assert differences.get_ylim() == (-0.01, 0.01)
+
+
+def test_nothing_is_drawn_of_a_dense_optimum(panel):
+  # Errors rise with the level, so that level 0 is the best.
+  results = make_results({0: [0.1, 0.1], 1: [0.2, 0.3], 3: [0.3, 0.3]})
+  panel = panel._replace(summary=statistics.summarize(results))
+  assert tables.subgroups_at_optimum(panel, with_noise=False).empty
+  assert tables.concentration(panel).empty
+  assert tables.optima(panel).optimal_level.tolist() == [0]
+
+
+def test_optima(panel):
+  table = make_results({0: [0.3, 0.3], 1: [0.2, 0.1], 2: [0.1, 0.5]})
+  # Without validation errors a curve has no optimum, and is left out.
+  lost = make_results({0: [0.3, 0.3]}, 'random')
+  lost['validation_error'] = float('nan')
+  summary = statistics.summarize(pd.concat([table, lost]))
+  found = tables.optima(panel._replace(summary=summary))
+  assert found.arm.tolist() == ['pruning']
+  # Level 2 has the mean .3, which is level 0's: no better.
+  assert found.optimal_level.tolist() == [1]
+  assert found.highest_improving_level.tolist() == [1]
+  assert found['mean'].tolist() == pytest.approx([0.15])
+  assert found.against_dense_mean.tolist() == pytest.approx([-0.15])
+  summary = statistics.summarize(lost)
+  assert tables.optima(panel._replace(summary=summary)).empty
 
 
 def test_subgroups_are_the_tables(panel):
@@ -116,7 +172,7 @@ def test_images_and_their_labels(panel):
 
 
 def test_every_section_is_empty_or_drawn(panel):
-  names = [section.name for section in report.CONTENTS]
+  names = [section.name for section in contents.SECTIONS]
   assert len(set(names)) == len(names)
-  empty = [s.name for s in report.CONTENTS if s.tabulate(panel).empty]
+  empty = [s.name for s in contents.SECTIONS if s.tabulate(panel).empty]
   assert empty == ['appendix_j_ablations']

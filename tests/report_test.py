@@ -1,12 +1,15 @@
 import html.parser
 import os
+import re
 import subprocess
 import sys
 
+import numpy as np
 import pandas as pd
 import pytest
 
 from pruning_gen import report
+from pruning_gen.analysis import contents
 from pruning_gen.analysis import page
 from pruning_gen.errors import UserError
 from pruning_gen.storage import results
@@ -38,12 +41,20 @@ def full(tmp_path_factory):
   return workdir
 
 
+@pytest.fixture
+def few_sections(monkeypatch):
+  """A short report, since drawing every figure takes long."""
+  kept = ('figure_1a_test_error', 'figure_7_width', 'every_level')
+  sections = [s for s in contents.SECTIONS if s.name in kept]
+  monkeypatch.setattr(contents, 'SECTIONS', sections)
+
+
 def test_the_page_is_self_contained(full):
   text = (full / 'report' / 'index.html').read_text()
   parsed = Page(text)
   assert '<title>lenet on digits</title>' in text
   # One image a figure, and the icon that keeps browsers from asking for one.
-  drawn = [section for section in report.CONTENTS if section.draw]
+  drawn = [section for section in contents.SECTIONS if section.draw]
   assert len(parsed.sources) == len(drawn) - 1
   assert all(s.startswith('data:image/png;base64,') for s in parsed.sources)
   links = [link for link in parsed.links if link != 'data:,']
@@ -53,7 +64,7 @@ def test_the_page_is_self_contained(full):
 
 def test_what_the_page_says(full):
   text = (full / 'report' / 'index.html').read_text()
-  assert '3 of 3 levels finished, 2 replicate(s).' in text
+  assert '3 of 3 levels finished, 2 replicates.' in text
   # The test error at level 3: .24 and .29.
   assert '0.265\u00a0±\u00a00.035' in text
   assert 'Appendix J: other ways to rewind and to score: run' in text
@@ -71,8 +82,8 @@ def test_files_beside_the_page(full):
   table = pd.read_csv(folder / 'tables/figure_1a_test_error.csv')
   assert len(table) == 16 and {'mean', 'std', 'n'} <= set(table.columns)
   assert len(pd.read_csv(full / 'summary.csv')) == 8 + 8 + 6 + 14
-  # Six without noise and eleven with it.
-  assert len(pd.read_csv(folder / 'tables/claims.csv')) == 17
+  # Nine without noise and eleven with it.
+  assert len(pd.read_csv(folder / 'tables/claims.csv')) == 20
 
 
 @pytest.mark.parametrize(
@@ -93,6 +104,7 @@ def test_tables_show_two_digits_of_the_spread(mean, std, text):
   assert cells == ['pruning', text]
 
 
+@pytest.mark.usefixtures('few_sections')
 def test_is_built_notices_what_is_new(tmp_path):
   results.open_workdir(tmp_path, fake_runs.CONFIG)
   table = fake_runs.make_results({0: [0.1, 0.2]})
@@ -106,17 +118,19 @@ def test_is_built_notices_what_is_new(tmp_path):
   assert not report.is_built(tmp_path)
 
 
+@pytest.mark.usefixtures('few_sections')
 def test_an_unfinished_run_shows_what_is_there(tmp_path):
   results.open_workdir(tmp_path, fake_runs.CONFIG)
   table = fake_runs.make_results({0: [0.1, 0.2], 1: [0.1]})
   results.write_rows(tmp_path, table.to_dict('records'))
   text = report.build(tmp_path).read_text()
-  assert '0 of 3 levels finished, 2 replicate(s)' in text
+  assert '0 of 3 levels finished, so the optimal sparsity may yet cha' in text
   assert 'level 1 of chain, pruning, 0% noise: 1 of 2 replicates' in text
   assert 'run pruning_gen.main with &#39;width&#39; in --config.exp' in text
   assert len(pd.read_csv(tmp_path / 'summary.csv')) == 1
 
 
+@pytest.mark.usefixtures('few_sections')
 def test_experiments_without_a_chain(tmp_path):
   results.open_workdir(tmp_path, fake_runs.CONFIG)
   fake_runs.write_width(tmp_path)
@@ -126,10 +140,14 @@ def test_experiments_without_a_chain(tmp_path):
   assert 'None can be tested' in text
 
 
-def test_several_runs_are_never_averaged(full, tmp_path, monkeypatch):
-  # One figure is enough, and drawing takes long.
-  monkeypatch.setattr(report, 'CONTENTS', report.CONTENTS[:1])
-  fake_runs.write_chain(tmp_path / 'a b')
+@pytest.mark.usefixtures('few_sections')
+def test_several_runs_are_never_averaged(full, tmp_path):
+  # Other noise levels and replicates.
+  results.open_workdir(tmp_path / 'a b', fake_runs.CONFIG)
+  table = fake_runs.make_results(
+    {0: [0.1, 0.2, 0.3], 1: [0.1, 0.1, 0.1]}, noise_fraction=0.6
+  )
+  results.write_rows(tmp_path / 'a b', table.to_dict('records'))
   path = report.build_together([full, tmp_path / 'a b'], tmp_path / 'report')
   parsed = Page(path.read_text())
   links = {link for link in parsed.links if link != 'data:,'}
@@ -139,7 +157,9 @@ def test_several_runs_are_never_averaged(full, tmp_path, monkeypatch):
     pd.read_csv(path.parent / f'tables/{name}_figure_1a_test_error.csv')
     for name in (f'1_{full.name}', '2_a_b')
   )
-  assert first.n.tolist() == second.n.tolist() == [2] * 16
+  assert first.n.tolist() == [2] * 16 and second.n.tolist() == [3] * 2
+  assert sorted(first.noise_fraction.unique()) == [0, 0.2]
+  assert second['mean'].tolist() == pytest.approx([0.2, 0.1])
   panels = pd.read_csv(path.parent / 'tables/claims.csv').panel
   assert panels.unique().tolist() == [f'1 {full.name}', '2 a b']
   # Nothing is written beside the runs.
@@ -157,8 +177,11 @@ def test_nothing_to_show(tmp_path):
 @pytest.mark.parametrize(
   'name, content, message',
   [
-    ('config.json', '{"levels": ', 'config.json'),
-    ('provenance.json', '', 'provenance.json'),
+    ('config.json', '{"levels": ', 'config.json is damaged'),
+    ('config.json', '{"levels": 3, "data": {"name": 1}}', 'lacks model.name, '),
+    ('config.json', '[]', 'config.json lacks model.name'),
+    ('provenance.json', '', 'provenance.json is damaged'),
+    ('provenance.json', '{}', 'provenance.json cannot be read'),
     ('provenance.json', '{"layout_version": 1}', 'layout version 1'),
     ('results.csv', '', 'results.csv cannot be read'),
     ('results.csv', 'arm,experiment\na,b\n', 'lacks the columns noise_frac'),
@@ -171,6 +194,56 @@ def test_broken_files_are_named(tmp_path, name, content, message):
   (tmp_path / name).write_text(content)
   with pytest.raises(UserError, match=message):
     report.build(tmp_path)
+
+
+def test_half_a_table_is_named(tmp_path):
+  fake_runs.write_chain(tmp_path)
+  path = tmp_path / 'results.csv'
+  lines = path.read_text().splitlines()
+  path.write_text('\n'.join(lines[:4]) + '\n' + lines[4][:30])
+  with pytest.raises(UserError, match=r'results.csv is damaged \(line 5 has'):
+    report.build(tmp_path)
+  path.write_text('\n'.join([*lines[:4], lines[4].replace('0.5', 'half')]))
+  with pytest.raises(UserError, match=r'\(its test_cross_entropy, .* no numb'):
+    report.build(tmp_path)
+
+
+def test_scores_that_are_not_finite_are_named(tmp_path):
+  fake_runs.write_chain(tmp_path)
+  table = pd.DataFrame({'noise_fraction': [0.0, 0.2], 'replicate': [0, 1]})
+  scores = np.zeros((2, fake_runs.NUM_TRAIN), np.float32)
+  scores[1, :3] = [np.nan, np.inf, 1]
+  results.write_el2n(tmp_path, table, scores)
+  message = r'el2n has 2 values of 20 .* noise_fraction=0.2, replicate=1'
+  with pytest.raises(UserError, match=message):
+    report.build(tmp_path)
+
+
+def test_more_subgroups_than_examples(tmp_path):
+  fake_runs.write_chain(tmp_path, config={'num_subgroups': 21})
+  fake_runs.write_el2n(tmp_path)
+  with pytest.raises(UserError, match=r'config.num_subgroups=21 must .*\(20\)'):
+    report.build(tmp_path)
+
+
+def test_a_run_that_diverged_has_nothing_to_show(tmp_path):
+  results.open_workdir(tmp_path, fake_runs.CONFIG)
+  results.write_rows(tmp_path, [fake_runs.make_row(diverged=1)])
+  with pytest.raises(UserError, match=r'nothing to show yet:\nLeft out: repl'):
+    report.build(tmp_path)
+
+
+@pytest.mark.usefixtures('few_sections')
+def test_one_replicate_gets_no_verdict(tmp_path):
+  results.open_workdir(tmp_path, fake_runs.CONFIG)
+  table = fake_runs.make_results({0: [0.3], 1: [0.2], 2: [0.2], 3: [0.2]})
+  results.write_rows(tmp_path, table.to_dict('records'))
+  text = report.build(tmp_path).read_text()
+  assert 'one replicate, so there are no verdicts and no spread' in text
+  assert '<td class="unsure">cannot tell</td>' in text
+  assert not {'better', 'worse', 'match'} & set(
+    re.findall('<td>([a-z]+)</td>', text.split('every_level')[-1])
+  )
 
 
 def test_the_command():

@@ -109,6 +109,17 @@ def test_missing_values_are_named_and_not_averaged_over():
   assert summary.test_error_verdict[1] == ''
 
 
+def test_optimal_level_needs_every_validation_error():
+  table = make_results({0: [0.3, 0.3], 1: [0.2, 0.2], 2: [0.1, 0.1]})
+  assert statistics.optimal_level(table) == 2
+  # Of level 2 one value is missing: its mean would be of the other alone.
+  table.loc[4, 'validation_error'] = float('nan')
+  assert statistics.optimal_level(table) == 1
+  table['validation_error'] = float('nan')
+  assert statistics.optimal_level(table) is None
+  assert not statistics.summarize(table).is_optimal.any()
+
+
 def test_extended_dense_is_drawn_where_pruning_is():
   errors = {0: [0.1, 0.1], 1: [0.1, 0.1], 2: [0.1, 0.1]}
   table = pd.concat(

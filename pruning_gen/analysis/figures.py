@@ -72,10 +72,11 @@ def curves(table, ylabel, *, x='matched_weights_remaining', percent=True):
       _percent(axes.yaxis)
       _cut_collapse(axes, rows)
     else:
-      axes.set_yscale('log', nonpositive='clip')
       # A band that reaches 0 would stretch a logarithmic axis without end.
       positive = rows['mean'][rows['mean'] > 0]
+      axes.set_yscale('log', nonpositive='clip')
       axes.set_ylim(bottom=max(positive.min(), 1e-6) / 2)
+      _log_ticks(axes.yaxis, crowded=1000)
   _legend(figure, [axes for axes, _ in panels], _dense_and_star())
   return figure
 
@@ -133,7 +134,13 @@ def extended_dense(table):
     tops = mean + std.fillna(0)
     for at, value, verdict in zip(x, tops, rows.against_pruning_verdict):
       differences.text(
-        at, value, f' {verdict}', fontsize=7, rotation=90, ha='center'
+        at,
+        value,
+        f' {verdict}',
+        fontsize=7,
+        rotation=90,
+        ha='center',
+        va='bottom',
       )
   errors.set_ylabel('test error (%)')
   differences.set_ylabel('test error minus that of pruning (points)')
@@ -146,6 +153,9 @@ def extended_dense(table):
     axes.set_xlabel('label noise')
     axes.margins(y=0.2)
     _percent(axes.yaxis)
+  if np.ptp(differences.get_ylim()) < 1e-6:
+    # All are equal: do not magnify what rounding leaves.
+    differences.set_ylim(-0.01, 0.01)
   _legend(figure, errors)
   return figure
 
@@ -394,10 +404,12 @@ def _panels(table, ylabel):
 
 def _draw_curves(axes, rows, x, dashed=()):
   """Draw each arm and part of a table, its optimum, and the dense network."""
+  # Many bands on top of each other must not hide the lines.
+  alpha = 0.2 if rows.arm.nunique() <= 3 else 0.08
   for (arm, part), curve in rows.groupby(['arm', 'part'], sort=False):
     line = '--' if arm in dashed else LINES[part]
     label = f'{_name(arm)}, {part}' if part else _name(arm)
-    _band(axes, curve[x], curve, COLORS[arm], label, line)
+    _band(axes, curve[x], curve, COLORS[arm], label, line, alpha=alpha)
     best = curve[curve.is_optimal]
     axes.plot(
       best[x], best['mean'], '*', color=COLORS[arm], ms=12, mec='w', zorder=3
@@ -407,11 +419,11 @@ def _draw_curves(axes, rows, x, dashed=()):
     axes.axhline(dense, color='0.4', ls='--', lw=1, zorder=1)
 
 
-def _band(axes, x, rows, color, label, line, marker=None):
+def _band(axes, x, rows, color, label, line, marker=None, alpha=0.2):
   mean, std = rows['mean'], rows['std']
   axes.plot(x, mean, line, color=color, label=label, lw=1.5, marker=marker)
   # Without a standard deviation (one replicate) there is no band.
-  axes.fill_between(x, mean - std, mean + std, color=color, alpha=0.2, lw=0)
+  axes.fill_between(x, mean - std, mean + std, color=color, alpha=alpha, lw=0)
 
 
 def _points(axes, x, mean, std, arm):
@@ -444,10 +456,27 @@ def _sparsity_axis(axes, table, x):
   axes.set_xscale('log')
   # From dense, on the left, to sparse, as the paper draws it.
   axes.set_xlim(1.1 * table[x].max(), table[x].min() / 1.1)
-  axes.xaxis.set_minor_locator(ticker.NullLocator())
   if x == 'matched_weights_remaining':
-    axes.xaxis.set_major_locator(ticker.LogLocator(subs=(1, 2, 5)))
+    _log_ticks(axes.xaxis, crowded=1000)
     _percent(axes.xaxis)
+  else:
+    _log_ticks(axes.xaxis, crowded=100)
+    axes.xaxis.set_major_formatter(ticker.EngFormatter(sep=''))
+
+
+def _log_ticks(axis, crowded):
+  """Put ticks at 1, 2 and 5 of each decade.
+
+  Args:
+    axis: matplotlib axis, logarithmic, whose limits are set.
+    crowded: float; where the ratio of the limits is larger, at 1 alone.
+  """
+  low, high = sorted(axis.get_view_interval())
+  axis.set_major_locator(
+    ticker.LogLocator(subs=(1, 2, 5) if high < crowded * low else (1,))
+  )
+  axis.set_minor_locator(ticker.NullLocator())
+  axis.set_major_formatter('{x:g}')
 
 
 def _cut_collapse(axes, rows):

@@ -7,8 +7,8 @@ import pandas as pd
 
 from pruning_gen.analysis import comparisons
 from pruning_gen.analysis import examples
+from pruning_gen.analysis import reading
 from pruning_gen.analysis import statistics
-from pruning_gen.analysis.reading import read as read_table
 from pruning_gen.errors import UserError
 from pruning_gen.storage import results
 
@@ -58,16 +58,11 @@ def read(workdir):
     UserError: the folder holds no run, one of another layout, nothing that is
       finished, or a broken file.
   """
-  config = results.read_config(workdir)
-  provenance = results.read_provenance(workdir)
-  table = read_table(results.read_results, workdir, name='results.csv')
-  missing = [name for name in results.COLUMNS if name not in table.columns]
-  if missing:
-    raise UserError(
-      f'{results.results_path(workdir)} lacks the columns '
-      f'{", ".join(missing)}: it was written by another version of '
-      'pruning_gen; use that one'
-    )
+  config = reading.read_config(workdir)
+  provenance = reading.read(
+    results.read_provenance, workdir, name='provenance.json'
+  )
+  table = reading.read_results(workdir)
   table = table[table.experiment != 'el2n']
   if table.empty:
     raise UserError(
@@ -77,6 +72,10 @@ def read(workdir):
   table, lost = statistics.drop_diverged(table)
   table, unfinished = statistics.drop_unfinished(table)
   notes = lost + unfinished + statistics.find_missing(table)
+  if table.empty:
+    raise UserError(
+      f'--workdir={workdir} has nothing to show yet:\n' + '\n'.join(notes)
+    )
   effects, concentration, noisy_share = _read_examples(workdir, config, table)
   summary = statistics.summarize(table)
   optima = statistics.optimal_levels(summary, 'chain', 'pruning')
@@ -96,7 +95,7 @@ def read(workdir):
     concentration=concentration,
     noisy_share=noisy_share,
     leave_out=comparisons.average_leave_out(comparisons.pair_leave_out(table)),
-    most_worsened=read_table(
+    most_worsened=reading.read(
       results.read_most_worsened, workdir, name='chain/most_worsened'
     ),
     notes=notes,
@@ -107,7 +106,7 @@ def _read_examples(workdir, config, table):
   nothing = pd.DataFrame()
   if not results.has_el2n(workdir):
     return nothing, nothing, nothing
-  el2n = read_table(results.read_el2n, workdir, name='el2n')
+  el2n = reading.read_el2n(workdir)
   effects, concentration, noisy_share = [nothing], [nothing], nothing
   for experiment in ('chain', 'width'):
     finished = table[table.experiment == experiment]

@@ -2,12 +2,23 @@
 
 import numpy as np
 
+from pruning_gen.analysis import statistics
 from pruning_gen.errors import UserError
 from pruning_gen.storage import results
 
 # What comes of half a table, or of one that is not ours. Arrays and JSON are
 # checked by their readers.
 BROKEN = (AttributeError, KeyError, OSError, ValueError)
+
+
+# What a report reads of config.json.
+CONFIG_KEYS = (
+  'model.name',
+  'data.name',
+  'levels',
+  'prune_fraction',
+  'num_subgroups',
+)
 
 
 def read(reader, workdir, *args, name):
@@ -32,6 +43,73 @@ def read(reader, workdir, *args, name):
       f'{workdir}/{name} cannot be read ({error!r}): copy the workdir again, '
       'or run pruning_gen.main in a new one'
     ) from error
+
+
+def read_config(workdir):
+  """Read config.json, and see that it has what a report needs.
+
+  Raises:
+    UserError: there is none, it is damaged, or of another version.
+  """
+  config = results.read_config(workdir)
+  keys = results.flatten(config) if isinstance(config, dict) else {}
+  missing = [key for key in CONFIG_KEYS if key not in keys]
+  if missing:
+    raise UserError(
+      f'{workdir}/config.json lacks {", ".join(missing)}: it was written by '
+      'another version of pruning_gen; use that one'
+    )
+  return config
+
+
+def read_results(workdir):
+  """Read results.csv, and see that every row says what it is of.
+
+  Metrics may be missing, as the loss of noisy examples is without noise.
+
+  Raises:
+    UserError: names the column, or the line, and what is wrong with it.
+  """
+  table = read(results.read_results, workdir, name='results.csv')
+  path = results.results_path(workdir)
+  missing = [name for name in results.COLUMNS if name not in table.columns]
+  if missing:
+    raise UserError(
+      f'{path} lacks the columns {", ".join(missing)}: it was written by '
+      'another version of pruning_gen; use that one'
+    )
+  numbers = table.columns.difference(['experiment', 'arm'])
+  no_numbers = table[numbers].select_dtypes(exclude='number').columns
+  required = table.columns.difference(statistics.METRICS)
+  cut_off = table[required].isna().any(axis=1)
+  if len(table) and (len(no_numbers) or cut_off.any()):
+    wrong = (
+      f'its {", ".join(no_numbers)} are no numbers'
+      if len(no_numbers)
+      # The header is line 1.
+      else f'line {cut_off.idxmax() + 2} has empty fields'
+    )
+    raise UserError(f'{path} is damaged ({wrong}): copy the workdir again')
+  return table
+
+
+def read_el2n(workdir):
+  """Read EL2N scores: {(noise_fraction, replicate): float32 [example_id]}.
+
+  Raises:
+    UserError: names the file and what is wrong with it.
+  """
+  scores = read(results.read_el2n, workdir, name='el2n')
+  for (noise_fraction, replicate), row in scores.items():
+    num_bad = (~np.isfinite(row)).sum()
+    if num_bad:
+      raise UserError(
+        f'{workdir}/el2n/scores.npz: el2n has {num_bad} values of {row.size} '
+        f'that are not finite, at noise_fraction={noise_fraction:g}, '
+        f'replicate={replicate}: copy the workdir again, or remove its folder '
+        "el2n and run pruning_gen.main with 'el2n' in --config.experiments"
+      )
+  return scores
 
 
 def read_losses(workdir, folder, level, shape, rows):

@@ -212,9 +212,12 @@ def optimal_level(curve):
     curve: DataFrame of results of one curve.
 
   Returns:
-    int; the least sparse of equals.
+    int; the least sparse of equals. A level of which a replicate has no
+    validation error is none; None if there is no other.
   """
-  return int(curve.groupby('level').validation_error.mean().idxmin())
+  errors = curve.groupby('level').validation_error
+  means = errors.agg(lambda values: values.mean(skipna=False)).dropna()
+  return None if means.empty else int(means.idxmin())
 
 
 def optimal_levels(summary, experiment, arm):

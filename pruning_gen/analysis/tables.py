@@ -136,7 +136,8 @@ def subgroup_effects(panel):
 def subgroups_at_optimum(panel, with_noise):
   """Tabulate the effects at pruning's optimal sparsity on all subgroups.
 
-  Extended dense training of as many epochs stands beside it.
+  Extended dense training of as many epochs stands beside it. Where the optimal
+  sparsity is level 0, the dense network itself, there is nothing to tell.
 
   Args:
     panel: Panel.
@@ -149,6 +150,7 @@ def subgroups_at_optimum(panel, with_noise):
   return table[
     table.arm.isin(['pruning', 'extended_dense'])
     & (table.level == table.noise_fraction.map(levels))
+    & (table.level > 0)
     & ((table.noise_fraction > 0) == with_noise)
   ]
 
@@ -165,7 +167,7 @@ def subgroups_by_size(panel):
   parts = [pd.DataFrame()]
   for noise_fraction, level in levels.items():
     narrow = comparisons.find_same_size(panel.summary, noise_fraction, level)
-    if table.empty or narrow is None:
+    if table.empty or level == 0 or narrow is None:
       continue
     own = table[table.noise_fraction == noise_fraction]
     parts += [
@@ -227,6 +229,11 @@ def optima(panel):
   """
   summary = _label_arms(panel.summary)
   summary = summary[summary.experiment != 'leave_out']
+  # Where validation errors are missing there is no optimum.
+  curves = summary.groupby(['arm', 'noise_fraction'])
+  summary = summary[curves.is_optimal.transform('any')]
+  if summary.empty:
+    return summary
   rows = []
   for (arm, noise_fraction), curve in summary.groupby(
     ['arm', 'noise_fraction'], sort=False

@@ -1,3 +1,5 @@
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -61,36 +63,41 @@ def test_copies_are_skipped():
   np.testing.assert_array_equal(function(values)['double'], [2, 4, 6, 0])
 
 
-def make_epoch(digits, num_devices, num_members, vectorize=False):
-  """Trains so many members for an epoch; returns (function, state, losses)."""
-  model = lenet.LeNet(10, (12, 8))
-  tx = step.sgd(
-    schedules.learning_rate(0.1, (), 0, steps_per_epoch=6), 0.9, 1e-4
-  )
-  mesh = members.make_mesh(num_members, jax.devices()[:num_devices])
+MODEL = lenet.LeNet(10, (12, 8))
+TX = step.sgd(schedules.learning_rate(0.1, (), 0, steps_per_epoch=6), 0.9, 1e-4)
+
+
+@functools.cache
+def create(num_members):
+  """Returns the keys and the initial states of a stack, made once."""
   keys = jnp.stack([streams.replicate_key(0, i) for i in range(num_members)])
-  create = members.over_members(
-    lambda key: train_state.create(model, tx, digits.image_shape, False, key),
-    mesh,
-    (0,),
-    vectorize,
-  )
+  make = functools.partial(train_state.create, MODEL, TX, (8, 8, 1), False)
+  states = jax.jit(
+    jax.vmap(make), compiler_options={'xla_backend_optimization_level': 0}
+  )(keys)
+  return keys, jax.device_get(states)
+
+
+def make_epoch(digits, num_devices, num_members, vectorize=False):
+  """Returns the jitted epoch of so many members, and its arguments."""
+  mesh = members.make_mesh(num_members, jax.devices()[:num_devices])
   train_epoch = members.over_members(
     epoch.make_train_epoch(
-      step.make_train_step(model, tx), 32, digits.mean, digits.std
+      step.make_train_step(MODEL, TX), 32, digits.mean, digits.std
     ),
     mesh,
     (0, 0, None, None),
     vectorize,
     num_members,
   )
+  keys, states = create(num_members)
   shape = (num_members, len(digits.train_labels))
   data = train_state.MemberData(
     key=keys,
     labels=np.broadcast_to(digits.train_labels, shape),
     example_ids=np.broadcast_to(np.arange(shape[1], dtype=np.int32), shape),
   )
-  args = (create(keys), data, digits.train_images, jnp.int32(0))
+  args = (states, data, digits.train_images, jnp.int32(0))
   return train_epoch, args
 
 
@@ -128,6 +135,7 @@ def test_what_is_left_over_splits_batches(digits, vectorize):
   alone, args = make_epoch(digits, 1, 2, vectorize)
   state, losses = jax.device_get(alone(*args))
   split, args = make_epoch(digits, 8, 2, vectorize)
+  split = split.lower(*args).compile()
   split_state, split_losses = jax.device_get(split(*args))
   np.testing.assert_allclose(losses, split_losses, rtol=1e-5)
   jax.tree.map(
@@ -136,7 +144,7 @@ def test_what_is_left_over_splits_batches(digits, vectorize):
     split_state.params,
   )
   # Gradients are summed over four devices, and that is all they say.
-  text = split.lower(*args).compile().as_text()
+  text = split.as_text()
   assert 'all-reduce' in text
   assert 'all-to-all' not in text
 

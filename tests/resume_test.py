@@ -180,6 +180,8 @@ def run(config, dataset, workdir, name, moment=('never',), states=None):
       assert moment != ('never',)
     else:
       assert moment == ('never',), f'{moment} never came'
+  # The first process writes for all, the others look at it too.
+  processes.wait_for_all('run')
   return calls
 
 

@@ -246,6 +246,8 @@ class Layout:
     if name == 'leave_out':
       # By all processes.
       calm_chain, *_ = self._run_unbroken('chain')
+    # The others may still look at what it removes.
+    processes.wait_for_all('new workdir')
     if processes.is_primary():
       shutil.rmtree(workdir, ignore_errors=True)
       if name == 'leave_out':

@@ -13,7 +13,21 @@ import pathlib
 import signal
 import sys
 import threading
+import traceback
 
+EXIT_PREEMPTED = 75
+
+
+def stop_at_once(*_):
+  os.write(2, b'stopped before it began; run the same command again\n')
+  os._exit(EXIT_PREEMPTED)
+
+
+# The imports below take seconds, in which there is nothing to save.
+if __name__ == '__main__':
+  signal.signal(signal.SIGTERM, stop_at_once)
+
+# ruff: noqa: E402
 import jax
 from absl import app
 from absl import flags
@@ -29,12 +43,11 @@ from pruning_gen.experiments import el2n
 from pruning_gen.experiments import leave_out
 from pruning_gen.experiments import protocol
 from pruning_gen.experiments import width
+from pruning_gen.experiments.session import stop_if_asked
 from pruning_gen.storage import lock
 from pruning_gen.storage import processes
 from pruning_gen.storage import provenance
 from pruning_gen.storage import results
-
-EXIT_PREEMPTED = 75
 
 EXPERIMENTS = {
   'chain': chain,
@@ -82,6 +95,7 @@ def main(argv):
   if not flags.FLAGS['verbosity'].present:
     logging.set_verbosity(logging.WARNING)
   stop = threading.Event()
+  code = 1
   try:
     protocol.check(_CONFIG.value)
     use_devices(_CONFIG.value, len(protocol.list_members(_CONFIG.value)))
@@ -95,11 +109,23 @@ def main(argv):
       stop.is_set,
       _ALLOW_DEVICE_CHANGE.value,
     )
+    code = 0
   except UserError as error:
-    sys.exit(f'error: {error}')
+    print(f'error: {error}', file=sys.stderr)
   except Preempted as preempted:
     print(f'{preempted}; run the same command to continue', file=sys.stderr)
-    sys.exit(EXIT_PREEMPTED)
+    code = EXIT_PREEMPTED
+  except KeyboardInterrupt:
+    print('interrupted; run the same command to continue', file=sys.stderr)
+  except Exception:
+    traceback.print_exc()
+  if code == 1 and processes.are_several():
+    # The others may wait for this process, and at an orderly exit JAX would
+    # wait for them. They notice that it is gone.
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
+  sys.exit(code)
 
 
 def run(config, workdir, should_stop, allow_device_change=False):
@@ -118,6 +144,7 @@ def run(config, workdir, should_stop, allow_device_change=False):
   """
   results.open_workdir(workdir, config.to_dict())
   with lock.hold(workdir):
+    results.remove_leftovers(workdir)
     check_needs(config, workdir)
     todo = [
       EXPERIMENTS[name]
@@ -135,8 +162,10 @@ def run(config, workdir, should_stop, allow_device_change=False):
       }
       results.add_provenance(workdir, start, allow_device_change)
       for experiment in todo:
+        stop_if_asked(should_stop, 'between experiments')
         experiment.run(config, workdir, dataset, should_stop)
         processes.wait_for_all('experiment')
+    stop_if_asked(should_stop, 'before the report')
     if processes.is_primary():
       print(f'report: {report.build(workdir)}')
 

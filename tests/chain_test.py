@@ -4,7 +4,6 @@ import jax
 import numpy as np
 import pytest
 
-from pruning_gen.errors import Preempted
 from pruning_gen.errors import UserError
 from pruning_gen.experiments import chain
 from pruning_gen.experiments import engine
@@ -13,12 +12,6 @@ from pruning_gen.storage import results
 
 def never():
   return False
-
-
-def files(workdir):
-  """What must not depend on interruptions: every result, byte for byte."""
-  paths = [workdir / 'results.csv', *(workdir / 'chain').iterdir()]
-  return {path.name: path.read_bytes() for path in sorted(paths)}
 
 
 @pytest.fixture(scope='module')
@@ -118,24 +111,6 @@ def test_rows_are_the_means_of_the_arrays(unbroken):
     )
     wrong = arrays['prediction'] != labels['labels']
     np.testing.assert_allclose(rows.train_error, wrong.mean(axis=1), 1e-12)
-
-
-@pytest.mark.slow
-def test_stopped_after_every_epoch_it_ends_with_the_same_bytes(
-  unbroken, tmp_path, config, digits
-):
-  stops = 0
-  while True:
-    try:
-      chain.run(config, tmp_path, digits, lambda: True)
-    except Preempted:
-      stops += 1
-    else:
-      break
-  # Seven epochs; the run that finds the last one done only scores.
-  assert stops == 7
-  assert files(tmp_path) == files(unbroken[0])
-  assert chain.is_finished(config, tmp_path)
 
 
 def test_a_loss_that_is_not_finite_stops_the_run(tmp_path, config, digits):

@@ -1,3 +1,6 @@
+import gc
+import shutil
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -111,6 +114,28 @@ def test_a_damaged_checkpoint_falls_back_and_is_kept(three, stack, kind, capfd):
   checkpoints.close()
 
 
+@pytest.mark.slow
+@pytest.mark.filterwarnings('ignore')
+def test_no_file_is_missed_in_silence(three, stack, tmp_path, capfd):
+  """Without any one file it says so, or what it loads is right."""
+  fell_back = set()
+  for path in [p for p in (three / '3').rglob('*') if p.is_file()]:
+    copy = shutil.copytree(three, tmp_path / 'copy')
+    (copy / path.relative_to(three)).unlink()
+    checkpoints = checkpoint.Checkpoints(copy, keep=3)
+    newest, restored = checkpoints.restore_newest(abstract(stack), whole)
+    checkpoints.close()
+    assert restored['count'].tolist() == [newest] * 4
+    np.testing.assert_array_equal(restored['params'], stack['params'])
+    said = '3 is damaged' in capfd.readouterr().out
+    assert (newest, said) in ((3, False), (2, True))
+    if newest == 2:
+      fell_back.add(str(path.relative_to(three / '3')))
+    shutil.rmtree(copy)
+  gc.collect()
+  assert fell_back >= {'commit_success.txt', 'state/manifest.ocdbt'}
+
+
 def test_a_checksum_that_does_not_match_falls_back(three, stack):
   checkpoints = checkpoint.Checkpoints(three, keep=3)
   newest, _ = checkpoints.restore_newest(
@@ -124,10 +149,13 @@ def test_a_checksum_that_does_not_match_falls_back(three, stack):
 def test_all_damaged(three, stack):
   for epoch in (1, 2, 3):
     damage(three / str(epoch), 'empty')
-  checkpoints = checkpoint.Checkpoints(three, keep=3)
-  with pytest.raises(UserError, match=r'is damaged \(\[3, 2, 1\]\): put one'):
-    checkpoints.restore_newest(abstract(stack), whole)
-  checkpoints.close()
+  # They stay where they are, so the next start stops too.
+  for _ in range(2):
+    checkpoints = checkpoint.Checkpoints(three, keep=3)
+    with pytest.raises(UserError, match=r'is damaged \(\[3, 2, 1\]\): put one'):
+      checkpoints.restore_newest(abstract(stack), whole)
+    checkpoints.close()
+  gc.collect()
 
 
 def test_a_folder_that_cannot_be_written(tmp_path, stack):

@@ -88,3 +88,19 @@ def test_data_of_another_shape_is_refused(tmp_path, monkeypatch):
     datasets.load('mnist', 'there')
   assert "data.dir='there' holds 'mnist'" in str(error.value)
   assert '(32, 32, 3), not (28, 28, 1)' in str(error.value)
+
+
+@pytest.mark.parametrize('content', [b'', b'PK', b'not arrays'])
+def test_a_damaged_cache_is_no_cache(tmp_path, content, capsys):
+  path = tmp_path / 'mnist.npz'
+  datasets.write_cache(path, {'x': np.arange(3)})
+  assert datasets.read_cache(path)['x'].tolist() == [0, 1, 2]
+  path.write_bytes(content)
+  assert datasets.read_cache(path) is None
+  assert 'mnist.npz is damaged' in capsys.readouterr().out
+
+
+def test_a_cache_that_cannot_be_written(tmp_path, capsys):
+  (tmp_path / 'file').write_text('mine')
+  datasets.write_cache(tmp_path / 'file' / 'mnist.npz', {'x': np.arange(3)})
+  assert 'mnist.npz cannot be kept' in capsys.readouterr().out

@@ -8,13 +8,11 @@ import pytest
 
 from pruning_gen import main
 from pruning_gen.data import subgroups
-from pruning_gen.errors import Preempted
 from pruning_gen.errors import UserError
 from pruning_gen.experiments import el2n
 from pruning_gen.experiments import leave_out
 from pruning_gen.experiments import protocol
 from pruning_gen.experiments import selection
-from pruning_gen.experiments import width
 from pruning_gen.storage import results
 
 
@@ -249,46 +247,3 @@ def test_leave_out_needs_the_chain(tmp_path):
   config.experiments = ('leave_out', 'chain', 'el2n')
   with pytest.raises(UserError, match="put 'chain' before it"):
     main.run(config, tmp_path, lambda: False)
-
-
-@pytest.mark.parametrize(
-  'experiment',
-  [
-    pytest.param(width, marks=(pytest.mark.slow, pytest.mark.long)),
-    el2n,
-    leave_out,
-  ],
-)
-def test_stopped_after_every_epoch_it_ends_with_the_same_bytes(
-  experiment, workdir, digits, tmp_path
-):
-  config = make_config()
-  config.leave_out.sets = ('most_improved',)
-  for name in ('chain', 'el2n'):
-    if name != experiment.NAME:
-      copy(workdir, tmp_path, name)
-  results.write_rows(
-    tmp_path,
-    results.read_results(workdir)
-    .query('experiment == "chain"')
-    .to_dict('records'),
-  )
-  stops = 0
-  while not experiment.is_finished(config, tmp_path):
-    try:
-      experiment.run(config, tmp_path, digits, lambda: True)
-    except Preempted:
-      stops += 1
-    assert stops < 10
-  assert stops == {width: 6, el2n: 1, leave_out: 3}[experiment]
-  if experiment is leave_out:
-    return
-  for path in (tmp_path / experiment.NAME).iterdir():
-    same = workdir / experiment.NAME / path.name
-    assert path.read_bytes() == same.read_bytes(), path.name
-
-
-def copy(workdir, target, folder):
-  import shutil
-
-  shutil.copytree(workdir / folder, target / folder)

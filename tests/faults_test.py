@@ -1,12 +1,15 @@
 """Faults injected into the real program: nothing finished is lost.
 
-FAULTS=100 in the environment runs so many kills (CI: 10).
+FAULTS=100 in the environment deals so many kills (CI: 10). What was tried is
+printed: -s shows it.
 """
 
+import contextlib
 import json
 import os
 import random
 import re
+import shutil
 import signal
 import subprocess
 import time
@@ -15,11 +18,18 @@ import numpy as np
 import pytest
 
 from tests import main_test
+from tests import program
 
 pytestmark = pytest.mark.slow
 
 FAULTS = int(os.environ.get('FAULTS', '10'))
-EVERY_EPOCH = '--config.checkpoint.every_epochs=1'
+# What a preemption waits, in seconds.
+GRACE = 20
+OVERRIDES = (
+  '--config.checkpoint.every_epochs=1',
+  '--config.data.num_train=320',
+)
+LEVELS = 13
 
 
 @pytest.fixture(scope='module')
@@ -30,132 +40,229 @@ def folder(tmp_path_factory):
 @pytest.fixture(scope='module')
 def calm(folder):
   """The results of a run that nothing happened to."""
-  workdir = folder / 'calm'
-  code, _, err = main_test.run(workdir, EVERY_EPOCH)
+  code, _, err = run(folder / 'calm')
   assert code == 0, err
-  return main_test.results(workdir)
+  return main_test.results(folder / 'calm')
+
+
+def start(workdir, *overrides, cache=None):
+  return program.start(
+    workdir.with_name(f'{workdir.name}_log'),
+    *main_test.arguments(workdir, cache),
+    *OVERRIDES,
+    *overrides,
+  )
+
+
+def run(workdir, *overrides, cache=None):
+  return program.finish(start(workdir, *overrides, cache=cache))
+
+
+@pytest.fixture(scope='module')
+def stopped_once(folder):
+  """A workdir of a run that was stopped in the middle."""
+  workdir = folder / 'stopped'
+  process = start(workdir)
+  wait_for(workdir / 'chain' / 'level_004.npz', process)
+  process.terminate()
+  code, _, err = program.finish(process)
+  assert code == 75, err
+  return workdir
+
+
+@pytest.fixture
+def stopped(stopped_once, folder, request):
+  workdir = folder / request.node.name.replace('/', '_')
+  return shutil.copytree(stopped_once, workdir)
+
+
+def wait_for(path, process):
+  while not path.exists():
+    assert process.is_alive(), program.finish(process)
+    time.sleep(0.002)
 
 
 def saved_epochs(workdir):
-  steps = (workdir / 'checkpoints' / 'chain').glob('[0-9]*')
-  return max((int(p.name) for p in steps if p.name.isdigit()), default=0)
+  names = listdir(workdir / 'checkpoints' / 'chain')
+  return max((int(name) for name in names if name.isdigit()), default=0)
+
+
+def is_saving(workdir):
+  """Tell whether there is half a checkpoint: its name is not yet final."""
+  return any('tmp' in name for name in listdir(workdir / 'checkpoints/chain'))
+
+
+def listdir(path):
+  return os.listdir(path) if path.exists() else []
+
+
+def wait_for_save(workdir, process):
+  while process.is_alive() and not is_saving(workdir):
+    time.sleep(0.0005)
 
 
 def wait_for_training(workdir, process, beyond):
   """Wait until the program has saved an epoch of its own."""
-  while process.poll() is None and saved_epochs(workdir) <= beyond:
+  while process.is_alive() and saved_epochs(workdir) <= beyond:
     time.sleep(0.005)
 
 
-def wait_for_save(workdir, process):
-  """Wait until a save is under way: its folder has no final name yet."""
-  checkpoints = workdir / 'checkpoints' / 'chain'
-  while process.poll() is None:
-    if any('tmp' in name for name in _listdir(checkpoints)):
-      return True
-    time.sleep(0.0005)
-  return False
+def wait_for_start(workdir, process, starts):
+  """Wait until it has written its entry, and begins to compile."""
+  path = workdir / 'provenance.json'
+  while process.is_alive() and (
+    not path.exists() or len(json.loads(path.read_text())['starts']) <= starts
+  ):
+    time.sleep(0.005)
 
 
-def _listdir(path):
-  return os.listdir(path) if path.exists() else []
+def levels_measured(outputs):
+  """List the levels that some starts have scored, by what they printed."""
+  found = re.findall(r'level +(\d+), noise 0, pruning', ''.join(outputs))
+  return sorted(map(int, found))
 
 
 def test_sigkill_at_random_moments(calm, folder):
   workdir, generator = folder / 'killed', random.Random(0)
-  kills = in_save = 0
-  code = None
-  while kills < FAULTS:
+  code, in_save, by_phase = None, 0, {}
+  for kill in range(FAULTS):
     if code == 0:
       # Done before all kills were dealt: again, from nothing.
       assert main_test.results(workdir) == calm
-      subprocess.run(['rm', '-r', workdir], check=True)
+      shutil.rmtree(workdir)
     before = saved_epochs(workdir)
-    process = main_test.start(workdir, EVERY_EPOCH)
-    if kills % 3 == 0:
-      in_save += wait_for_save(workdir, process)
-    elif kills % 3 == 1:
+    process = start(workdir)
+    if kill % 3 == 0:
+      wait_for_save(workdir, process)
+    elif kill % 3 == 1:
       wait_for_training(workdir, process, before)
       time.sleep(generator.uniform(0, 1))
     else:
       time.sleep(generator.uniform(0, 4))
     process.kill()
-    code, out, err = main_test.finish(process)
+    code, out, err = program.finish(process)
     assert code in (0, -signal.SIGKILL), err
+    if is_saving(workdir):
+      in_save += 1
     # Epochs are saved as they end, so no start goes back.
     assert saved_epochs(workdir) >= before
-    if before and 'resuming' in out:
+    if 'resuming' in out:
       assert f'resuming after {before} epochs' in out
-    kills += 1
+    phase = f'{code}, {before > 0}, trained {saved_epochs(workdir) > before}'
+    by_phase[phase] = by_phase.get(phase, 0) + 1
+  print(f'{FAULTS} kills, {in_save} inside a save; {by_phase}')
   assert in_save >= FAULTS // 4
-  code, _, err = main_test.run(workdir, EVERY_EPOCH)
+  code, _, err = run(workdir)
   assert code == 0, err
   assert main_test.results(workdir) == calm
 
 
-@pytest.mark.long
-def test_sigterm_again_and_again_repeats_nothing(calm, folder):
+def test_sigterm_at_random_moments_repeats_nothing(calm, folder):
   workdir, generator = folder / 'preempted', random.Random(1)
-  outputs, code = [], 75
-  for _ in range(max(3, FAULTS // 5)):
+  outputs, waited, code = [], [], 75
+  for stop in range(max(4, FAULTS // 5)):
     before = saved_epochs(workdir)
-    process = main_test.start(workdir, EVERY_EPOCH)
-    wait_for_training(workdir, process, before)
-    time.sleep(generator.uniform(0, 0.3))
+    process = start(workdir)
+    if stop % 2:
+      wait_for_training(workdir, process, before)
+      time.sleep(generator.uniform(0, 0.3))
+    else:
+      time.sleep(generator.uniform(0.2, 4))
     process.terminate()
-    start = time.monotonic()
-    code, out, err = main_test.finish(process)
-    assert time.monotonic() - start < 20
+    begin = time.monotonic()
+    code, out, err = program.finish(process)
+    waited.append(time.monotonic() - begin)
     outputs.append(out)
     if code == 0:
       break
     assert code == 75, err
+    assert 'run the same command' in err
+  print(f'{len(waited)} stops, at most {max(waited):.1f} s each')
+  assert max(waited) < GRACE
   if code == 75:
-    code, out, err = main_test.run(workdir, EVERY_EPOCH)
+    code, out, err = run(workdir)
     assert code == 0, err
     outputs.append(out)
   assert main_test.results(workdir) == calm
-  # Every level was measured once, whichever start did it.
-  measured = re.findall(r'level +(\d+), noise 0, pruning', ''.join(outputs))
-  assert sorted(map(int, measured)) == list(range(13))
+  assert levels_measured(outputs) == list(range(LEVELS))
+
+
+@pytest.mark.long
+def test_twenty_preemptions_in_a_row(calm, folder):
+  workdir, outputs, waited = folder / 'twenty', [], []
+  for stop in range(20):
+    before = saved_epochs(workdir)
+    process = start(workdir)
+    if stop % 2:
+      # That epoch and the one that goes on meanwhile: 20 of the chain's 27.
+      wait_for_training(workdir, process, before)
+    else:
+      wait_for_start(workdir, process, stop)
+    process.terminate()
+    begin = time.monotonic()
+    code, out, err = program.finish(process)
+    waited.append(time.monotonic() - begin)
+    assert code == 75, err
+    outputs.append(out)
+  print(f'20 stops, at most {max(waited):.1f} s each')
+  assert max(waited) < GRACE
+  code, out, err = run(workdir)
+  assert code == 0, err
+  assert main_test.results(workdir) == calm
+  assert levels_measured([*outputs, out]) == list(range(LEVELS))
+
+
+def test_sigterm_while_it_imports(folder):
+  process = main_test.start(folder / 'early')
+  time.sleep(1)
+  process.terminate()
+  code, _, err = main_test.finish(process)
+  assert code == 75, err
+  assert 'run the same command again' in err
+  assert not (folder / 'early').exists()
+
+
+def test_ctrl_c(folder, calm):
+  workdir = folder / 'interrupted'
+  process = start(workdir)
+  wait_for_training(workdir, process, 2)
+  os.kill(process.pid, signal.SIGINT)
+  code, _, err = program.finish(process)
+  assert code == 1
+  assert 'interrupted; run the same command to continue' in err
+  assert 'Traceback' not in err
+  before = saved_epochs(workdir)
+  code, out, err = run(workdir)
+  assert code == 0, err
+  assert f'resuming after {before} epochs' in out
+  assert main_test.results(workdir) == calm
 
 
 def test_a_second_program_on_one_workdir_is_refused(folder):
   workdir = folder / 'twice'
-  first = main_test.start(workdir, EVERY_EPOCH)
-  main_test.wait_for(workdir / 'lock.json', first)
-  time.sleep(0.2)
-  code, _, err = main_test.run(workdir, EVERY_EPOCH)
+  first = start(workdir)
+  wait_for_training(workdir, first, 0)
+  second = program.start(
+    folder / 'second', *main_test.arguments(workdir), *OVERRIDES
+  )
+  code, _, err = program.finish(second)
   assert code == 1
   assert 'is in use ({"host": ' in err and f': {first.pid}}})' in err
   first.kill()
-  main_test.finish(first)
-
-
-@pytest.fixture
-def stopped(folder, request):
-  """A workdir of a run that was stopped in the middle."""
-  workdir = folder / request.node.name.replace('/', '_')
-  process = main_test.start(workdir, EVERY_EPOCH)
-  main_test.wait_for(workdir / 'chain' / 'level_004.npz', process)
-  process.terminate()
-  code, _, err = main_test.finish(process)
-  assert code == 75, err
-  return workdir
+  program.finish(first)
 
 
 def test_bytes_that_change_on_disk_are_seen(stopped, calm):
   newest = saved_epochs(stopped)
-  folder = stopped / 'checkpoints' / 'chain' / str(newest)
   values = max(
-    (p for p in folder.rglob('*') if p.is_file()),
-    key=lambda p: p.stat().st_size,
+    (stopped / 'checkpoints' / 'chain' / str(newest)).rglob('*'),
+    key=lambda path: path.stat().st_size if path.is_file() else 0,
   )
   content = bytearray(values.read_bytes())
   for i in range(len(content) // 2, len(content) // 2 + 64):
     content[i] ^= 0x5A
   values.write_bytes(content)
-  code, out, err = main_test.run(stopped, EVERY_EPOCH)
+  code, out, err = run(stopped)
   assert code == 0, err
   assert f'/{newest} is damaged' in out
   assert f'resuming after {newest - 1} epochs' in out
@@ -164,59 +271,115 @@ def test_bytes_that_change_on_disk_are_seen(stopped, calm):
 
 def test_checkpoints_that_are_gone_stop_the_run(stopped):
   before = main_test.results(stopped)
-  subprocess.run(['rm', '-r', stopped / 'checkpoints'], check=True)
-  code, _, err = main_test.run(stopped, EVERY_EPOCH)
-  assert code == 1
-  assert 'results.csv has level' in err and 'has no checkpoint' in err
-  assert main_test.results(stopped) == before
+  shutil.rmtree(stopped / 'checkpoints')
+  for _ in range(2):
+    code, _, err = run(stopped)
+    assert code == 1
+    assert 'results.csv has level' in err and 'has no checkpoint' in err
+    assert main_test.results(stopped) == before
 
 
 def test_a_write_that_fails(stopped, calm):
   """The kernel refuses files above 20 kB, as a full disk refuses them all."""
   before = main_test.results(stopped)
-
   limit = ('bash', '-c', 'ulimit -S -f 20 && exec "$@"', 'bash')
   code, _, err = main_test.finish(
-    main_test.start(stopped, EVERY_EPOCH, prefix=limit)
+    main_test.start(stopped, *OVERRIDES, prefix=limit)
   )
   assert code == 1
-  assert 'error: ' in err and 'cannot be written' in err
-  assert 'Traceback' not in err
+  assert says_last(err, 'cannot be written', 'make space')
   after = main_test.results(stopped)
   assert {name: after[name] for name in before} == before
-  code, _, err = main_test.run(stopped, EVERY_EPOCH)
+  code, _, err = run(stopped)
   assert code == 0, err
   assert main_test.results(stopped) == calm
 
 
-@pytest.fixture
-def small_disk(tmp_path):
-  """A file system of 3 MB; only root may mount one."""
-  mounted = tmp_path / 'disk'
-  mounted.mkdir()
-  command = ['mount', '-t', 'tmpfs', '-o', 'size=3m', 'tmpfs', mounted]
+def says_last(err, *words):
+  """Tell whether it ends with a message of ours, whatever Orbax logs."""
+  message = err.rpartition('error: ')[2]
+  return 'Traceback' not in message and all(word in message for word in words)
+
+
+@contextlib.contextmanager
+def mount(folder, *options):
+  """Mount a file system in memory; only root may."""
+  folder.mkdir(exist_ok=True)
+  command = ['mount', '-t', 'tmpfs', *options, 'tmpfs', folder]
   if subprocess.run(command, capture_output=True).returncode:
     pytest.skip('mounting a small file system needs root')
-  yield mounted
-  subprocess.run(['umount', '-l', mounted], check=True)
+  try:
+    yield folder
+  finally:
+    subprocess.run(['umount', '-l', folder], check=True)
 
 
-@pytest.mark.long
-def test_a_full_disk(small_disk, calm):
-  workdir = small_disk / 'run'
-  cache = f'--config.data.cache_dir={small_disk.parent / "cache"}'
-  process = main_test.start(workdir, EVERY_EPOCH, cache)
-  main_test.wait_for(workdir / 'chain' / 'level_002.npz', process)
-  ballast = small_disk / 'ballast'
-  subprocess.run(
-    ['dd', 'if=/dev/zero', f'of={ballast}', 'bs=4k'], capture_output=True
-  )
-  code, _, err = main_test.finish(process)
+def test_a_full_disk(folder, calm):
+  with mount(folder / 'disk', '-o', 'size=3m') as disk:
+    workdir, cache = disk / 'run', folder / 'cache'
+    process = start(workdir, cache=cache)
+    wait_for(workdir / 'chain' / 'level_002.npz', process)
+    ballast = disk / 'ballast'
+    subprocess.run(
+      ['dd', 'if=/dev/zero', f'of={ballast}', 'bs=4k'], capture_output=True
+    )
+    code, _, err = program.finish(process)
+    assert code == 1
+    assert says_last(err, 'cannot be written', 'make space')
+    assert len(np.load(workdir / 'chain' / 'level_000.npz')['correct']) == 4
+    ballast.unlink()
+    code, _, err = run(workdir, cache=cache)
+    assert code == 0, err
+    assert main_test.results(workdir) == calm
+
+
+@contextlib.contextmanager
+def read_only(workdir):
+  """Forbid writing below a folder, to root too."""
+  if os.geteuid():
+    folders = [workdir, *(p for p in workdir.rglob('*') if p.is_dir())]
+    for path in folders:
+      path.chmod(0o500)
+    yield
+    for path in folders:
+      path.chmod(0o700)
+    return
+  bind = ['mount', '--bind', workdir, workdir]
+  if subprocess.run(bind, capture_output=True).returncode:
+    pytest.skip('root can write anywhere, and may not mount here')
+  try:
+    remount = ['mount', '-o', 'remount,ro,bind', workdir]
+    subprocess.run(remount, check=True)
+    yield
+  finally:
+    subprocess.run(['umount', '-l', workdir], check=True)
+
+
+def test_a_read_only_folder(stopped, calm):
+  before = main_test.results(stopped)
+  with read_only(stopped):
+    log = stopped.with_name('read_only')
+    code, _, err = program.finish(
+      program.start(log, *main_test.arguments(stopped), *OVERRIDES)
+    )
   assert code == 1
-  assert 'cannot be written' in err and 'make space' in err
-  assert len(np.load(workdir / 'chain' / 'level_000.npz')['correct']) == 4
-  ballast.unlink()
-  code, _, err = main_test.run(workdir, EVERY_EPOCH, cache)
+  assert 'cannot be written' in err and 'give permission' in err
+  assert 'Traceback' not in err
+  assert main_test.results(stopped) == before
+  code, _, err = run(stopped)
+  assert code == 0, err
+  assert main_test.results(stopped) == calm
+
+
+def test_a_folder_that_turns_read_only(folder, calm):
+  workdir = folder / 'turned'
+  process = start(workdir)
+  wait_for(workdir / 'chain' / 'level_002.npz', process)
+  with read_only(workdir):
+    code, _, err = program.finish(process)
+  assert code == 1
+  assert says_last(err, 'cannot be written', 'give permission')
+  code, _, err = run(workdir)
   assert code == 0, err
   assert main_test.results(workdir) == calm
 
@@ -225,30 +388,17 @@ def test_a_full_disk(small_disk, calm):
 def test_other_devices_are_refused_unless_allowed(stopped):
   three = {'XLA_FLAGS': '--xla_force_host_platform_device_count=3'}
   code, _, err = main_test.finish(
-    main_test.start(stopped, EVERY_EPOCH, env=three)
+    main_test.start(stopped, *OVERRIDES, env=three)
   )
   assert code == 1
   assert 'was begun on other devices' in err
   code, _, err = main_test.finish(
-    main_test.start(stopped, EVERY_EPOCH, '--allow_device_change', env=three)
+    main_test.start(stopped, *OVERRIDES, '--allow_device_change', env=three)
   )
   assert code == 0, err
   starts = json.loads((stopped / 'provenance.json').read_text())['starts']
   assert [len(entry['devices']) for entry in starts][-1] == 3
   assert starts[-1]['resumed_from']['chain'] >= 11
-
-
-@pytest.mark.long
-def test_two_processes_stop_and_go_on(folder):
-  calm, stopped = folder / 'two_calm', folder / 'two_stopped'
-  assert finish_two(start_two(calm)) == [0, 0]
-  processes = start_two(stopped)
-  main_test.wait_for(stopped / 'chain' / 'level_004.npz', processes[0])
-  # A preemption reaches one host first.
-  processes[1].terminate()
-  assert finish_two(processes) == [75, 75]
-  assert finish_two(start_two(stopped)) == [0, 0]
-  assert main_test.results(stopped) == main_test.results(calm)
 
 
 def test_a_process_that_never_comes(folder):
@@ -266,18 +416,79 @@ def test_a_process_that_never_comes(folder):
   assert 'Traceback' not in err
 
 
+@pytest.fixture(scope='module')
+def two_calm(folder):
+  """The results of two processes that nothing happened to."""
+  assert finish_two(start_two(folder / 'two_calm')) == [0, 0]
+  return main_test.results(folder / 'two_calm')
+
+
 @pytest.mark.long
-def test_one_of_two_processes_dies(folder):
-  processes = start_two(folder / 'two_killed')
-  main_test.wait_for(
-    folder / 'two_killed' / 'chain' / 'level_002.npz', processes[0]
-  )
-  processes[1].kill()
-  start = time.monotonic()
+def test_two_processes_stop_and_go_on(folder, two_calm):
+  workdir = folder / 'two_stopped'
+  for i in range(2):
+    before = saved_epochs(workdir)
+    processes = start_two(workdir)
+    main_test.wait_for(workdir / f'checkpoints/chain/{before + 5}', *processes)
+    # A preemption reaches one host first.
+    processes[i].terminate()
+    begin = time.monotonic()
+    assert finish_two(processes) == [75, 75]
+    waited = time.monotonic() - begin
+    print(f'SIGTERM to process {i}: both ended after {waited:.1f} s')
+    assert waited < GRACE
+  assert finish_two(start_two(workdir)) == [0, 0]
+  assert main_test.results(workdir) == two_calm
+
+
+@pytest.mark.long
+@pytest.mark.parametrize('victim', [0, 1])
+def test_one_of_two_processes_dies(folder, victim):
+  workdir = folder / f'two_{victim}_killed'
+  processes = start_two(workdir)
+  main_test.wait_for(workdir / 'chain' / 'level_002.npz', *processes)
+  assert die(processes, victim)[1 - victim] not in (0, 75)
+
+
+@pytest.mark.long
+def test_one_of_two_processes_fails(folder):
+  """It writes files alone, so the other one cannot know."""
+  workdir = folder / 'two_failed'
+  processes = start_two(workdir)
+  main_test.wait_for(workdir / 'chain' / 'level_002.npz', *processes)
+  with read_only(workdir):
+    begin = time.monotonic()
+    (code, _, err), (other, _, _) = map(main_test.finish, processes)
+    print(f'a failed process: both ended after {time.monotonic() - begin:.1f}')
+  assert time.monotonic() - begin < 150
+  assert code == 1 and 'cannot be written' in err
+  assert other not in (0, 75)
+
+
+@pytest.mark.long
+def test_two_processes_killed_at_random(folder, two_calm):
+  workdir, generator = folder / 'two_killed', random.Random(2)
+  for _ in range(max(3, FAULTS // 20)):
+    before = saved_epochs(workdir)
+    processes = start_two(workdir)
+    main_test.wait_for(workdir / f'checkpoints/chain/{before + 1}', *processes)
+    time.sleep(generator.uniform(0, 2))
+    die(processes, generator.randrange(2))
+    assert saved_epochs(workdir) > before
+  assert finish_two(start_two(workdir)) == [0, 0]
+  assert main_test.results(workdir) == two_calm
+
+
+def die(processes, victim):
+  """Kill one of two processes; the exit codes, once the other has ended."""
+  processes[victim].kill()
+  begin = time.monotonic()
   codes = finish_two(processes)
-  assert time.monotonic() - start < 150
-  assert codes[1] == -signal.SIGKILL
-  assert codes[0] not in (0, 75)
+  waited = time.monotonic() - begin
+  print(f'process {victim} killed: the other ended after {waited:.1f} s')
+  assert waited < 150
+  assert codes[victim] == -signal.SIGKILL
+  return codes
 
 
 def start_two(workdir):
@@ -285,7 +496,7 @@ def start_two(workdir):
   return [
     main_test.start(
       workdir,
-      EVERY_EPOCH,
+      *OVERRIDES,
       '--distributed',
       f'--coordinator_address=localhost:{port}',
       '--num_processes=2',

@@ -27,20 +27,19 @@ OVERRIDES = (
 )
 
 
-def start(workdir, *overrides, env=None, prefix=()):
-  command = [
-    *prefix,
-    sys.executable,
-    '-m',
-    'pruning_gen.main',
-    '--config=configs/quickstart.py',
+def arguments(workdir, cache=None):
+  return (
+    f'--config={ROOT}/configs/quickstart.py',
     f'--workdir={workdir}',
-    f'--config.data.cache_dir={workdir.parent / "cache"}',
+    f'--config.data.cache_dir={cache or workdir.parent / "cache"}',
     *OVERRIDES,
-    *overrides,
-  ]
+  )
+
+
+def start(workdir, *overrides, env=None, prefix=()):
+  command = (*prefix, sys.executable, '-m', 'pruning_gen.main')
   return subprocess.Popen(
-    command,
+    (*command, *arguments(workdir), *overrides),
     cwd=ROOT,
     stdout=subprocess.PIPE,
     stderr=subprocess.PIPE,
@@ -63,12 +62,13 @@ def results(workdir):
   return {path.name: path.read_bytes() for path in paths}
 
 
-def wait_for(path, process):
-  for _ in range(3000):
+def wait_for(path, *processes):
+  for _ in range(30_000):
     if path.exists():
       return
-    assert process.poll() is None, finish(process)
-    time.sleep(0.02)
+    for process in processes:
+      assert process.poll() is None, finish(process)
+    time.sleep(0.01)
   raise AssertionError(f'{path} never came')
 
 

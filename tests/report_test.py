@@ -185,7 +185,7 @@ def test_nothing_to_show(tmp_path):
     ('provenance.json', '{"layout_version": 1}', 'layout version 1'),
     ('results.csv', '', 'results.csv cannot be read'),
     ('results.csv', 'arm,experiment\na,b\n', 'lacks the columns noise_frac'),
-    ('el2n/scores.csv', 'noise', '/el2n cannot be read'),
+    ('el2n/scores.csv', 'noise', 'el2n/scores.csv cannot be read'),
   ],
 )
 def test_broken_files_are_named(tmp_path, name, content, message):

@@ -1,11 +1,18 @@
+import itertools
 import json
+import os
+import pickle
+import resource
+import signal
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from pruning_gen.errors import UserError
 from pruning_gen.storage import results
 from pruning_gen.training.members import Member
+from tests import program
 
 CONFIG = {'seed': 0, 'arms': ('pruning',), 'data': {'name': 'digits'}}
 
@@ -54,6 +61,18 @@ def test_workdir_cannot_be_written(tmp_path):
   (tmp_path / 'file').write_text('mine')
   with pytest.raises(UserError, match='cannot be written'):
     results.open_workdir(tmp_path / 'file' / 'run', CONFIG)
+
+
+def test_a_write_that_fails_leaves_nothing(tmp_path, monkeypatch):
+  results.open_workdir(tmp_path, CONFIG)
+
+  def fail(descriptor):
+    raise OSError(28, 'No space left on device')
+
+  monkeypatch.setattr(os, 'fsync', fail)
+  with pytest.raises(UserError, match=r'No space left.*make space'):
+    results.write_rows(tmp_path, [row(0, 0, 0.1)])
+  assert [path.name for path in tmp_path.iterdir()] == ['config.json']
 
 
 def test_rows_are_replaced_and_sorted(tmp_path):
@@ -105,6 +124,109 @@ def test_pickled_arrays_are_never_read(tmp_path):
     results.read_level(tmp_path, 'chain', 0)
 
 
+def test_a_single_array_or_another_name_is_refused(tmp_path):
+  results.write_level(tmp_path, 'chain', 0, {'x': np.zeros(3)})
+  path = tmp_path / 'chain' / 'level_000.npz'
+  np.save(path.with_suffix('.npy'), np.zeros(3))
+  path.with_suffix('.npy').rename(path)
+  with pytest.raises(UserError, match='it is a single array'):
+    results.read_level(tmp_path, 'chain', 0)
+  pickled = pickle.dumps(Executed())
+  path.write_bytes(pickled)
+  with pytest.raises(UserError, match='holds no arrays of this program'):
+    results.read_level(tmp_path, 'chain', 0)
+  results.write_members(tmp_path, 'chain', [], {'labels': np.zeros((0, 3))})
+  with pytest.raises(UserError, match='it has no array true_labels'):
+    results.read_labels(tmp_path, 'chain')
+
+
+class Executed:
+  """Fails the test when it is unpickled."""
+
+  def __reduce__(self):
+    return pytest.fail, ('unpickled',)
+
+
+@pytest.mark.parametrize('content', ['', 'arm\n1\n', '"', '\0'])
+def test_a_table_that_is_none(tmp_path, content):
+  (tmp_path / 'results.csv').write_text(content)
+  with pytest.raises(UserError, match=r'results\.csv cannot be read'):
+    results.finished_rows(tmp_path, 'chain')
+  with pytest.raises(UserError, match=r'results\.csv cannot be read'):
+    results.write_rows(tmp_path, [row(0, 0, 0.1)])
+  assert (tmp_path / 'results.csv').read_text() == content
+
+
+def test_el2n_scores_that_do_not_fit(tmp_path):
+  table = pd.DataFrame({'noise_fraction': [0.0, 0.1], 'replicate': [0, 0]})
+  results.write_el2n(tmp_path, table, np.zeros((3, 5), np.float32))
+  with pytest.raises(UserError, match=r'has 3 rows, scores\.csv has 2'):
+    results.read_el2n(tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('name', ['results.csv', 'chain/level_000.npz'])
+def test_killed_inside_a_write(tmp_path, name):
+  """The kernel kills it when the file grows beyond what it allows."""
+  write_both(tmp_path, 1)
+  before = (tmp_path / name).read_bytes()
+  process = program.CONTEXT.Process(target=be_killed, args=(tmp_path, name))
+  process.start()
+  process.join()
+  assert process.exitcode == -signal.SIGXFSZ
+  assert (tmp_path / name).read_bytes() == before
+  (left,) = tmp_path.rglob('.*.tmp')
+  assert 0 < left.stat().st_size < len(before)
+  results.remove_leftovers(tmp_path)
+  assert not list(tmp_path.rglob('.*.tmp'))
+
+
+def be_killed(workdir, name):
+  size = (workdir / name).stat().st_size
+  signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
+  resource.setrlimit(resource.RLIMIT_FSIZE, (size // 2, size // 2))
+  if name == 'results.csv':
+    write_table_of(workdir, 2)
+  else:
+    write_arrays_of(workdir, 2)
+
+
+def write_table_of(workdir, number):
+  results.write_rows(workdir, [row(0, i, number) for i in range(500)])
+
+
+def write_arrays_of(workdir, number):
+  arrays = {'x': np.full((500, 500), number)}
+  results.write_level(workdir, 'chain', 0, arrays)
+
+
+def write_both(workdir, number):
+  write_table_of(workdir, number)
+  write_arrays_of(workdir, number)
+
+
+def write_for_ever(workdir):
+  for number in itertools.count():
+    write_both(workdir, number)
+
+
+@pytest.mark.slow
+def test_a_reader_never_sees_half_a_file(tmp_path):
+  write_both(tmp_path, 0)
+  for _ in range(5):
+    process = program.CONTEXT.Process(target=write_for_ever, args=(tmp_path,))
+    process.start()
+    for _ in range(20):
+      table = results.read_results(tmp_path)
+      assert len(table) == 500 and len(set(table.test_error)) == 1
+      values = results.read_level(tmp_path, 'chain', 0)['x']
+      assert values.shape == (500, 500) and (values == values[0, 0]).all()
+    process.kill()
+    process.join()
+    assert len(results.read_results(tmp_path)) == 500
+    assert results.read_level(tmp_path, 'chain', 0)['x'].shape == (500, 500)
+
+
 def start(time, devices=('cpu: cpu',), sha256='abc'):
   dataset = {'name': 'digits', 'sha256': sha256}
   return {'time': time, 'devices': list(devices), 'dataset': dataset}
@@ -115,9 +237,28 @@ def test_provenance_grows_and_knows_its_version(tmp_path):
   results.add_provenance(tmp_path, start('two'))
   history = results.read_provenance(tmp_path)
   assert [entry['time'] for entry in history['starts']] == ['one', 'two']
-  (tmp_path / 'provenance.json').write_text('{"layout_version": 0}')
-  with pytest.raises(UserError, match='layout version 0'):
-    results.read_provenance(tmp_path)
+
+
+@pytest.mark.parametrize(
+  'content, version',
+  [('{"layout_version": 1}', 1), ('{"layout_version": 3}', 3), ('{}', None)],
+)
+def test_another_layout_version_is_refused_by_everyone(
+  tmp_path, content, version
+):
+  results.open_workdir(tmp_path, CONFIG)
+  (tmp_path / 'provenance.json').write_text(content)
+  before = (tmp_path / 'config.json').read_bytes()
+  # Other keys are to be expected, and are not what is wrong.
+  for refused in (
+    lambda: results.open_workdir(tmp_path, CONFIG | {'new': 1}),
+    lambda: results.read_config(tmp_path),
+    lambda: results.add_provenance(tmp_path, start('one')),
+  ):
+    with pytest.raises(UserError, match=f'layout version {version}, this'):
+      refused()
+  assert (tmp_path / 'provenance.json').read_text() == content
+  assert (tmp_path / 'config.json').read_bytes() == before
 
 
 def test_another_dataset_or_other_devices_are_refused(tmp_path):
@@ -132,6 +273,21 @@ def test_another_dataset_or_other_devices_are_refused(tmp_path):
   results.add_provenance(tmp_path, start('two', two), True)
   history = results.read_provenance(tmp_path)
   assert [len(entry['devices']) for entry in history['starts']] == [1, 2]
+
+
+def test_a_config_with_code_in_it_is_only_text(tmp_path):
+  results.open_workdir(tmp_path, CONFIG)
+  code = '__import__("os").abort()'
+  stored = {'seed': code, 'arms': ['pruning'], 'data': {'name': 'digits'}}
+  (tmp_path / 'config.json').write_text(json.dumps(stored))
+  assert results.read_config(tmp_path)['seed'] == code
+  with pytest.raises(UserError) as error:
+    results.open_workdir(tmp_path, CONFIG)
+  assert f'  seed: {code!r} there, 0 now' in str(error.value)
+  for content in ('[]', '1', '[' * 100_000):
+    (tmp_path / 'config.json').write_text(content)
+    with pytest.raises(UserError, match=r'config.json is damaged'):
+      results.read_config(tmp_path)
 
 
 def test_damaged_json(tmp_path):

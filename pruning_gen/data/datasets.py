@@ -1,10 +1,12 @@
 """Image data sets as arrays in memory. The only module that imports TFDS."""
 
+import contextlib
 import dataclasses
 import hashlib
 import io
 import os
 import pathlib
+import zipfile
 
 import numpy as np
 
@@ -202,22 +204,34 @@ def cache_path(data_path, cache_dir, part=''):
 
 
 def read_cache(path):
-  """Return the arrays of a cache file by name, None where there is no file."""
+  """Return the arrays of a cache file by name; None without a whole one."""
   if not path.exists():
     return None
-  with np.load(path, allow_pickle=False) as arrays:
-    return dict(arrays)
+  try:
+    with np.load(path, allow_pickle=False) as arrays:
+      return dict(arrays)
+  except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+    print(f'{path} is damaged ({error}): decoding again', flush=True)
+    return None
 
 
 def write_cache(path, arrays):
-  """Write arrays, a dict by name, to a cache file, at once or not at all."""
+  """Write arrays, a dict by name, to a cache file, at once or not at all.
+
+  Where that cannot be it says so: they will be decoded again.
+  """
   buffer = io.BytesIO()
   np.savez(buffer, **arrays)
-  path.parent.mkdir(parents=True, exist_ok=True)
   # Another process may read or write the same file now.
   temporary = path.with_suffix(f'.{os.getpid()}.tmp')
-  temporary.write_bytes(buffer.getbuffer())
-  temporary.replace(path)
+  try:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary.write_bytes(buffer.getbuffer())
+    temporary.replace(path)
+  except OSError as error:
+    print(f'{path} cannot be kept ({error})', flush=True)
+    with contextlib.suppress(OSError):
+      temporary.unlink()
 
 
 def prepared_builder(name, data_dir, by_hand=''):

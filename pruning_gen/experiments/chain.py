@@ -60,6 +60,7 @@ def run(config, workdir, dataset, should_stop):
       session.finish_level(state, level)
       if level == config.levels:
         break
+      session.stop_if_asked(f'after level {level}')
       level, epoch = level + 1, config.rewind_epoch
       state = engine.start_level(state, level)
   # Other processes read what the first has written.

@@ -66,6 +66,21 @@ def train_dense(config, workdir, stage, engine, should_stop, columns=None):
   # Other processes read what the first has written.
   processes.wait_for_all(stage.name)
   results.remove_checkpoints(workdir, stage.name)
+  stop_if_asked(should_stop, f'{stage.name} after its end')
+
+
+def stop_if_asked(should_stop, where):
+  """End the run where there is nothing to save; called by all processes.
+
+  Args:
+    should_stop: () -> bool, whether the run was asked to stop.
+    where: str, tells the user.
+
+  Raises:
+    Preempted: it was, on any process.
+  """
+  if processes.any_process(should_stop()):
+    raise Preempted(f'{where}: stopped')
 
 
 def once(config, epochs=None):
@@ -133,19 +148,28 @@ class Session(contextlib.AbstractContextManager):
     """Return the newest saved stack, or a new one, and its epochs trained.
 
     Raises:
-      UserError: there are results, but no checkpoint they could come from.
+      UserError: results and checkpoints do not fit each other.
+      Preempted: the run was asked to stop.
     """
+    self.stop_if_asked('before training')
     newest, state = self._checkpoints.restore_newest(
       self._engine.abstract_packed(), self._engine.unpack
     )
     if newest is None:
       self._check_nothing_is_finished()
+      self._say('no checkpoint yet, starting from epoch 0')
       return self._engine.create(), 0
+    self._check_nothing_is_missing(newest)
     self._say(f'resuming after {newest} epochs')
     # What is shown as done was not done at this run's speed.
-    self._bar.initial = newest * self._engine.images_per_epoch
     self._bar.reset()
+    self._bar.initial = newest * self._engine.images_per_epoch
+    self._bar.n = self._bar.last_print_n = self._bar.initial
     return state, newest
+
+  def stop_if_asked(self, where):
+    """End the run, if it was asked to stop, where all is saved already."""
+    stop_if_asked(self._should_stop, f'{self._stage.name} {where}')
 
   def _check_nothing_is_finished(self):
     members = {tuple(member) for member in self._engine.members}
@@ -160,6 +184,24 @@ class Session(contextlib.AbstractContextManager):
         f'{results.checkpoint_dir(self._workdir, self._stage.name)} has no '
         'checkpoint: put it back from a copy, or start in another --workdir'
       )
+
+  def _check_nothing_is_missing(self, newest):
+    """Check that results.csv has the levels before a checkpoint's."""
+    level, _ = schedules.locate(
+      newest, self._config.epochs, self._config.rewind_epoch
+    )
+    missing = [n for n in range(level) if not self._is_finished(n)]
+    if missing:
+      raise UserError(
+        f'{results.results_path(self._workdir)} has no level {missing[0]} of '
+        f'{self._stage.name}, and the checkpoints are beyond it: put the file '
+        'back from a copy, or start in another --workdir'
+      )
+
+  def _is_finished(self, level):
+    shown = self._stage.level + level
+    rows = {(*member, shown) for member in self._engine.members}
+    return rows <= self._finished
 
   def train_level(self, state, level, first_epoch, last_epoch=None):
     """Train from an epoch to the end of a level.
@@ -196,10 +238,14 @@ class Session(contextlib.AbstractContextManager):
       state: the stack at the end of the level.
       level: int.
       columns: dict, what results.csv has in place of what is measured.
+
+    Raises:
+      Preempted: the run was asked to stop; the trained level is saved.
     """
-    stage, shown = self._stage, self._stage.level + level
-    if {(*member, shown) for member in self._engine.members} <= self._finished:
+    if self._is_finished(level):
       return
+    self.stop_if_asked(f'before scoring level {level}')
+    stage, shown = self._stage, self._stage.level + level
     arrays, rows = measure.measure(self._engine, state)
     common = {
       'experiment': stage.experiment,
@@ -217,12 +263,15 @@ class Session(contextlib.AbstractContextManager):
     results.write_rows(self._workdir, rows)
     self._show_level(rows, level)
 
-  def __exit__(self, *exception):
+  def __exit__(self, kind, *exception):
     """Close the progress bar, the scalars and, once saved, the checkpoints."""
     self._bar.close()
     if self._writer is not None:
       self._writer.close()
-    self._checkpoints.close()
+    # A save is finished by all processes together. Where one of them fails the
+    # others are elsewhere, and it must end and not wait for them.
+    if kind in (None, Preempted) or not processes.are_several():
+      self._checkpoints.close()
 
   def _epochs_trained(self, level):
     epochs = self._config.epochs

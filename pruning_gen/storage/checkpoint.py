@@ -53,7 +53,8 @@ class Checkpoints:
   def restore_newest(self, abstract_state, unpack):
     """Load the newest checkpoint that is whole.
 
-    What is damaged is set aside, as `damaged_12`, and said.
+    What is damaged is said, and set aside as `damaged_12` once another one is
+    found whole.
 
     Args:
       abstract_state: tree of jax.ShapeDtypeStruct with shardings to load into.
@@ -68,11 +69,11 @@ class Checkpoints:
     found = sorted(
       (c.step for c in self._checkpointer.checkpoints), reverse=True
     )
-    for global_epoch in found:
+    for i, global_epoch in enumerate(found):
       state = self._load(global_epoch, abstract_state, unpack)
       if state is not None:
+        self._set_aside(found[:i])
         return global_epoch, state
-      self._set_aside(global_epoch)
     if found:
       raise UserError(
         f'every checkpoint in {self._directory} is damaged ({found}): put one '
@@ -84,7 +85,11 @@ class Checkpoints:
   def _load(self, global_epoch, abstract_state, unpack):
     """Load one checkpoint; None where it is damaged."""
     state, problem = None, 'its checksum does not match'
+    folder = self._directory / str(global_epoch)
     try:
+      # Orbax looks for it in buckets only.
+      if not (folder / 'commit_success.txt').exists():
+        raise FileNotFoundError('commit_success.txt, which ends a save')
       state, is_intact = unpack(
         self._checkpointer.load(global_epoch, abstract_state)
       )
@@ -95,19 +100,22 @@ class Checkpoints:
       return state
     if processes.is_primary():
       print(
-        f'checkpoint {self._directory / str(global_epoch)} is damaged '
+        f'checkpoint {folder} is damaged '
         f'({problem.splitlines()[0]:.200}): trying the one before',
         flush=True,
       )
     return None
 
-  def _set_aside(self, global_epoch):
+  def _set_aside(self, global_epochs):
+    if not global_epochs:
+      return
     self._checkpointer.close()
     if processes.is_primary():
-      damaged = self._directory / f'damaged_{global_epoch}'
-      if damaged.exists():
-        damaged.rmtree()
-      (self._directory / str(global_epoch)).rename(damaged)
+      for global_epoch in global_epochs:
+        damaged = self._directory / f'damaged_{global_epoch}'
+        if damaged.exists():
+          damaged.rmtree()
+        (self._directory / str(global_epoch)).rename(damaged)
     processes.wait_for_all('damaged checkpoint set aside')
     self._checkpointer = self._open()
 
@@ -157,10 +165,15 @@ def _absolute(directory):
 def _is_about_files(error):
   """Tell whether an error, or one behind it, is of the file system."""
   while error is not None:
-    # TensorStore raises ValueError with the system's words.
+    # TensorStore raises ValueError with the system's words and code.
     if isinstance(error, OSError) or any(
       words in str(error)
-      for words in ('No space left', 'Read-only file', 'Permission denied')
+      for words in (
+        'os_error_code',
+        'No space left',
+        'Read-only file',
+        'Permission denied',
+      )
     ):
       return True
     error = error.__cause__ or error.__context__

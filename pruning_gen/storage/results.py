@@ -19,9 +19,12 @@ the networks that train on so many examples. Files are replaced in one move: a
 reader never sees half a file.
 """
 
+import contextlib
 import io
 import json
+import os
 import zipfile
+import zlib
 
 import numpy as np
 import pandas as pd
@@ -106,8 +109,8 @@ def open_workdir(workdir, config):
     config: nested dict of what JSON can hold.
 
   Raises:
-    UserError: it is a file, cannot be written, or belongs to another config
-      (the message lists every key that differs).
+    UserError: it is a file, cannot be written, is of another layout version,
+      or belongs to another config (the message lists every key that differs).
   """
   workdir = epath.Path(workdir)
   if workdir.exists() and not workdir.is_dir():
@@ -116,7 +119,7 @@ def open_workdir(workdir, config):
   # Once through JSON, so that tuples compare equal to what was stored.
   config = json.loads(json.dumps(config))
   if path.exists():
-    _check_same(path, _read_json(path), config)
+    _check_same(path, read_config(workdir), config)
     return
   _write_text(path, json.dumps(config, indent=2) + '\n')
 
@@ -142,12 +145,15 @@ def _check_same(path, stored, config):
 
 def _read_json(path):
   try:
-    return json.loads(path.read_text())
-  except ValueError as error:
+    content = json.loads(path.read_text())
+    if not isinstance(content, dict):
+      raise ValueError('not an object')
+  except (ValueError, RecursionError) as error:
     raise UserError(
       f'{path} is damaged ({error}): put it back from a copy, or name another '
       '--workdir'
     ) from error
+  return content
 
 
 def flatten(config, prefix=''):
@@ -165,7 +171,7 @@ def read_config(workdir):
   """Read config.json, a nested dict.
 
   Raises:
-    UserError: the folder holds no run.
+    UserError: the folder holds no run, or one of another layout version.
   """
   path = epath.Path(workdir) / 'config.json'
   if not path.exists():
@@ -173,6 +179,7 @@ def read_config(workdir):
       f'--workdir={workdir} holds no run (no config.json): name the folder '
       'that was given to pruning_gen.main'
     )
+  read_provenance(workdir)
   return _read_json(path)
 
 
@@ -232,10 +239,11 @@ def read_provenance(workdir):
   if not path.exists():
     return {'layout_version': LAYOUT_VERSION, 'starts': []}
   history = _read_json(path)
-  if history['layout_version'] != LAYOUT_VERSION:
+  version = history.get('layout_version')
+  if version != LAYOUT_VERSION:
     raise UserError(
-      f'{path} has layout version {history["layout_version"]}, this program '
-      f'reads {LAYOUT_VERSION}: use the version of pruning_gen that wrote it'
+      f'{path} has layout version {version}, this program reads '
+      f'{LAYOUT_VERSION}: use the version of pruning_gen that wrote it'
     )
   return history
 
@@ -252,7 +260,7 @@ def write_rows(workdir, rows):
   tables = [_parse(new, dtype=str)]
   path = results_path(workdir)
   if path.exists():
-    old = _parse(path.read_text(), dtype=str)
+    old = _read_table(path, IDENTITY, dtype=str)
     identity = list(IDENTITY)
     replaced = old.set_index(identity).index.isin(
       tables[0].set_index(identity).index
@@ -272,7 +280,22 @@ def read_results(workdir):
   path = results_path(workdir)
   if not path.exists():
     return pd.DataFrame(columns=list(COLUMNS))
-  return _parse(path.read_text())
+  return _read_table(path, COLUMNS)
+
+
+def _read_table(path, columns, dtype=None):
+  """Read a table that must have these columns."""
+  try:
+    table = _parse(path.read_text(), dtype)
+    missing = [name for name in columns if name not in table]
+    if missing:
+      raise ValueError(f'it lacks the columns {", ".join(missing)}')
+  except (OSError, ValueError) as error:
+    raise UserError(
+      f'{path} cannot be read ({error}): put it back from a copy, or start in '
+      'another --workdir'
+    ) from error
+  return table
 
 
 def _parse(text, dtype=None):
@@ -315,7 +338,7 @@ def write_members(workdir, folder, members, labels):
 def read_members(workdir, folder):
   """Read members.csv: a DataFrame with one row for each member."""
   path = epath.Path(workdir) / folder / 'members.csv'
-  return _parse(path.read_text()).set_index('member')
+  return _read_table(path, ('member', *IDENTITY[1:-1])).set_index('member')
 
 
 def read_labels(workdir, folder):
@@ -325,8 +348,8 @@ def read_labels(workdir, folder):
     UserError: the file is damaged, or its arrays do not fit each other.
   """
   path = epath.Path(workdir) / folder / 'labels.npz'
-  arrays = _read_arrays(path)
-  shape = (len(read_members(workdir, folder)), len(arrays['true_labels']))
+  arrays = _read_arrays(path, 'labels', 'true_labels')
+  shape = (len(read_members(workdir, folder)), arrays['true_labels'].size)
   for name, array in arrays.items():
     if name != 'true_labels' and array.shape != shape:
       raise UserError(
@@ -375,8 +398,13 @@ def has_el2n(workdir):
 def read_el2n(workdir):
   """Read EL2N scores: {(noise_fraction, replicate): float32 [example_id]}."""
   folder = epath.Path(workdir) / 'el2n'
-  table = _parse((folder / 'scores.csv').read_text())
-  scores = _read_arrays(folder / 'scores.npz')['el2n']
+  table = _read_table(folder / 'scores.csv', ('noise_fraction', 'replicate'))
+  scores = _read_arrays(folder / 'scores.npz', 'el2n')['el2n']
+  if len(scores) != len(table):
+    raise UserError(
+      f'{folder}/scores.npz has {len(scores)} rows, scores.csv has '
+      f'{len(table)}: put them back from a copy, or start in another --workdir'
+    )
   label_sets = zip(table.noise_fraction, table.replicate)
   return dict(zip(label_sets, scores))
 
@@ -405,7 +433,7 @@ def read_most_worsened(workdir):
   if not has_most_worsened(workdir):
     return None
   folder = epath.Path(workdir) / 'chain'
-  images = _read_arrays(folder / 'most_worsened.npz')['images']
+  images = _read_arrays(folder / 'most_worsened.npz', 'images')['images']
   table = _parse((folder / 'most_worsened.csv').read_text())
   return table, images
 
@@ -420,16 +448,33 @@ def write_bytes(path, content):
   if not processes.is_primary():
     return
   path = epath.Path(path)
-  temporary = path.with_name(f'.{path.name}.tmp')
+  # A report may be built twice at a time, of a run and beside it.
+  temporary = path.with_name(f'.{path.name}.{os.getpid()}.tmp')
   try:
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary.write_bytes(content)
+    with temporary.open('wb') as file:
+      file.write(content)
+      if '://' not in str(path):
+        # Or a power cut could leave the new name with nothing in it.
+        file.flush()
+        os.fsync(file.fileno())
     temporary.replace(path)
   except OSError as error:
+    with contextlib.suppress(OSError):
+      temporary.unlink()
     raise UserError(
       f'{path} cannot be written ({error}): make space or give permission, and '
       'run the same command again; all that is finished is kept'
     ) from error
+
+
+def remove_leftovers(workdir):
+  """Remove what killed programs left of writes; by the one that holds it."""
+  if processes.is_primary():
+    workdir = epath.Path(workdir)
+    for folder in (workdir, *workdir.glob('*'), *workdir.glob('leave_out/*')):
+      for path in folder.glob('.*.tmp'):
+        path.unlink(missing_ok=True)
 
 
 def _write_text(path, text):
@@ -442,12 +487,27 @@ def _write_arrays(path, arrays):
   write_bytes(path, buffer.getvalue())
 
 
-def _read_arrays(path):
+def _read_arrays(path, *names):
+  """Read arrays by name; those of `names` must be there."""
   try:
     # Never a pickle: a file from elsewhere must not run code here.
-    with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as arrays:
-      return dict(arrays)
-  except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+    file = np.load(io.BytesIO(path.read_bytes()), allow_pickle=False)
+    if not isinstance(file, np.lib.npyio.NpzFile):
+      raise ValueError('it is a single array')
+    with file:
+      arrays = dict(file)
+    missing = [name for name in names if name not in arrays]
+    if missing:
+      raise ValueError(f'it has no array {missing[0]}')
+    return arrays
+  except (
+    OSError,
+    ValueError,
+    EOFError,
+    NotImplementedError,
+    zipfile.BadZipFile,
+    zlib.error,
+  ) as error:
     raise UserError(
       f'{path} is missing or holds no arrays of this program ({error}): put it '
       'back from a copy, or start in another --workdir'

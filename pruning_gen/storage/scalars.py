@@ -2,25 +2,39 @@
 
 
 class Writer:
-  """Writes scalars for TensorBoard, or nothing where there is no TensorFlow."""
+  """Writes scalars for TensorBoard, or nothing where that cannot be.
+
+  They are on the side: neither a missing TensorFlow nor a full disk ends a run
+  because of them.
+  """
 
   def __init__(self, directory):
     """Open an event file in a folder; says so where that cannot be."""
+    self._writer = None
     try:
       # TensorFlow takes seconds to import, and some machines have none.
       from clu import metric_writers
-    except ImportError as error:
-      print(f'TensorBoard scalars are off: {error}', flush=True)
-      self._writer = None
-    else:
+
       self._writer = metric_writers.SummaryWriter(str(directory))
+    except Exception as error:
+      self._turn_off(error)
 
   def write(self, step, values):
     """Write {name: float} at a step."""
-    if self._writer is not None:
-      self._writer.write_scalars(step, values)
+    self._try('write_scalars', step, values)
 
   def close(self):
-    """Flush and closes the event file."""
+    """Flush and close the event file."""
+    self._try('close')
+
+  def _try(self, method, *args):
     if self._writer is not None:
-      self._writer.close()
+      try:
+        getattr(self._writer, method)(*args)
+      # TensorFlow has exceptions of its own for what the system refuses.
+      except Exception as error:
+        self._turn_off(error)
+
+  def _turn_off(self, error):
+    print(f'TensorBoard scalars are off: {error}', flush=True)
+    self._writer = None

@@ -44,10 +44,10 @@ from pruning_gen.experiments import leave_out
 from pruning_gen.experiments import protocol
 from pruning_gen.experiments import width
 from pruning_gen.experiments.session import stop_if_asked
+from pruning_gen.storage import files
 from pruning_gen.storage import lock
 from pruning_gen.storage import processes
 from pruning_gen.storage import provenance
-from pruning_gen.storage import results
 
 EXPERIMENTS = {
   'chain': chain,
@@ -142,9 +142,9 @@ def run(config, workdir, should_stop, allow_device_change=False):
     UserError: something the user can mend.
     Preempted: stopped on request.
   """
-  results.open_workdir(workdir, config.to_dict())
+  provenance.open_workdir(workdir, config.to_dict())
   with lock.hold(workdir):
-    results.remove_leftovers(workdir)
+    files.remove_leftovers(workdir)
     check_needs(config, workdir)
     todo = [
       EXPERIMENTS[name]
@@ -158,9 +158,9 @@ def run(config, workdir, should_stop, allow_device_change=False):
       dataset = protocol.load_dataset(config)
       start = provenance.describe_start() | {
         'dataset': protocol.describe_dataset(dataset),
-        'resumed_from': results.saved_epochs(workdir),
+        'resumed_from': provenance.saved_epochs(workdir),
       }
-      results.add_provenance(workdir, start, allow_device_change)
+      provenance.add_provenance(workdir, start, allow_device_change)
       for experiment in todo:
         stop_if_asked(should_stop, 'between experiments')
         experiment.run(config, workdir, dataset, should_stop)

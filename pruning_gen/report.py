@@ -27,6 +27,7 @@ from pruning_gen.analysis import contents
 from pruning_gen.analysis import page
 from pruning_gen.analysis import panel as panels
 from pruning_gen.errors import UserError
+from pruning_gen.storage import files
 from pruning_gen.storage import results
 
 
@@ -81,7 +82,7 @@ def build(workdir):
       broken.
   """
   panel = panels.read(workdir)
-  results.write_table(results.summary_path(workdir), panel.summary)
+  files.write_table(results.summary_path(workdir), panel.summary)
   return _write([panel], results.report_dir(workdir))
 
 
@@ -117,12 +118,12 @@ def _write(all_panels, output):
     chapters.append(_chapter(panel, title, output, prefix))
     tested.append(table)
   tested = _group_by_sentence(pd.concat(tested))
-  results.write_table(output / 'tables' / 'claims.csv', tested)
+  files.write_table(output / 'tables' / 'claims.csv', tested)
   title = ', '.join(chapter['title'] for chapter in chapters)
   html = page.render(title, chapters, page.lay_out(tested))
   path = output / 'index.html'
   # Last: it tells that the report is complete.
-  results.write_bytes(path, html.encode())
+  files.write_bytes(path, html.encode())
   return path
 
 
@@ -163,7 +164,7 @@ def _section(section, table, output, prefix):
     image = _save(section.draw(table), output / 'figures', name)
   # A column of images is drawn, and is no number.
   table = table.drop(columns='image', errors='ignore')
-  results.write_table(output / 'tables' / f'{name}.csv', table)
+  files.write_table(output / 'tables' / f'{name}.csv', table)
   return {
     'id': name,
     'title': section.title,
@@ -181,7 +182,7 @@ def _save(figure, folder, name):
     figure.savefig(buffer, format=kind)
     # The layout is found once and holds for both.
     figure.set_layout_engine('none')
-    results.write_bytes(folder / f'{name}.{kind}', buffer.getvalue())
+    files.write_bytes(folder / f'{name}.{kind}', buffer.getvalue())
   return buffer.getvalue()
 
 

@@ -5,6 +5,7 @@ from pruning_gen.analysis import claims
 from pruning_gen.analysis import comparisons
 from pruning_gen.analysis import panel as panels
 from pruning_gen.analysis import statistics
+from pruning_gen.storage import provenance
 from pruning_gen.storage import results
 from tests import fake_runs
 from tests.fake_runs import make_row
@@ -242,7 +243,7 @@ def test_numbers_of_a_panel(name, paper):
 
 
 def test_one_replicate_cannot_tell(tmp_path):
-  results.open_workdir(tmp_path, fake_runs.CONFIG)
+  provenance.open_workdir(tmp_path, fake_runs.CONFIG)
   table = fake_runs.make_results({0: [0.3], 1: [0.2]})
   results.write_rows(tmp_path, table.to_dict('records'))
   table = claims.tabulate(panels.read(tmp_path))

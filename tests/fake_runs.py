@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 
+from pruning_gen.storage import provenance
 from pruning_gen.storage import results
 from pruning_gen.training.members import Member
 
@@ -63,8 +64,8 @@ def write_chain(
   workdir, arms=('pruning', 'extended_dense'), levels=4, config=()
 ):
   """Write a chain whose losses are -0.1 x level x the example's rank."""
-  results.open_workdir(workdir, CONFIG | dict(config))
-  results.add_provenance(workdir, {'command': 'python -m pruning_gen.main'})
+  provenance.open_workdir(workdir, CONFIG | dict(config))
+  provenance.add_provenance(workdir, {'command': 'python -m pruning_gen.main'})
   rows, members = [], []
   for noise_fraction in NOISE_FRACTIONS:
     for arm in arms:

@@ -12,6 +12,7 @@ from pruning_gen import report
 from pruning_gen.analysis import contents
 from pruning_gen.analysis import page
 from pruning_gen.errors import UserError
+from pruning_gen.storage import provenance
 from pruning_gen.storage import results
 from tests import fake_runs
 
@@ -106,7 +107,7 @@ def test_tables_show_two_digits_of_the_spread(mean, std, text):
 
 @pytest.mark.usefixtures('few_sections')
 def test_is_built_notices_what_is_new(tmp_path):
-  results.open_workdir(tmp_path, fake_runs.CONFIG)
+  provenance.open_workdir(tmp_path, fake_runs.CONFIG)
   table = fake_runs.make_results({0: [0.1, 0.2]})
   results.write_rows(tmp_path, table.to_dict('records'))
   assert not report.is_built(tmp_path)
@@ -120,7 +121,7 @@ def test_is_built_notices_what_is_new(tmp_path):
 
 @pytest.mark.usefixtures('few_sections')
 def test_an_unfinished_run_shows_what_is_there(tmp_path):
-  results.open_workdir(tmp_path, fake_runs.CONFIG)
+  provenance.open_workdir(tmp_path, fake_runs.CONFIG)
   table = fake_runs.make_results({0: [0.1, 0.2], 1: [0.1]})
   results.write_rows(tmp_path, table.to_dict('records'))
   text = report.build(tmp_path).read_text()
@@ -132,7 +133,7 @@ def test_an_unfinished_run_shows_what_is_there(tmp_path):
 
 @pytest.mark.usefixtures('few_sections')
 def test_experiments_without_a_chain(tmp_path):
-  results.open_workdir(tmp_path, fake_runs.CONFIG)
+  provenance.open_workdir(tmp_path, fake_runs.CONFIG)
   fake_runs.write_width(tmp_path)
   fake_runs.write_el2n(tmp_path)
   text = report.build(tmp_path).read_text()
@@ -143,7 +144,7 @@ def test_experiments_without_a_chain(tmp_path):
 @pytest.mark.usefixtures('few_sections')
 def test_several_runs_are_never_averaged(full, tmp_path):
   # Other noise levels and replicates.
-  results.open_workdir(tmp_path / 'a b', fake_runs.CONFIG)
+  provenance.open_workdir(tmp_path / 'a b', fake_runs.CONFIG)
   table = fake_runs.make_results(
     {0: [0.1, 0.2, 0.3], 1: [0.1, 0.1, 0.1]}, noise_fraction=0.6
   )
@@ -169,7 +170,7 @@ def test_several_runs_are_never_averaged(full, tmp_path):
 def test_nothing_to_show(tmp_path):
   with pytest.raises(UserError, match='holds no run'):
     report.build(tmp_path)
-  results.open_workdir(tmp_path, fake_runs.CONFIG)
+  provenance.open_workdir(tmp_path, fake_runs.CONFIG)
   with pytest.raises(UserError, match='no finished level yet'):
     report.build(tmp_path)
 
@@ -179,9 +180,9 @@ def test_nothing_to_show(tmp_path):
   [
     ('config.json', '{"levels": ', 'config.json is damaged'),
     ('config.json', '{"levels": 3, "data": {"name": 1}}', 'lacks model.name, '),
-    ('config.json', '[]', 'config.json lacks model.name'),
+    ('config.json', '[]', 'config.json is damaged'),
     ('provenance.json', '', 'provenance.json is damaged'),
-    ('provenance.json', '{}', 'provenance.json cannot be read'),
+    ('provenance.json', '{}', 'layout version None'),
     ('provenance.json', '{"layout_version": 1}', 'layout version 1'),
     ('results.csv', '', 'results.csv cannot be read'),
     ('results.csv', 'arm,experiment\na,b\n', 'lacks the columns noise_frac'),
@@ -227,7 +228,7 @@ def test_more_subgroups_than_examples(tmp_path):
 
 
 def test_a_run_that_diverged_has_nothing_to_show(tmp_path):
-  results.open_workdir(tmp_path, fake_runs.CONFIG)
+  provenance.open_workdir(tmp_path, fake_runs.CONFIG)
   results.write_rows(tmp_path, [fake_runs.make_row(diverged=1)])
   with pytest.raises(UserError, match=r'nothing to show yet:\nLeft out: repl'):
     report.build(tmp_path)
@@ -235,7 +236,7 @@ def test_a_run_that_diverged_has_nothing_to_show(tmp_path):
 
 @pytest.mark.usefixtures('few_sections')
 def test_one_replicate_gets_no_verdict(tmp_path):
-  results.open_workdir(tmp_path, fake_runs.CONFIG)
+  provenance.open_workdir(tmp_path, fake_runs.CONFIG)
   table = fake_runs.make_results({0: [0.3], 1: [0.2], 2: [0.2], 3: [0.2]})
   results.write_rows(tmp_path, table.to_dict('records'))
   text = report.build(tmp_path).read_text()

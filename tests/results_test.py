@@ -10,6 +10,8 @@ import pandas as pd
 import pytest
 
 from pruning_gen.errors import UserError
+from pruning_gen.storage import files
+from pruning_gen.storage import provenance
 from pruning_gen.storage import results
 from pruning_gen.training.members import Member
 from tests import program
@@ -30,17 +32,17 @@ def row(level, replicate, error, experiment='chain'):
 
 
 def test_the_same_config_may_continue(tmp_path):
-  results.open_workdir(tmp_path / 'run', CONFIG)
-  results.open_workdir(tmp_path / 'run', CONFIG)
-  stored = results.read_config(tmp_path / 'run')
+  provenance.open_workdir(tmp_path / 'run', CONFIG)
+  provenance.open_workdir(tmp_path / 'run', CONFIG)
+  stored = provenance.read_config(tmp_path / 'run')
   assert stored == {'seed': 0, 'arms': ['pruning'], 'data': {'name': 'digits'}}
 
 
 def test_another_config_is_refused_with_the_difference(tmp_path):
-  results.open_workdir(tmp_path, CONFIG)
+  provenance.open_workdir(tmp_path, CONFIG)
   other = CONFIG | {'data': {'name': 'mnist'}, 'new': 1}
   with pytest.raises(UserError) as error:
-    results.open_workdir(tmp_path, other)
+    provenance.open_workdir(tmp_path, other)
   lines = str(error.value).splitlines()
   assert lines[1:3] == [
     "  data.name: 'digits' there, 'mnist' now",
@@ -52,7 +54,7 @@ def test_another_config_is_refused_with_the_difference(tmp_path):
 def test_workdir_is_a_file(tmp_path):
   (tmp_path / 'file').write_text('mine')
   with pytest.raises(UserError, match=r'--workdir=.*/file is a file'):
-    results.open_workdir(tmp_path / 'file', CONFIG)
+    provenance.open_workdir(tmp_path / 'file', CONFIG)
   assert (tmp_path / 'file').read_text() == 'mine'
 
 
@@ -60,11 +62,11 @@ def test_workdir_cannot_be_written(tmp_path):
   # Permissions do not stop root; a file in the way stops anyone.
   (tmp_path / 'file').write_text('mine')
   with pytest.raises(UserError, match='cannot be written'):
-    results.open_workdir(tmp_path / 'file' / 'run', CONFIG)
+    provenance.open_workdir(tmp_path / 'file' / 'run', CONFIG)
 
 
 def test_a_write_that_fails_leaves_nothing(tmp_path, monkeypatch):
-  results.open_workdir(tmp_path, CONFIG)
+  provenance.open_workdir(tmp_path, CONFIG)
 
   def fail(descriptor):
     raise OSError(28, 'No space left on device')
@@ -177,7 +179,7 @@ def test_killed_inside_a_write(tmp_path, name):
   assert (tmp_path / name).read_bytes() == before
   (left,) = tmp_path.rglob('.*.tmp')
   assert 0 < left.stat().st_size < len(before)
-  results.remove_leftovers(tmp_path)
+  files.remove_leftovers(tmp_path)
   assert not list(tmp_path.rglob('.*.tmp'))
 
 
@@ -233,9 +235,9 @@ def start(time, devices=('cpu: cpu',), sha256='abc'):
 
 
 def test_provenance_grows_and_knows_its_version(tmp_path):
-  results.add_provenance(tmp_path, start('one'))
-  results.add_provenance(tmp_path, start('two'))
-  history = results.read_provenance(tmp_path)
+  provenance.add_provenance(tmp_path, start('one'))
+  provenance.add_provenance(tmp_path, start('two'))
+  history = provenance.read_provenance(tmp_path)
   assert [entry['time'] for entry in history['starts']] == ['one', 'two']
 
 
@@ -246,14 +248,14 @@ def test_provenance_grows_and_knows_its_version(tmp_path):
 def test_another_layout_version_is_refused_by_everyone(
   tmp_path, content, version
 ):
-  results.open_workdir(tmp_path, CONFIG)
+  provenance.open_workdir(tmp_path, CONFIG)
   (tmp_path / 'provenance.json').write_text(content)
   before = (tmp_path / 'config.json').read_bytes()
   # Other keys are to be expected, and are not what is wrong.
   for refused in (
-    lambda: results.open_workdir(tmp_path, CONFIG | {'new': 1}),
-    lambda: results.read_config(tmp_path),
-    lambda: results.add_provenance(tmp_path, start('one')),
+    lambda: provenance.open_workdir(tmp_path, CONFIG | {'new': 1}),
+    lambda: provenance.read_config(tmp_path),
+    lambda: provenance.add_provenance(tmp_path, start('one')),
   ):
     with pytest.raises(UserError, match=f'layout version {version}, this'):
       refused()
@@ -262,41 +264,41 @@ def test_another_layout_version_is_refused_by_everyone(
 
 
 def test_another_dataset_or_other_devices_are_refused(tmp_path):
-  results.add_provenance(tmp_path, start('one'))
+  provenance.add_provenance(tmp_path, start('one'))
   before = (tmp_path / 'provenance.json').read_bytes()
   with pytest.raises(UserError, match='another version of the data set'):
-    results.add_provenance(tmp_path, start('two', sha256='abd'), True)
+    provenance.add_provenance(tmp_path, start('two', sha256='abd'), True)
   two = ('cpu: cpu',) * 2
   with pytest.raises(UserError, match='pass --allow_device_change'):
-    results.add_provenance(tmp_path, start('two', two))
+    provenance.add_provenance(tmp_path, start('two', two))
   assert (tmp_path / 'provenance.json').read_bytes() == before
-  results.add_provenance(tmp_path, start('two', two), True)
-  history = results.read_provenance(tmp_path)
+  provenance.add_provenance(tmp_path, start('two', two), True)
+  history = provenance.read_provenance(tmp_path)
   assert [len(entry['devices']) for entry in history['starts']] == [1, 2]
 
 
 def test_a_config_with_code_in_it_is_only_text(tmp_path):
-  results.open_workdir(tmp_path, CONFIG)
+  provenance.open_workdir(tmp_path, CONFIG)
   code = '__import__("os").abort()'
   stored = {'seed': code, 'arms': ['pruning'], 'data': {'name': 'digits'}}
   (tmp_path / 'config.json').write_text(json.dumps(stored))
-  assert results.read_config(tmp_path)['seed'] == code
+  assert provenance.read_config(tmp_path)['seed'] == code
   with pytest.raises(UserError) as error:
-    results.open_workdir(tmp_path, CONFIG)
+    provenance.open_workdir(tmp_path, CONFIG)
   assert f'  seed: {code!r} there, 0 now' in str(error.value)
   for content in ('[]', '1', '[' * 100_000):
     (tmp_path / 'config.json').write_text(content)
     with pytest.raises(UserError, match=r'config.json is damaged'):
-      results.read_config(tmp_path)
+      provenance.read_config(tmp_path)
 
 
 def test_damaged_json(tmp_path):
-  results.open_workdir(tmp_path, CONFIG)
+  provenance.open_workdir(tmp_path, CONFIG)
   (tmp_path / 'config.json').write_text('{"seed": __import__("os")')
   with pytest.raises(UserError, match=r'config.json is damaged'):
-    results.read_config(tmp_path)
+    provenance.read_config(tmp_path)
   with pytest.raises(UserError, match=r'config.json is damaged'):
-    results.open_workdir(tmp_path, CONFIG)
+    provenance.open_workdir(tmp_path, CONFIG)
 
 
 @pytest.mark.parametrize('content', [b'', b'PK', b'no arrays'])
@@ -309,4 +311,4 @@ def test_damaged_arrays(tmp_path, content):
 
 def test_a_folder_without_a_run(tmp_path):
   with pytest.raises(UserError, match=r'holds no run \(no config.json\)'):
-    results.read_config(tmp_path)
+    provenance.read_config(tmp_path)

@@ -10,6 +10,7 @@ from pruning_gen.analysis import examples
 from pruning_gen.analysis import reading
 from pruning_gen.analysis import statistics
 from pruning_gen.errors import UserError
+from pruning_gen.storage import provenance
 from pruning_gen.storage import results
 
 
@@ -59,9 +60,6 @@ def read(workdir):
       finished, or a broken file.
   """
   config = reading.read_config(workdir)
-  provenance = reading.read(
-    results.read_provenance, workdir, name='provenance.json'
-  )
   table = reading.read_results(workdir)
   table = table[table.experiment != 'el2n']
   if table.empty:
@@ -88,7 +86,9 @@ def read(workdir):
   return Panel(
     name=pathlib.PurePath(workdir).name or str(workdir),
     config=config,
-    provenance=provenance,
+    provenance=reading.read(
+      provenance.read_provenance, workdir, name='provenance.json'
+    ),
     results=table,
     summary=summary,
     effects=effects,

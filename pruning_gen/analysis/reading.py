@@ -4,6 +4,7 @@ import numpy as np
 
 from pruning_gen.analysis import statistics
 from pruning_gen.errors import UserError
+from pruning_gen.storage import provenance
 from pruning_gen.storage import results
 
 # What comes of half a table, or of one that is not ours. Arrays and JSON are
@@ -51,8 +52,8 @@ def read_config(workdir):
   Raises:
     UserError: there is none, it is damaged, or of another version.
   """
-  config = results.read_config(workdir)
-  keys = results.flatten(config) if isinstance(config, dict) else {}
+  config = provenance.read_config(workdir)
+  keys = provenance.flatten(config) if isinstance(config, dict) else {}
   missing = [key for key in CONFIG_KEYS if key not in keys]
   if missing:
     raise UserError(

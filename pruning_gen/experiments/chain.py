@@ -35,7 +35,7 @@ def run(config, workdir, dataset, should_stop):
 
   Args:
     config: the config.
-    workdir: path, claimed by `results.open_workdir`.
+    workdir: path, claimed by `provenance.open_workdir`.
     dataset: Dataset.
     should_stop: () -> bool, whether to save and stop after this epoch.
 

@@ -1,21 +1,18 @@
-"""One experiment under way: train, measure, show, save, stop and go on."""
+"""One experiment under way: train, measure, save, stop and go on."""
 
 import contextlib
-import sys
 from typing import NamedTuple
 
 import numpy as np
-import pandas as pd
-import tqdm
 
 from pruning_gen.errors import Preempted
 from pruning_gen.errors import UserError
 from pruning_gen.experiments import measure
+from pruning_gen.experiments import progress
 from pruning_gen.pruning import schedules
 from pruning_gen.storage import checkpoint
 from pruning_gen.storage import processes
 from pruning_gen.storage import results
-from pruning_gen.storage import scalars
 
 
 class Stage(NamedTuple):
@@ -123,23 +120,15 @@ class Session(contextlib.AbstractContextManager):
     self._checkpoints = checkpoint.Checkpoints(
       results.checkpoint_dir(workdir, stage.name), config.checkpoint.keep
     )
-    self._writer = None
     self._lost = set()
     self._knows_size = False
-    self._bar = tqdm.tqdm(
-      total=self._epochs_trained(config.levels) * engine.images_per_epoch,
-      desc=stage.name,
-      unit='image',
-      unit_scale=True,
-      dynamic_ncols=True,
-      # Without a terminal every refresh is a line of a log.
-      mininterval=0.1 if sys.stderr.isatty() else 30,
-      disable=not processes.is_primary(),
+    self._progress = progress.Progress(
+      config, workdir, stage.name, engine, self._epochs_trained(config.levels)
     )
     results.write_members(
       workdir, stage.folder, engine.members, measure.label_arrays(engine)
     )
-    self._say(
+    self._progress.say(
       f'{len(engine.members)} members of {engine.num_weights:,} weights, '
       f'device memory {engine.memory}'
     )
@@ -157,14 +146,11 @@ class Session(contextlib.AbstractContextManager):
     )
     if newest is None:
       self._check_nothing_is_finished()
-      self._say('no checkpoint yet, starting from epoch 0')
+      self._progress.say('no checkpoint yet, starting from epoch 0')
       return self._engine.create(), 0
     self._check_nothing_is_missing(newest)
-    self._say(f'resuming after {newest} epochs')
-    # What is shown as done was not done at this run's speed.
-    self._bar.reset()
-    self._bar.initial = newest * self._engine.images_per_epoch
-    self._bar.n = self._bar.last_print_n = self._bar.initial
+    self._progress.say(f'resuming after {newest} epochs')
+    self._progress.start_after(newest)
     return state, newest
 
   def stop_if_asked(self, where):
@@ -227,7 +213,7 @@ class Session(contextlib.AbstractContextManager):
       )
       state, losses = self._engine.train_epoch(state, global_epoch)
       self._check_finite(losses, level, epoch)
-      self._show_epoch(losses, level, epoch, global_epoch)
+      self._progress.show_epoch(losses, level, epoch, global_epoch + 1)
       self._save_and_stop(state, level, epoch, global_epoch)
     return state
 
@@ -261,13 +247,11 @@ class Session(contextlib.AbstractContextManager):
     )
     # The rows last: they tell that the level is finished.
     results.write_rows(self._workdir, rows)
-    self._show_level(rows, level)
+    self._progress.show_level(rows, self._epochs_trained(level))
 
   def __exit__(self, kind, *exception):
     """Close the progress bar, the scalars and, once saved, the checkpoints."""
-    self._bar.close()
-    if self._writer is not None:
-      self._writer.close()
+    self._progress.close()
     # A save is finished by all processes together. Where one of them fails the
     # others are elsewhere, and it must end and not wait for them.
     if kind in (None, Preempted) or not processes.are_several():
@@ -302,7 +286,7 @@ class Session(contextlib.AbstractContextManager):
           '--config.on_divergence=continue to go on without such members; '
           'finished levels stay in results.csv'
         )
-      self._say(f'{message}: it is lost, the others go on')
+      self._progress.say(f'{message}: it is lost, the others go on')
       self._lost.add(row)
 
   def _save_and_stop(self, state, level, epoch, global_epoch):
@@ -325,47 +309,6 @@ class Session(contextlib.AbstractContextManager):
       self._knows_size = size is not None
       if self._knows_size:
         keep = self._config.checkpoint.keep
-        self._say(f'a checkpoint takes {size / 1e6:.1f} MB, {keep} are kept')
-
-  def _show_epoch(self, losses, level, epoch, global_epoch):
-    self._bar.set_postfix_str(
-      f'level {level}/{self._config.levels}, '
-      f'epoch {epoch + 1}/{self._config.epochs}, '
-      f'loss {np.nanmean(losses):.4f}',
-      refresh=False,
-    )
-    self._bar.update(self._engine.images_per_epoch)
-    self._write_scalars(global_epoch + 1, {'train_loss': losses.mean(axis=1)})
-
-  def _show_level(self, rows, level):
-    table = pd.DataFrame(rows)
-    names = ['test_error', 'train_cross_entropy', 'weights_remaining']
-    self._write_scalars(self._epochs_trained(level), table[names])
-    for (noise, arm), group in table.groupby(['noise_fraction', 'arm']):
-      self._say(
-        f'level {group.level.iloc[0]:2d}, noise {noise:g}, {arm}: '
-        f'{group.weights_remaining.mean():.2%} of the weights, test error '
-        f'{group.test_error.mean():.2%} (n={len(group)})'
-      )
-
-  def _write_scalars(self, step, values):
-    """Write TensorBoard scalars, {name: [members]}, if the config wants."""
-    if not (self._config.tensorboard and processes.is_primary()):
-      return
-    if self._writer is None:
-      self._writer = scalars.Writer(
-        results.tensorboard_dir(self._workdir, self._stage.name)
-      )
-    self._writer.write(
-      step,
-      {
-        f'{name}/{member}': float(value)
-        for name, column in values.items()
-        for member, value in zip(self._engine.members, column)
-      },
-    )
-
-  def _say(self, message):
-    """Print a line above the progress bar."""
-    if processes.is_primary():
-      tqdm.tqdm.write(f'{self._stage.name}: {message}')
+        self._progress.say(
+          f'a checkpoint takes {size / 1e6:.1f} MB, {keep} are kept'
+        )

@@ -167,7 +167,12 @@ def run(config, workdir, should_stop, allow_device_change=False):
         processes.wait_for_all('experiment')
     stop_if_asked(should_stop, 'before the report')
     if processes.is_primary():
-      print(f'report: {report.build(workdir)}')
+      if report.has_networks(workdir):
+        print(f'report: {report.build(workdir)}')
+      else:
+        print(
+          f'{workdir} has EL2N scores; a report needs other experiments'
+        )
 
 
 def join_processes():

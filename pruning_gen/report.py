@@ -68,6 +68,11 @@ def is_built(workdir):
   )
 
 
+def has_networks(workdir):
+  """Tell whether a run has networks that a report shows."""
+  return (results.read_results(workdir).experiment != 'el2n').any()
+
+
 def build(workdir):
   """Build summary.csv and the report of one run, beside it.
 

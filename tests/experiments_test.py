@@ -117,6 +117,15 @@ def test_el2n_without_noise_is_the_same_however_replicates_are_shared_out():
   assert {member.replicate for member in el2n.list_members(config)} == {0}
 
 
+def test_el2n_alone_ends_without_a_report(tmp_path, capsys):
+  config = make_config()
+  config.replicates = config.el2n.networks = 1
+  config.experiments = ('el2n',)
+  main.run(config, tmp_path, lambda: False)
+  assert 'a report needs other experiments' in capsys.readouterr().out
+  assert results.has_el2n(tmp_path)
+
+
 def test_el2n_leaves_out_networks_that_diverged(tmp_path):
   config = make_config()
   config.replicates = 1

@@ -170,9 +170,7 @@ def run(config, workdir, should_stop, allow_device_change=False):
       if report.has_networks(workdir):
         print(f'report: {report.build(workdir)}')
       else:
-        print(
-          f'{workdir} has EL2N scores; a report needs other experiments'
-        )
+        print(f'{workdir} has EL2N scores; a report needs other experiments')
 
 
 def join_processes():

@@ -487,7 +487,9 @@ def _cut_collapse(axes, rows):
   lowest, upper = rows['mean'].min(), rows['mean'].quantile(0.75)
   top = upper + 3 * (upper - lowest)
   if top < rows['mean'].max():
-    axes.set_ylim(top=top)
+    # The margin below is a part of what the whole axis would have shown.
+    bottom = (rows['mean'] - rows['std'].fillna(0)).min()
+    axes.set_ylim(bottom - 0.05 * (top - bottom), top)
 
 
 def _percent(axis):

@@ -45,9 +45,9 @@ def calm(folder):
   return main_test.results(folder / 'calm')
 
 
-def start(workdir, *overrides, cache=None):
+def start(workdir, *overrides, cache=None, log=None):
   return program.start(
-    workdir.with_name(f'{workdir.name}_log'),
+    log or workdir.with_name(f'{workdir.name}_log'),
     *main_test.arguments(workdir, cache),
     *OVERRIDES,
     *overrides,
@@ -317,7 +317,7 @@ def mount(folder, *options):
 def test_a_full_disk(folder, calm):
   with mount(folder / 'disk', '-o', 'size=3m') as disk:
     workdir, cache = disk / 'run', folder / 'cache'
-    process = start(workdir, cache=cache)
+    process = start(workdir, cache=cache, log=folder / 'disk_log')
     wait_for(workdir / 'chain' / 'level_002.npz', process)
     ballast = disk / 'ballast'
     subprocess.run(

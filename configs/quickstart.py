@@ -26,8 +26,8 @@ def get_config():
   # From 100 % to 7.8 % of the weights in 5 levels.
   config.levels = 5
   config.prune_fraction = 0.4
-  config.epochs = 10
-  config.batch_size = 32
+  config.epochs = 8
+  config.batch_size = 40
   config.eval_batch_size = 500
   # Each width, and each size of training set, is compiled: seconds each.
   config.width.levels = 2

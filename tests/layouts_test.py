@@ -57,7 +57,7 @@ def show_batch(member, images):
   return ids, augment.flip_and_crop(key, batch, ids)
 
 show_batch = members.over_members(show_batch, engine.mesh, (0, None), False)
-shown = show_batch(engine._data, engine._splits['train'][1])
+shown = show_batch(engine._data, engine._images)
 ids, batch = map(members.gather, shown)
 if jax.process_index() == 0:
   print(json.dumps({

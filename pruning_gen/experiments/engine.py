@@ -139,10 +139,10 @@ class Engine:
       train_state.remember, 0, donate_argnums=(0,)
     )
     self._num_kept = self._over_members(
-      lambda state: masks.num_kept(state.masks), 0
+      lambda state: masks.num_kept(state.masks), 0, is_short=True
     )
     self._make_keys = self._over_members(
-      functools.partial(streams.replicate_key, config.seed), 0, 0
+      functools.partial(streams.replicate_key, config.seed), 0, 0, is_short=True
     )
     self._build_start_level(model, tx)
 
@@ -264,16 +264,16 @@ class Engine:
     )
 
   def _place_images(self):
-    self._splits = {
-      split: members_lib.replicate(
-        (
-          getattr(self.dataset, f'{split}_labels'),
-          getattr(self.dataset, f'{split}_images'),
-        ),
-        self.mesh,
-      )
-      for split in SPLITS
-    }
+    dataset = self.dataset
+    self._images = members_lib.replicate(dataset.train_images, self.mesh)
+    # Scored in one pass: each pass is compiled, for every engine.
+    self._held_out = members_lib.replicate(
+      (
+        np.append(dataset.validation_labels, dataset.test_labels),
+        np.concatenate([dataset.validation_images, dataset.test_images]),
+      ),
+      self.mesh,
+    )
 
   def create(self):
     """Return the dense networks at initialisation, a stack of TrainStates."""
@@ -353,7 +353,7 @@ class Engine:
     )
 
   def _train_images(self):
-    return self._splits['train'][1]
+    return self._images
 
   def score(self, state):
     """Score every example of every split.
@@ -362,14 +362,15 @@ class Engine:
       Dict from split to ExampleScores, float32 and int32 [members, N]. On the
       training split by the training labels, noisy where they are noisy.
     """
-    scores = {}
-    for split, (labels, images) in self._splits.items():
-      if split == 'train':
-        result = self._score_train(state, self._data.labels, images)
-      else:
-        result = self._score_split(state, labels, images)
-      scores[split] = jax.tree.map(self._own, result)
-    return scores
+    train = self._score_train(state, self._data.labels, self._images)
+    held_out = self._score_split(state, *self._held_out)
+    train, held_out = jax.tree.map(self._own, (train, held_out))
+    cut = len(self.dataset.validation_labels)
+    return {
+      'train': train,
+      'validation': jax.tree.map(lambda array: array[:, :cut], held_out),
+      'test': jax.tree.map(lambda array: array[:, cut:], held_out),
+    }
 
   def num_kept(self, state):
     """Count the kept weights of each member: int [members]."""

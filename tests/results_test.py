@@ -4,6 +4,7 @@ import os
 import pickle
 import resource
 import signal
+from unittest import mock
 
 import numpy as np
 import pandas as pd
@@ -312,3 +313,11 @@ def test_damaged_arrays(tmp_path, content):
 def test_a_folder_without_a_run(tmp_path):
   with pytest.raises(UserError, match=r'holds no run \(no config.json\)'):
     provenance.read_config(tmp_path)
+
+
+def test_a_bucket_that_cannot_be_reached(monkeypatch):
+  bucket = mock.Mock()
+  bucket.exists.side_effect = RuntimeError('no such host')
+  monkeypatch.setattr(provenance.epath, 'Path', lambda path: bucket)
+  with pytest.raises(UserError, match='no such host'):
+    provenance.open_workdir('gs://bucket/run', {})

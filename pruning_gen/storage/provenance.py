@@ -31,11 +31,20 @@ def open_workdir(workdir, config):
     config: nested dict of what JSON can hold.
 
   Raises:
-    UserError: it is a file, cannot be written, is of another layout version,
-      or belongs to another config (the message lists every key that differs).
+    UserError: it is a file, cannot be reached or written, is of another layout
+      version, or belongs to another config (the message lists every key that
+      differs).
   """
   workdir = epath.Path(workdir)
-  if workdir.exists() and not workdir.is_dir():
+  try:
+    is_file = workdir.exists() and not workdir.is_dir()
+  # What reads a bucket has errors of its own.
+  except Exception as error:
+    raise UserError(
+      f'--workdir={workdir} cannot be reached ({error}): give permission; for '
+      'a bucket, log in and see that TensorFlow or gcsfs is installed'
+    ) from error
+  if is_file:
     raise UserError(f'--workdir={workdir} is a file: name a folder')
   path = workdir / 'config.json'
   # Once through JSON, so that tuples compare equal to what was stored.

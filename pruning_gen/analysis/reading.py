@@ -53,7 +53,7 @@ def read_config(workdir):
     UserError: there is none, it is damaged, or of another version.
   """
   config = provenance.read_config(workdir)
-  keys = provenance.flatten(config) if isinstance(config, dict) else {}
+  keys = provenance.flatten(config)
   missing = [key for key in CONFIG_KEYS if key not in keys]
   if missing:
     raise UserError(
@@ -72,13 +72,6 @@ def read_results(workdir):
     UserError: names the column, or the line, and what is wrong with it.
   """
   table = read(results.read_results, workdir, name='results.csv')
-  path = results.results_path(workdir)
-  missing = [name for name in results.COLUMNS if name not in table.columns]
-  if missing:
-    raise UserError(
-      f'{path} lacks the columns {", ".join(missing)}: it was written by '
-      'another version of pruning_gen; use that one'
-    )
   numbers = table.columns.difference(['experiment', 'arm'])
   no_numbers = table[numbers].select_dtypes(exclude='number').columns
   required = table.columns.difference(statistics.METRICS)
@@ -90,7 +83,10 @@ def read_results(workdir):
       # The header is line 1.
       else f'line {cut_off.idxmax() + 2} has empty fields'
     )
-    raise UserError(f'{path} is damaged ({wrong}): copy the workdir again')
+    raise UserError(
+      f'{results.results_path(workdir)} is damaged ({wrong}): copy the workdir '
+      'again'
+    )
   return table
 
 

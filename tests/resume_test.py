@@ -167,13 +167,19 @@ def run(config, dataset, workdir, name, moment=('never',), states=None):
     states[self._stage.name, level] = jax.tree.map(members.gather, packed)
     finish_level_(self, state, level, columns)
 
-  finish_level_ = Session.finish_level
+  def leave(self, kind, *exception):
+    # A real kill ends the threads that save; these would go on beside those of
+    # the next start, in the same folder.
+    leave_(self, Preempted if kind is Killed else kind, *exception)
+
+  finish_level_, leave_ = Session.finish_level, Session.__exit__
   with contextlib.ExitStack() as stack:
     for owner, function in WATCHED:
       stack.enter_context(watch(owner, function))
     stack.enter_context(
       mock.patch.object(Session, 'finish_level', finish_level)
     )
+    stack.enter_context(mock.patch.object(Session, '__exit__', leave))
     try:
       EXPERIMENTS[name].run(config, workdir, dataset, should_stop)
     except (Killed, Preempted):
@@ -430,7 +436,11 @@ def test_the_same_bytes_in_two_processes(tmp_path):
     )
     for i in range(2)
   ]
-  outputs = [worker.communicate(timeout=900)[0] for worker in workers]
+  try:
+    outputs = [worker.communicate(timeout=900)[0] for worker in workers]
+  finally:
+    for worker in workers:
+      worker.kill()
   assert [worker.returncode for worker in workers] == [0, 0], outputs
   assert outputs[0].count('the same bytes: ') == len(ROWS) + len(DAMAGES)
 

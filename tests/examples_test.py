@@ -68,10 +68,17 @@ def test_noisy_share(run):
   assert table.noisy_share.tolist() == [1.0, 0.5]
 
 
+def write_losses(run, level, losses, undecoded=()):
+  prediction = np.zeros(losses.shape, np.uint16)
+  prediction[:, list(undecoded)] = results.UNDECODED
+  arrays = {'cross_entropy': losses, 'prediction': prediction}
+  results.write_level(run, 'chain', level, arrays)
+
+
 def test_values_that_are_not_finite_are_named(run):
   losses = np.zeros((8, 20), np.float32)
   losses[3, :2] = np.nan
-  results.write_level(run, 'chain', 1, {'cross_entropy': losses})
+  write_losses(run, 1, losses)
   message = r'level_001.npz: cross_entropy has 2 values of 160 .* members \[3\]'
   with pytest.raises(UserError, match=message):
     examples.tabulate_effects(
@@ -82,7 +89,7 @@ def test_values_that_are_not_finite_are_named(run):
 def test_networks_that_diverged_are_not_looked_at(run):
   losses = np.zeros((8, 20), np.float32)
   losses[3] = np.nan
-  results.write_level(run, 'chain', 1, {'cross_entropy': losses})
+  write_losses(run, 1, losses)
   # Row 3: extended dense, without noise, replicate 1.
   table = networks(0, 1)
   others = table[
@@ -96,8 +103,38 @@ def test_networks_that_diverged_are_not_looked_at(run):
   assert len(effects) == 7 * 2 * 4 and effects.effect.notna().all()
 
 
+def test_images_that_cannot_be_decoded_are_in_no_mean(run):
+  """The lowest and the highest score are theirs, and one of the noisy."""
+  undecoded = [0, 19]
+  for level, loss in ((0, 1.0), (2, 0.5)):
+    losses = np.full((8, 20), loss, np.float32)
+    losses[:, undecoded] = np.nan
+    write_losses(run, level, losses, undecoded)
+  el2n = results.read_el2n(run)
+  for score in el2n.values():
+    score[undecoded] = np.nan
+  effects, concentration = examples.tabulate_effects(
+    run, 'chain', networks(0, 2), el2n, 3
+  )
+  assert effects[effects.level == 2].effect.tolist() == [-0.5] * 8 * 3
+  # 3 of the 18, their top fifth.
+  assert concentration.share.tolist() == pytest.approx([3 / 18] * 8)
+  assert concentration.top_effect.tolist() == [-0.5] * 8
+  # Of 16 to 19, the noisy ones, three are left, and have the highest scores.
+  table = examples.tabulate_noisy_share(run, el2n)
+  assert table.noisy_share.tolist() == [1, 1]
+
+
+def test_scores_that_are_not_finite_are_named(run):
+  el2n = results.read_el2n(run)
+  el2n[0.2, 1][:3] = [np.nan, np.inf, 1]
+  message = r'el2n has 2 values of 20 .* noise_fraction=0.2, replicate=1'
+  with pytest.raises(UserError, match=message):
+    examples.tabulate_effects(run, 'chain', networks(0), el2n, 4)
+
+
 def test_arrays_of_another_run(run):
-  results.write_level(run, 'chain', 1, {'cross_entropy': np.zeros((8, 3))})
+  write_losses(run, 1, np.zeros((8, 3), np.float32))
   message = r"level_001.npz .*'cross_entropy': \(8, 3\).* shape \(8, 20\)"
   with pytest.raises(UserError, match=message):
     reading.read_losses(run, 'chain', 1, (8, 20), [0])

@@ -182,4 +182,8 @@ def _write_arrays(workdir, folder, members, levels):
   for level in range(levels):
     losses = 5 - 0.1 * level * np.arange(NUM_TRAIN)
     losses = np.tile(losses.astype(np.float32), (len(members), 1))
-    results.write_level(workdir, folder, level, {'cross_entropy': losses})
+    arrays = {
+      'cross_entropy': losses,
+      'prediction': np.zeros(losses.shape, np.uint16),
+    }
+    results.write_level(workdir, folder, level, arrays)

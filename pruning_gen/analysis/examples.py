@@ -1,7 +1,8 @@
 """What happens to single training examples, from the arrays of a run.
 
 The effect of a network on an example is its training loss minus the loss of
-the same member's dense network (level 0); negative is better.
+the same member's dense network (level 0); negative is better. Images that
+cannot be decoded have neither score nor loss, and are in no mean.
 """
 
 import numpy as np
@@ -41,7 +42,7 @@ def tabulate_effects(workdir, folder, finished, el2n, num_subgroups):
 
   Raises:
     UserError: an array is missing, broken or not finite, or a member has no
-      EL2N scores.
+      EL2N scores, or not of all examples that have a loss.
   """
   rows = {
     network: i for i, network in enumerate(_read_networks(workdir, folder))
@@ -50,6 +51,11 @@ def tabulate_effects(workdir, folder, finished, el2n, num_subgroups):
     network: _find_scores(workdir, el2n, network)
     for network in _list_networks(finished)
   }
+  shape = len(rows), len(next(iter(scores.values())))
+  used = [rows[network] for network in scores]
+  dense = read_losses(workdir, folder, 0, shape, used)
+  for network, score in scores.items():
+    _check_scores(workdir, network, score, dense[rows[network]])
   groups = {
     network: subgroups.divide(score, num_subgroups)
     for network, score in scores.items()
@@ -58,9 +64,6 @@ def tabulate_effects(workdir, folder, finished, el2n, num_subgroups):
     network: subgroups.divide(score, TOP_DIVISOR) == TOP_DIVISOR - 1
     for network, score in scores.items()
   }
-  shape = len(rows), len(next(iter(scores.values())))
-  used = [rows[network] for network in scores]
-  dense = read_losses(workdir, folder, 0, shape, used)
   effect_rows, concentration_rows = [], []
   for level, at_level in finished.groupby('level'):
     networks = _list_networks(at_level)
@@ -71,7 +74,8 @@ def tabulate_effects(workdir, folder, finished, el2n, num_subgroups):
     for network, i in zip(networks, used):
       identity = dict(zip(NETWORK, network)) | {'level': level}
       effect = losses[i] - dense[i].astype(np.float64)
-      group = groups[network]
+      known = np.isfinite(effect) & np.isfinite(scores[network])
+      effect, group = effect[known], groups[network][known]
       means = np.bincount(group, effect) / np.bincount(group)
       effect_rows += [
         identity | {'subgroup': subgroup, 'effect': mean}
@@ -79,7 +83,7 @@ def tabulate_effects(workdir, folder, finished, el2n, num_subgroups):
       ]
       if level > 0:
         concentration_rows.append(
-          identity | concentrate(effect, is_top[network])
+          identity | concentrate(effect, is_top[network][known])
         )
   return pd.DataFrame(effect_rows), pd.DataFrame(concentration_rows)
 
@@ -127,11 +131,12 @@ def tabulate_noisy_share(workdir, el2n):
   rows = {}
   for i, (_, *label_set) in enumerate(networks):
     label_set = tuple(label_set)
-    num_noisy = is_noisy[i].sum()
+    scored = np.isfinite(el2n[label_set])
+    noisy, score = is_noisy[i][scored], el2n[label_set][scored]
     # All arms of a replicate have the same labels.
-    if num_noisy and label_set not in rows:
-      order = np.argsort(el2n[label_set], kind='stable')
-      rows[label_set] = is_noisy[i][order[-num_noisy:]].mean()
+    if noisy.any() and label_set not in rows:
+      order = np.argsort(score, kind='stable')
+      rows[label_set] = noisy[order[-noisy.sum() :]].mean()
   columns = {'noise_fraction': float, 'replicate': int, 'noisy_share': float}
   table = pd.DataFrame(
     [(*label_set, share) for label_set, share in rows.items()],
@@ -161,3 +166,16 @@ def _find_scores(workdir, el2n, network):
       "'el2n' in --config.experiments and the same replicates"
     )
   return el2n[tuple(label_set)]
+
+
+def _check_scores(workdir, network, score, loss):
+  num_missing = (np.isfinite(loss) & ~np.isfinite(score)).sum()
+  if num_missing:
+    _, noise_fraction, replicate = network
+    raise UserError(
+      f'{workdir}/el2n/scores.npz: el2n has {num_missing} values of '
+      f'{score.size} that are not finite, of examples that can be decoded, at '
+      f'noise_fraction={noise_fraction:g}, replicate={replicate}: copy the '
+      'workdir again, or remove its folder el2n and run pruning_gen.main with '
+      "'el2n' in --config.experiments"
+    )

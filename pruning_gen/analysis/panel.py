@@ -106,7 +106,7 @@ def _read_examples(workdir, config, table):
   nothing = pd.DataFrame()
   if not results.has_el2n(workdir):
     return nothing, nothing, nothing
-  el2n = reading.read_el2n(workdir)
+  el2n = reading.read(results.read_el2n, workdir, name='el2n')
   effects, concentration, noisy_share = [nothing], [nothing], nothing
   for experiment in ('chain', 'width'):
     finished = table[table.experiment == experiment]

@@ -90,34 +90,18 @@ def read_results(workdir):
   return table
 
 
-def read_el2n(workdir):
-  """Read EL2N scores: {(noise_fraction, replicate): float32 [example_id]}.
-
-  Raises:
-    UserError: names the file and what is wrong with it.
-  """
-  scores = read(results.read_el2n, workdir, name='el2n')
-  for (noise_fraction, replicate), row in scores.items():
-    num_bad = (~np.isfinite(row)).sum()
-    if num_bad:
-      raise UserError(
-        f'{workdir}/el2n/scores.npz: el2n has {num_bad} values of {row.size} '
-        f'that are not finite, at noise_fraction={noise_fraction:g}, '
-        f'replicate={replicate}: copy the workdir again, or remove its folder '
-        "el2n and run pruning_gen.main with 'el2n' in --config.experiments"
-      )
-  return scores
-
-
 def read_losses(workdir, folder, level, shape, rows):
   """Read the training losses of a level, float32 [member, example_id].
+
+  They are NaN for images that cannot be decoded.
 
   Args:
     workdir: path.
     folder: str.
     level: int, one that results.csv has.
     shape: the shape they must have.
-    rows: list of int, the members whose losses are needed, and must be finite.
+    rows: list of int, the members whose losses are needed, and must be finite
+      for what can be decoded.
 
   Raises:
     UserError: names the file, the array and what is wrong with it.
@@ -125,15 +109,17 @@ def read_losses(workdir, folder, level, shape, rows):
   name = f'{folder}/{results.level_path(workdir, folder, level).name}'
   arrays = results.read_level(workdir, folder, level)
   path = f'{workdir}/{name}'
-  if 'cross_entropy' not in arrays or arrays['cross_entropy'].shape != shape:
-    shapes = {key: array.shape for key, array in arrays.items()}
-    raise UserError(
-      f'{path} has the arrays {shapes}; by members.csv and el2n/scores.npz it '
-      f'needs a cross_entropy of shape {shape}: the files are of different '
-      'runs, so copy the workdir again'
-    )
+  for needed in ('cross_entropy', 'prediction'):
+    if needed not in arrays or arrays[needed].shape != shape:
+      shapes = {key: array.shape for key, array in arrays.items()}
+      raise UserError(
+        f'{path} has the arrays {shapes}; by members.csv and el2n/scores.npz '
+        f'it needs a {needed} of shape {shape}: the files are of different '
+        'runs, so copy the workdir again'
+      )
   losses = arrays['cross_entropy']
-  not_finite = ~np.isfinite(losses[rows])
+  decoded = arrays['prediction'][rows] != results.UNDECODED
+  not_finite = decoded & ~np.isfinite(losses[rows])
   if not_finite.any():
     members = np.array(rows)[not_finite.any(axis=1)].tolist()
     raise UserError(

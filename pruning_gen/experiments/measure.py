@@ -2,6 +2,8 @@
 
 import numpy as np
 
+from pruning_gen.storage import results
+
 
 def label_arrays(engine):
   """Return the labels that a stack trains on, as they are stored.
@@ -30,7 +32,8 @@ def measure(engine, state):
   Returns:
     arrays: dict of arrays [member, example_id]: cross_entropy float32 (nats;
       NaN for an image that cannot be decoded), prediction uint16 (the
-      predicted class), correct bool (on the training label), el2n float32.
+      predicted class, or `results.UNDECODED`), correct bool (on the training
+      label), el2n float32.
     rows: list of dicts, one for each member, the columns of results.csv that
       can be read off a network. Means leave out what cannot be decoded. Of a
       network whose loss is not finite nothing is measured: `diverged` is 1.
@@ -39,7 +42,9 @@ def measure(engine, state):
   train = scores['train']
   arrays = {
     'cross_entropy': train.cross_entropy,
-    'prediction': train.prediction.astype(np.uint16),
+    'prediction': np.where(
+      train.prediction < 0, results.UNDECODED, train.prediction
+    ).astype(np.uint16),
     'correct': train.prediction == engine.labels,
     'el2n': train.el2n,
   }

@@ -48,6 +48,8 @@ COLUMNS = (
   'test_cross_entropy',
   'diverged',
 )
+# The prediction of level_003.npz for an image that cannot be decoded.
+UNDECODED = 2**16 - 1
 # What tells two rows apart.
 IDENTITY = (
   'experiment',

@@ -162,7 +162,7 @@ def measure(model, num_members, dtype):
 
     # Until all is on disk: in a run the most of it goes on beside training.
     save_seconds = timed(save_three) / 3
-    megabytes = checkpoints.size() / 1e6
+    megabytes = engine.checkpoint_bytes() / 1e6
   # The first call of each compiles.
   best_epoch = min(epoch_seconds[1:])
   num_scored = sum(

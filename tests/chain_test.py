@@ -133,6 +133,25 @@ def test_dense_only(tmp_path, config, digits):
   assert chain.is_finished(config, tmp_path)
 
 
+def test_rows_are_written_once_the_checkpoint_is_there(
+  config, digits, tmp_path, monkeypatch
+):
+  """Or a kill in between would leave a level that nothing can go on from."""
+  config.checkpoint.every_epochs = 100
+  saved = []
+
+  def write_rows(workdir, rows):
+    folders = (workdir / 'checkpoints' / 'chain').glob('*/commit_success.txt')
+    saved.append(max(int(path.parent.name) for path in folders))
+    write_rows_(workdir, rows)
+
+  write_rows_ = results.write_rows
+  monkeypatch.setattr(results, 'write_rows', write_rows)
+  chain.run(config, tmp_path, digits, never)
+  # Level 0 has 3 epochs, later levels rewind to epoch 1.
+  assert saved == [3, 5, 7]
+
+
 def test_a_member_that_diverges_is_marked_and_the_others_go_on(
   config, digits, tmp_path, monkeypatch, unbroken, capsys
 ):

@@ -304,6 +304,13 @@ class Engine:
       jax.eval_shape(self._pack, self.abstract_state()),
     )
 
+  def checkpoint_bytes(self):
+    """Count the bytes of a checkpoint, before they are compressed."""
+    return sum(
+      leaf.size * leaf.dtype.itemsize
+      for leaf in jax.tree.leaves(self.abstract_packed())
+    )
+
   def abstract_state(self):
     """Return a stack's shapes, dtypes and shardings, without its values."""
     shapes = jax.eval_shape(self._create, self._abstract_data().key)

@@ -121,7 +121,6 @@ class Session(contextlib.AbstractContextManager):
       results.checkpoint_dir(workdir, stage.name), config.checkpoint.keep
     )
     self._lost = set()
-    self._knows_size = False
     self._progress = progress.Progress(
       config, workdir, stage.name, engine, self._epochs_trained(config.levels)
     )
@@ -130,7 +129,9 @@ class Session(contextlib.AbstractContextManager):
     )
     self._progress.say(
       f'{len(engine.members)} members of {engine.num_weights:,} weights, '
-      f'device memory {engine.memory}'
+      f'device memory {engine.memory}; a checkpoint takes '
+      f'{engine.checkpoint_bytes() / 1e6:.1f} MB before compression, '
+      f'{config.checkpoint.keep} are kept'
     )
 
   def resume(self):
@@ -245,7 +246,9 @@ class Session(contextlib.AbstractContextManager):
       shown,
       {name: arrays[name] for name in stage.arrays},
     )
-    # The rows last: they tell that the level is finished.
+    # The rows last: they tell that the level is finished, and without its
+    # checkpoint a later start could not go on behind it.
+    self._checkpoints.wait()
     results.write_rows(self._workdir, rows)
     self._progress.show_level(rows, self._epochs_trained(level))
 
@@ -295,20 +298,8 @@ class Session(contextlib.AbstractContextManager):
     ends_level = epoch + 1 == self._config.epochs
     stop = processes.any_process(self._should_stop())
     if due or ends_level or stop:
-      self._say_size()
       self._checkpoints.save(finished, self._engine.pack(state))
     if stop:
       raise Preempted(
         f'{self._stage.name} stopped after level {level}, epoch {epoch}'
       )
-
-  def _say_size(self):
-    """Print the size of a checkpoint, once it is known."""
-    if not self._knows_size:
-      size = self._checkpoints.size()
-      self._knows_size = size is not None
-      if self._knows_size:
-        keep = self._config.checkpoint.keep
-        self._progress.say(
-          f'a checkpoint takes {size / 1e6:.1f} MB, {keep} are kept'
-        )

@@ -9,6 +9,28 @@ from pruning_gen.storage import processes
 _SAVE = ocp.training.save_decision_policies
 _PRESERVE = ocp.training.preservation_policies
 
+# TensorStore raises ValueError with the system's words and code; a bucket's
+# errors are no OSError either.
+_FILES = (
+  'os_error_code',
+  'No space left',
+  'Read-only file',
+  'Permission denied',
+  'PERMISSION_DENIED',
+  'UNAUTHENTICATED',
+  'UNAVAILABLE',
+)
+# A checkpoint that these are said of may be whole.
+_ELSEWHERE = (
+  'Permission denied',
+  'PERMISSION_DENIED',
+  'UNAUTHENTICATED',
+  'UNAVAILABLE',
+  'DEADLINE_EXCEEDED',
+  'RESOURCE_EXHAUSTED',
+  'Too many open files',
+)
+
 
 class Checkpoints:
   """The checkpoints of one stage, named by finished global epochs.
@@ -64,7 +86,7 @@ class Checkpoints:
       (global epoch, state), or (None, None) where nothing was saved yet.
 
     Raises:
-      UserError: all are damaged.
+      UserError: all are damaged, or one cannot be read for another reason.
     """
     found = sorted(
       (c.step for c in self._checkpointer.checkpoints), reverse=True
@@ -83,22 +105,16 @@ class Checkpoints:
     return None, None
 
   def _load(self, global_epoch, abstract_state, unpack):
-    """Load one checkpoint; None where it is damaged."""
-    state, problem = None, 'its checksum does not match'
+    """Load one checkpoint; None where it is damaged, for any process."""
     folder = self._directory / str(global_epoch)
-    try:
-      # Orbax looks for it in buckets only.
-      if not (folder / 'commit_success.txt').exists():
-        raise FileNotFoundError('commit_success.txt, which ends a save')
-      state, is_intact = unpack(
-        self._checkpointer.load(global_epoch, abstract_state)
-      )
-    # Whatever Orbax and TensorStore make of a damaged file: there are many.
-    except Exception as error:
-      is_intact, problem = False, f'{type(error).__name__}: {error}'
-    if not processes.any_process(not is_intact):
-      return state
+    packed, problem = _read(folder, abstract_state)
+    if not processes.any_process(packed is None):
+      state, is_intact = unpack(packed)
+      if is_intact:
+        return state
+      problem = 'its checksum does not match'
     if processes.is_primary():
+      problem = problem or 'another process cannot read its part'
       print(
         f'checkpoint {folder} is damaged '
         f'({problem.splitlines()[0]:.200}): trying the one before',
@@ -119,24 +135,21 @@ class Checkpoints:
     processes.wait_for_all('damaged checkpoint set aside')
     self._checkpointer = self._open()
 
-  def close(self):
+  def wait(self):
     """Wait until everything is saved.
 
     Raises:
       UserError: the last save cannot be written.
     """
-    self._explained(self._checkpointer.close)
+    self._explained(self._checkpointer.wait)
 
-  def size(self):
-    """Return the bytes on disk of the newest checkpoint; None without one."""
-    if self._checkpointer.latest is None:
-      return None
-    newest = self._directory / str(self._checkpointer.latest.step)
-    return sum(
-      (folder / name).stat().length
-      for folder, _, names in newest.walk()
-      for name in names
-    )
+  def close(self):
+    """Wait until everything is saved, and save no more.
+
+    Raises:
+      UserError: the last save cannot be written.
+    """
+    self._explained(self._checkpointer.close)
 
   def _explained(self, function, *args, **kwargs):
     """Call Orbax; what the file system refuses is the user's to mend."""
@@ -152,6 +165,38 @@ class Checkpoints:
       ) from error
 
 
+def _read(folder, abstract_state):
+  """Read this process's part of a checkpoint.
+
+  Waits for no other process: damage may be in the part of one alone.
+
+  Returns:
+    (tree, None), or (None, what is damaged).
+
+  Raises:
+    UserError: the trouble is not the checkpoint's.
+  """
+  context = ocp.Context()
+  own = ocp.multihost.process_index()
+  context.multiprocessing.primary_host = own
+  context.multiprocessing.active_processes = {own}
+  context.multiprocessing.barrier_sync_key_prefix = str(own)
+  try:
+    # Orbax looks for it in buckets only.
+    if not (folder / 'commit_success.txt').exists():
+      raise FileNotFoundError('commit_success.txt, which ends a save')
+    with context:
+      return ocp.load(folder, abstract_state), None
+  # Whatever Orbax and TensorStore make of a damaged file: there are many.
+  except Exception as error:
+    if _says(error, _ELSEWHERE, MemoryError):
+      raise UserError(
+        f'checkpoint {folder} cannot be read ({error}): nothing is lost; free '
+        'memory or give permission, and run the same command again'
+      ) from error
+    return None, f'{type(error).__name__}: {error}'
+
+
 def _absolute(directory):
   """Return a folder's absolute path; Orbax refuses another, but only late.
 
@@ -164,17 +209,13 @@ def _absolute(directory):
 
 def _is_about_files(error):
   """Tell whether an error, or one behind it, is of the file system."""
+  return _says(error, _FILES, OSError)
+
+
+def _says(error, words, kind=()):
+  """Tell whether an error, or one behind it, has some words or is of a kind."""
   while error is not None:
-    # TensorStore raises ValueError with the system's words and code.
-    if isinstance(error, OSError) or any(
-      words in str(error)
-      for words in (
-        'os_error_code',
-        'No space left',
-        'Read-only file',
-        'Permission denied',
-      )
-    ):
+    if isinstance(error, kind) or any(word in str(error) for word in words):
       return True
     error = error.__cause__ or error.__context__
   return False

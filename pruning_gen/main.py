@@ -142,8 +142,9 @@ def run(config, workdir, should_stop, allow_device_change=False):
     UserError: something the user can mend.
     Preempted: stopped on request.
   """
-  provenance.open_workdir(workdir, config.to_dict())
+  provenance.check_workdir(workdir)
   with lock.hold(workdir):
+    provenance.open_workdir(workdir, config.to_dict())
     files.remove_leftovers(workdir)
     check_needs(config, workdir)
     todo = [

@@ -48,9 +48,11 @@ def test_it_is_given_back(tmp_path):
       pass
 
 
-def test_a_folder_that_is_not_there(tmp_path):
+def test_a_folder_is_made(tmp_path):
+  with lock.hold(tmp_path / 'new' / 'run'):
+    assert (tmp_path / 'new' / 'run' / 'lock.json').exists()
   with (
     pytest.raises(UserError, match='cannot be written'),
-    lock.hold(tmp_path / 'gone'),
+    lock.hold(tmp_path / 'new' / 'run' / 'lock.json' / 'under'),
   ):
     pass

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from configs import default
 from pruning_gen.errors import UserError
 from pruning_gen.storage import files
 from pruning_gen.storage import provenance
@@ -41,6 +42,7 @@ def test_the_same_config_may_continue(tmp_path):
 
 def test_another_config_is_refused_with_the_difference(tmp_path):
   provenance.open_workdir(tmp_path, CONFIG)
+  results.write_rows(tmp_path, [row(0, 0, 0.1)])
   other = CONFIG | {'data': {'name': 'mnist'}, 'new': 1}
   with pytest.raises(UserError) as error:
     provenance.open_workdir(tmp_path, other)
@@ -52,10 +54,38 @@ def test_another_config_is_refused_with_the_difference(tmp_path):
   assert json.loads((tmp_path / 'config.json').read_text())['seed'] == 0
 
 
+@pytest.mark.parametrize('key', provenance.MAY_CHANGE)
+def test_what_no_result_depends_on_may_change(tmp_path, key):
+  outer, _, inner = key.partition('.')
+  old, new = (
+    {'seed': 0, outer: {inner: value} if inner else value} for value in (1, 2)
+  )
+  provenance.open_workdir(tmp_path, old)
+  results.write_rows(tmp_path, [row(0, 0, 0.1)])
+  provenance.open_workdir(tmp_path, new)
+  assert provenance.read_config(tmp_path) == old
+  # They are keys that there are.
+  assert key in provenance.flatten(default.get_config().to_dict())
+
+
+def test_until_something_is_saved_the_config_may_change(tmp_path):
+  """What stopped the first start is mended by another value."""
+  provenance.open_workdir(tmp_path, CONFIG)
+  provenance.add_provenance(tmp_path, start('one', sha256='abc'))
+  provenance.open_workdir(tmp_path, CONFIG | {'seed': 1})
+  provenance.add_provenance(tmp_path, start('two', ('gpu: x',), sha256='abd'))
+  assert provenance.read_config(tmp_path)['seed'] == 1
+  (tmp_path / 'checkpoints' / 'chain' / '5').mkdir(parents=True)
+  with pytest.raises(UserError, match='seed: 1 there, 2 now'):
+    provenance.open_workdir(tmp_path, CONFIG | {'seed': 2})
+  with pytest.raises(UserError, match='another version of the data set'):
+    provenance.add_provenance(tmp_path, start('three', ('gpu: x',)))
+
+
 def test_workdir_is_a_file(tmp_path):
   (tmp_path / 'file').write_text('mine')
   with pytest.raises(UserError, match=r'--workdir=.*/file is a file'):
-    provenance.open_workdir(tmp_path / 'file', CONFIG)
+    provenance.check_workdir(tmp_path / 'file')
   assert (tmp_path / 'file').read_text() == 'mine'
 
 
@@ -265,6 +295,7 @@ def test_another_layout_version_is_refused_by_everyone(
 
 
 def test_another_dataset_or_other_devices_are_refused(tmp_path):
+  results.write_rows(tmp_path, [row(0, 0, 0.1)])
   provenance.add_provenance(tmp_path, start('one'))
   before = (tmp_path / 'provenance.json').read_bytes()
   with pytest.raises(UserError, match='another version of the data set'):
@@ -280,6 +311,7 @@ def test_another_dataset_or_other_devices_are_refused(tmp_path):
 
 def test_a_config_with_code_in_it_is_only_text(tmp_path):
   provenance.open_workdir(tmp_path, CONFIG)
+  results.write_rows(tmp_path, [row(0, 0, 0.1)])
   code = '__import__("os").abort()'
   stored = {'seed': code, 'arms': ['pruning'], 'data': {'name': 'digits'}}
   (tmp_path / 'config.json').write_text(json.dumps(stored))
@@ -320,4 +352,4 @@ def test_a_bucket_that_cannot_be_reached(monkeypatch):
   bucket.exists.side_effect = RuntimeError('no such host')
   monkeypatch.setattr(provenance.epath, 'Path', lambda path: bucket)
   with pytest.raises(UserError, match='no such host'):
-    provenance.open_workdir('gs://bucket/run', {})
+    provenance.check_workdir('gs://bucket/run')

@@ -21,7 +21,7 @@ def hold(workdir):
   caller must see to it.
 
   Args:
-    workdir: path of a folder.
+    workdir: path of a folder; made where it is missing.
 
   Raises:
     UserError: another process has it; names its host and process id.
@@ -33,6 +33,7 @@ def hold(workdir):
   path = epath.Path(workdir) / 'lock.json'
   with contextlib.ExitStack() as stack:
     try:
+      path.parent.mkdir(parents=True, exist_ok=True)
       file = stack.enter_context(open(path, 'a+'))
     except OSError as error:
       raise UserError(

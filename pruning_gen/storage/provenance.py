@@ -16,24 +16,33 @@ from etils import epath
 
 from pruning_gen.errors import UserError
 from pruning_gen.storage import files
+from pruning_gen.storage import results
 
 # Raised when a file changes its meaning; older workdirs are then refused.
 LAYOUT_VERSION = 2
 
 PACKAGES = ('pruning_gen', 'jax', 'jaxlib', 'flax', 'optax', 'orbax-checkpoint')
 
+# Keys that may change from start to start of one workdir: nothing that is
+# finished depends on them. The commands in provenance.json tell.
+MAY_CHANGE = (
+  'experiments',
+  'on_divergence',
+  'tensorboard',
+  'checkpoint.every_epochs',
+  'checkpoint.keep',
+  'data.dir',
+  'data.cache_dir',
+  'data.num_workers',
+  'data.on_broken',
+)
 
-def open_workdir(workdir, config):
-  """Claim a workdir for a configuration, or checks that it is the same.
 
-  Args:
-    workdir: path; made where it is missing.
-    config: nested dict of what JSON can hold.
+def check_workdir(workdir):
+  """Check that a workdir is a folder, or may become one.
 
   Raises:
-    UserError: it is a file, cannot be reached or written, is of another layout
-      version, or belongs to another config (the message lists every key that
-      differs).
+    UserError: it is a file, or cannot be reached.
   """
   workdir = epath.Path(workdir)
   try:
@@ -46,24 +55,44 @@ def open_workdir(workdir, config):
     ) from error
   if is_file:
     raise UserError(f'--workdir={workdir} is a file: name a folder')
-  path = workdir / 'config.json'
+
+
+def open_workdir(workdir, config):
+  """Claim a workdir for a configuration, or check that it is the same.
+
+  Until there is something to go on from, it may become another's: errors of
+  the first start are mended by other values.
+
+  Args:
+    workdir: path; made where it is missing. Hold it (`lock.hold`).
+    config: nested dict of what JSON can hold.
+
+  Raises:
+    UserError: it cannot be written, is of another layout version, or belongs
+      to another config (the message lists every key that differs).
+  """
+  path = epath.Path(workdir) / 'config.json'
   # Once through JSON, so that tuples compare equal to what was stored.
   config = json.loads(json.dumps(config))
   if path.exists():
-    _check_same(path, read_config(workdir), config)
-    return
+    stored = read_config(workdir)
+    if _has_begun(workdir):
+      _check_same(path, stored, config)
+      return
   files.write_text(path, json.dumps(config, indent=2) + '\n')
+
+
+def _has_begun(workdir):
+  """Tell whether there is anything that a start would go on from."""
+  return results.results_path(workdir).exists() or bool(saved_epochs(workdir))
 
 
 def _check_same(path, stored, config):
   stored, config = flatten(stored), flatten(config)
-  # What to run next is no part of what was run.
-  stored.pop('experiments', None)
-  config.pop('experiments', None)
   differences = [
     f'  {key}: {stored.get(key, "absent")!r} there, '
     f'{config.get(key, "absent")!r} now'
-    for key in sorted(stored.keys() | config.keys())
+    for key in sorted((stored.keys() | config.keys()) - set(MAY_CHANGE))
     if stored.get(key, 'absent') != config.get(key, 'absent')
   ]
   if differences:
@@ -111,11 +140,11 @@ def add_provenance(workdir, entry, allow_device_change=False):
       start's.
 
   Raises:
-    UserError: the data set differs from the last start's, or the devices do
-      and may not.
+    UserError: something is saved already, and the data set differs from the
+      last start's, or the devices do and may not.
   """
   history = read_provenance(workdir)
-  if history['starts']:
+  if history['starts'] and _has_begun(workdir):
     last = history['starts'][-1]
     _check_start(workdir, last, entry, allow_device_change)
   history['starts'].append(entry)

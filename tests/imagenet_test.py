@@ -164,17 +164,26 @@ def test_workers_change_nothing(train):
   assert not multiprocessing.active_children()
 
 
+def wait_for_workers(number):
+  deadline = time.monotonic() + 20
+  while len(multiprocessing.active_children()) < number:
+    assert time.monotonic() < deadline, 'no worker starts'
+    time.sleep(0.01)
+  return multiprocessing.active_children()
+
+
 @pytest.mark.slow
 def test_workers_leave_signals_to_the_main_process(train):
   ids = draw_ids(global_epoch=2)
   batches = imagenet.train_batches(train, ids, 0, 1, 2, num_workers=2)
-  first = next(batches)
-  workers = multiprocessing.active_children()
-  assert len(workers) == 2
-  for worker in workers:
-    os.kill(worker.pid, signal.SIGTERM)
-    os.kill(worker.pid, signal.SIGINT)
-  assert_equal_batches([first, *batches], train_epoch(train))
+  taken = []
+  # While they start, and at work.
+  for _ in range(2):
+    for worker in wait_for_workers(2):
+      os.kill(worker.pid, signal.SIGTERM)
+      os.kill(worker.pid, signal.SIGINT)
+    taken.append(next(batches))
+  assert_equal_batches([*taken, *batches], train_epoch(train))
 
 
 @pytest.mark.slow
@@ -182,10 +191,7 @@ def test_a_stream_starts_at_once_and_may_be_given_up(train):
   ids = draw_ids(global_epoch=2)
   for take in (0, 1):
     batches = imagenet.train_batches(train, ids, 0, 1, 2, num_workers=1)
-    deadline = time.monotonic() + 20
-    while not multiprocessing.active_children():
-      assert time.monotonic() < deadline, 'no worker starts'
-      time.sleep(0.01)
+    wait_for_workers(1)
     for _ in range(take):
       next(batches)
     del batches

@@ -53,6 +53,8 @@ _PADDING = -1
 _MAX_PART = 16
 # Threads of a process that reads: enough to decode while others wait for data.
 _THREADS = 4
+# What a terminal or a scheduler sends to every process of a job.
+_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -338,8 +340,13 @@ def _stream(
   batches = iter(_pipeline(ids, read, num_workers))
   prefetched = grain.experimental.ThreadPrefetchDatasetIterator(batches, 1)
   # Here all workers start together; by themselves, each as its turn comes.
-  batches.start_prefetch()
-  prefetched.start_prefetch()
+  # They inherit what is blocked, until `_init_worker` ignores it.
+  blocked = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+  try:
+    batches.start_prefetch()
+    prefetched.start_prefetch()
+  finally:
+    signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
   stream = _iterate(source, prefetched)
   # One that is still there as Python exits, before that unloads Grain.
   weakref.finalize(stream, _close, weakref.ref(stream))
@@ -425,11 +432,12 @@ def _concatenate(parts):
 
 def _init_worker(worker, num_workers):
   """Leave signals to the main process, and end where it ends."""
-  # A terminal or a scheduler signals every process of a job. The main one then
-  # finishes its step and saves; it must not find its workers gone.
+  # The main process then finishes its epoch and saves; it must not find its
+  # workers gone.
   del worker, num_workers
-  signal.signal(signal.SIGTERM, signal.SIG_IGN)
-  signal.signal(signal.SIGINT, signal.SIG_IGN)
+  for number in _SIGNALS:
+    signal.signal(number, signal.SIG_IGN)
+  signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
 
   def end_with_parent():
     multiprocessing.parent_process().join()

@@ -198,16 +198,24 @@ def join_processes():
 
   timer = threading.Timer(_JOIN_SECONDS.value, give_up)
   timer.start()
-  jax.distributed.initialize(
-    _COORDINATOR.value,
-    _NUM_PROCESSES.value,
-    _PROCESS_ID.value,
-    # The timer comes first.
-    initialization_timeout=_JOIN_SECONDS.value + 60,
-    # One that died is noticed in half the time that JAX would take.
-    heartbeat_timeout_seconds=60,
-  )
-  timer.cancel()
+  try:
+    jax.distributed.initialize(
+      _COORDINATOR.value,
+      _NUM_PROCESSES.value,
+      _PROCESS_ID.value,
+      # The timer comes first.
+      initialization_timeout=_JOIN_SECONDS.value + 60,
+      # One that died is noticed in half the time that JAX would take.
+      heartbeat_timeout_seconds=60,
+    )
+  except (ValueError, RuntimeError) as error:
+    raise UserError(
+      f'--distributed: {error}\nOutside Cloud TPU and SLURM give every process '
+      '--coordinator_address=HOST:PORT of process 0, --num_processes, and its '
+      'own --process_id from 0 on'
+    ) from error
+  finally:
+    timer.cancel()
 
 
 def check_needs(config, workdir):

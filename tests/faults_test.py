@@ -416,6 +416,17 @@ def test_a_process_that_never_comes(folder):
   assert 'Traceback' not in err
 
 
+def test_joining_without_an_address(folder):
+  process = main_test.start(folder / 'lost', '--distributed')
+  begin = time.monotonic()
+  code, _, err = main_test.finish(process)
+  assert code == 1
+  assert 'give every process --coordinator_address=HOST:PORT' in err
+  assert 'Traceback' not in err
+  # Not after --join_seconds.
+  assert time.monotonic() - begin < 100
+
+
 @pytest.fixture(scope='module')
 def two_calm(folder):
   """The results of two processes that nothing happened to."""

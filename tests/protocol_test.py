@@ -48,6 +48,8 @@ def test_small_variants_obey_the_rules(module):
     ('model.name', 'resnet', 'be one of: lenet, resnet20'),
     ('model.name', 'vgg16', 'images of at least 16x16 pixels; those of digits'),
     ('model.num_filters', 0, 'be at least 1'),
+    ('data.dir', 'gs://bucket/tfds', 'be a folder of this machine'),
+    ('data.cache_dir', 'gs://bucket', 'copy the bucket, or mount it'),
     ('dtype', 'float16', 'be one of: float32, bfloat16'),
     ('devices.count', -1, 'be at least 0'),
     ('model.widths', (300, 0), 'at least 1 unit in every layer'),

@@ -353,3 +353,18 @@ def test_a_bucket_that_cannot_be_reached(monkeypatch):
   monkeypatch.setattr(provenance.epath, 'Path', lambda path: bucket)
   with pytest.raises(UserError, match='no such host'):
     provenance.check_workdir('gs://bucket/run')
+
+
+def test_what_a_bucket_refuses_is_said(monkeypatch):
+  """Its libraries raise no OSError."""
+  bucket = mock.MagicMock()
+  bucket.__str__.return_value = 'gs://bucket/run/results.csv'
+  bucket.with_name().open.side_effect = RuntimeError('quota exceeded')
+  bucket.read_text.side_effect = RuntimeError('no permission')
+  monkeypatch.setattr(files.epath, 'Path', lambda path: bucket)
+  with pytest.raises(UserError, match=r'cannot be written \(quota exceeded\)'):
+    files.write_text('gs://bucket/run/results.csv', 'text')
+  with pytest.raises(UserError, match=r'cannot be read \(no permission\)'):
+    files.read_table(bucket, ())
+  with pytest.raises(UserError, match=r'cannot be read \(no permission\)'):
+    files.read_json(bucket)

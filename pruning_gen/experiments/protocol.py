@@ -146,6 +146,14 @@ def check(config):
     config.model.widths,
     'have at least 1 unit in every layer',
   )
+  for key in ('dir', 'cache_dir'):
+    value = config.data[key]
+    _check(
+      '://' not in value,
+      f'data.{key}',
+      value,
+      'be a folder of this machine: copy the bucket, or mount it',
+    )
   available = datasets.DATASETS[config.data.name].num_train
   _check(
     0 <= config.data.num_train <= available,

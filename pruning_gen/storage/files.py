@@ -23,21 +23,33 @@ def write_bytes(path, content):
   # A report may be built twice at a time, of a run and beside it.
   temporary = path.with_name(f'.{path.name}.{os.getpid()}.tmp')
   try:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with temporary.open('wb') as file:
-      file.write(content)
-      if '://' not in str(path):
-        # Or a power cut could leave the new name with nothing in it.
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
+    with _of_buckets_too(path):
+      path.parent.mkdir(parents=True, exist_ok=True)
+      with temporary.open('wb') as file:
+        file.write(content)
+        if '://' not in str(path):
+          # Or a power cut could leave the new name with nothing in it.
+          file.flush()
+          os.fsync(file.fileno())
+      temporary.replace(path)
   except OSError as error:
-    with contextlib.suppress(OSError):
+    with contextlib.suppress(OSError), _of_buckets_too(path):
       temporary.unlink()
     raise UserError(
       f'{path} cannot be written ({error}): make space or give permission, and '
       'run the same command again; all that is finished is kept'
     ) from error
+
+
+@contextlib.contextmanager
+def _of_buckets_too(path):
+  """Raise OSError for what the libraries of buckets raise."""
+  try:
+    yield
+  except Exception as error:
+    if '://' not in str(path) or isinstance(error, OSError):
+      raise
+    raise OSError(str(error)) from error
 
 
 def write_text(path, text):
@@ -55,8 +67,10 @@ def write_arrays(path, arrays):
 def read_arrays(path, *names):
   """Read arrays by name; those of `names` must be there."""
   try:
+    with _of_buckets_too(path):
+      content = io.BytesIO(path.read_bytes())
     # Never a pickle: a file from elsewhere must not run code here.
-    file = np.load(io.BytesIO(path.read_bytes()), allow_pickle=False)
+    file = np.load(content, allow_pickle=False)
     if not isinstance(file, np.lib.npyio.NpzFile):
       raise ValueError('it is a single array')
     with file:
@@ -87,7 +101,9 @@ def write_table(path, table):
 def read_table(path, columns, dtype=None):
   """Read a table that must have these columns."""
   try:
-    table = parse_table(path.read_text(), dtype)
+    with _of_buckets_too(path):
+      text = path.read_text()
+    table = parse_table(text, dtype)
     missing = [name for name in columns if name not in table]
     if missing:
       raise ValueError(f'it lacks the columns {", ".join(missing)}')
@@ -110,13 +126,15 @@ def parse_table(text, dtype=None):
 def read_json(path):
   """Read a JSON file that holds an object: a dict."""
   try:
-    content = json.loads(path.read_text())
+    with _of_buckets_too(path):
+      text = path.read_text()
+    content = json.loads(text)
     if not isinstance(content, dict):
       raise ValueError('not an object')
-  except (ValueError, RecursionError) as error:
+  except (OSError, ValueError, RecursionError) as error:
     raise UserError(
-      f'{path} is damaged ({error}): put it back from a copy, or name another '
-      '--workdir'
+      f'{path} is damaged or cannot be read ({error}): put it back from a '
+      'copy, or name another --workdir'
     ) from error
   return content
 

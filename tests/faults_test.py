@@ -131,7 +131,9 @@ def test_sigkill_at_random_moments(calm, folder):
       assert main_test.results(workdir) == calm
       shutil.rmtree(workdir)
     before = saved_epochs(workdir)
-    process = start(workdir)
+    # After every epoch, or at the ends of levels alone.
+    every = f'--config.checkpoint.every_epochs={generator.choice((1, 100))}'
+    process = start(workdir, every)
     if kill % 3 == 0:
       wait_for_save(workdir, process)
     elif kill % 3 == 1:
@@ -144,7 +146,7 @@ def test_sigkill_at_random_moments(calm, folder):
     assert code in (0, -signal.SIGKILL), err
     if is_saving(workdir):
       in_save += 1
-    # Epochs are saved as they end, so no start goes back.
+    # What was saved stays, so no start goes back.
     assert saved_epochs(workdir) >= before
     if 'resuming' in out:
       assert f'resuming after {before} epochs' in out

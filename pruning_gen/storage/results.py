@@ -1,7 +1,7 @@
 """Every path and every file format of a workdir, except checkpoints.
 
   WORKDIR/
-    config.json      the configuration, fixed at the first start
+    config.json      the configuration, as the first start had it
     provenance.json  one entry a start: time, host, versions, devices, command
     results.csv      one row a member and level, complete after every level
     summary.csv      over replicates: mean, std, n, verdict against dense

@@ -99,6 +99,21 @@ def test_points_are_the_tables(panel):
   assert sorted(verdicts) == sorted(others.against_pruning_verdict)
 
 
+def test_points_stand_at_their_noise(panel):
+  # A run may list its noise levels in any order.
+  table = tables.extended_dense(panel)[::-1]
+  assert table.noise_fraction.iloc[0] == 0.2
+  errors, _ = figures.extended_dense(table).axes
+  assert [label.get_text() for label in errors.get_xticklabels()] == [
+    '0%',
+    '20%',
+  ]
+  (drawn,) = (c for c in errors.containers if c.get_label() == 'pruning')
+  assert drawn.lines[0].get_xdata().round().tolist() == [1, 0]
+  # Level 3: .30 and .29 minus .06 and .03, and .2 more of the first.
+  assert drawn.lines[0].get_ydata().tolist() == pytest.approx([0.365, 0.265])
+
+
 def test_equal_errors_are_not_magnified(panel):
   table = tables.extended_dense(panel)
   table['against_pruning_mean'] = [0.0, 1e-17] * (len(table) // 2)

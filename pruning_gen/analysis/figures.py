@@ -121,7 +121,7 @@ def extended_dense(table):
   """
   figure = _figure(8.6, 3.9)
   errors, differences = figure.subplots(1, 2)
-  noise = table.noise_fraction.unique()
+  noise = np.unique(table.noise_fraction)
   networks = table.network.unique()
   for i, network in enumerate(networks):
     rows = table[table.network == network]

@@ -4,9 +4,11 @@ import jax
 import numpy as np
 import pytest
 
+from pruning_gen.analysis import panel as panels
 from pruning_gen.errors import UserError
 from pruning_gen.experiments import chain
 from pruning_gen.experiments import engine
+from pruning_gen.storage import provenance
 from pruning_gen.storage import results
 
 
@@ -177,3 +179,8 @@ def test_a_member_that_diverges_is_marked_and_the_others_go_on(
   assert table[lost].test_error.isna().all()
   calm = results.read_results(unbroken[0])
   assert table[~lost].equals(calm[~lost])
+  assert (table.weights_remaining == calm.weights_remaining).all()
+  provenance.open_workdir(tmp_path / 'go', config.to_dict())
+  panel = panels.read(tmp_path / 'go')
+  assert len(panel.results) == (~lost).sum()
+  assert panel.notes[0].endswith('its loss was not finite at level 0.')

@@ -10,6 +10,8 @@ import pytest
 from pruning_gen import report
 from pruning_gen.analysis import contents
 from pruning_gen.analysis import page
+from pruning_gen.analysis import panel as panels
+from pruning_gen.analysis import statistics
 from pruning_gen.errors import UserError
 from pruning_gen.storage import provenance
 from pruning_gen.storage import results
@@ -220,6 +222,25 @@ def test_a_run_that_diverged_has_nothing_to_show(tmp_path):
   results.write_rows(tmp_path, [fake_runs.make_row(diverged=1)])
   with pytest.raises(UserError, match=r'nothing to show yet:\nLeft out: repl'):
     report.build(tmp_path)
+
+
+@pytest.mark.parametrize('weights_remaining', [0.8, float('nan')])
+def test_networks_that_diverged_are_left_out(tmp_path, weights_remaining):
+  provenance.open_workdir(tmp_path, fake_runs.CONFIG)
+  table = fake_runs.make_results({0: [0.3, 0.3, 0.4], 1: [0.2, 0.2, 0.2]})
+  # As a run writes them, and as it once did.
+  lost = (table.replicate == 1) & (table.level == 1)
+  table.loc[lost, list(statistics.METRICS)] = float('nan')
+  table.loc[lost, 'weights_remaining'] = weights_remaining
+  table.loc[lost, 'diverged'] = 1
+  results.write_rows(tmp_path, table.to_dict('records'))
+  panel = panels.read(tmp_path)
+  assert panel.results.replicate.tolist() == [0, 2, 0, 2]
+  assert panel.summary.test_error_mean.tolist() == pytest.approx([0.35, 0.2])
+  assert panel.notes == [
+    'Left out: replicate 1 of chain, pruning, 0% noise: its loss was not '
+    'finite at level 1.'
+  ]
 
 
 @pytest.mark.usefixtures('few_sections')

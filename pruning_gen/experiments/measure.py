@@ -35,8 +35,8 @@ def measure(engine, state):
       predicted class, or `results.UNDECODED`), correct bool (on the training
       label), el2n float32.
     rows: list of dicts, one for each member, the columns of results.csv that
-      can be read off a network. Means leave out what cannot be decoded. Of a
-      network whose loss is not finite nothing is measured: `diverged` is 1.
+      can be read off a network. Means leave out what cannot be decoded. A
+      network whose loss is not finite has no metrics: `diverged` is 1.
   """
   scores = engine.score(state)
   train = scores['train']
@@ -73,7 +73,9 @@ def measure(engine, state):
     )
     own['diverged'] = 0
     if not np.isfinite(own['train_cross_entropy']):
-      measured = own.keys() - {'width', 'num_weights', 'num_train'}
+      # Masks are known, whatever the weights have become.
+      known = {'width', 'num_weights', 'weights_remaining', 'num_train'}
+      measured = own.keys() - known
       own |= dict.fromkeys(measured, np.nan) | {'diverged': 1}
     rows.append(member._asdict() | own)
   return arrays, rows

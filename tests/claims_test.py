@@ -282,7 +282,7 @@ def test_judgement(mean, std, paper, verdict, detail):
   [
     (0, 'not finished'),
     (1, 'one replicate'),
-    (2, 'a value is missing'),
+    (2, 'a value is missing or infinite'),
   ],
 )
 @pytest.mark.parametrize('paper', ['better', (0.5, 2)])

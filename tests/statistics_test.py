@@ -29,6 +29,21 @@ def test_compare(values, baseline, mean, std, verdict):
   assert found.verdict == verdict
 
 
+@pytest.mark.parametrize('num_test', [288, 8000, 40000])
+def test_ties_differ_whatever_is_left_by_rounding(num_test):
+  for offset in range(0, num_test - 3, num_test // 100):
+    errors = [
+      pd.Series([offset, offset + more, offset + most]) / num_test
+      for more, most in ((0, 0), (1, 2), (3, 3))
+    ]
+    # 0, 1 and 2, whose mean and std are 1.
+    assert statistics.compare(errors[1], errors[0]).verdict == 'worse'
+    assert statistics.compare(errors[0], errors[1]).verdict == 'better'
+    # -2, 1 and 1, whose mean is 0.
+    others = pd.Series([offset + 2] * 3) / num_test
+    assert statistics.compare(errors[2], others).verdict == 'match'
+
+
 def test_replicates_are_paired_by_id():
   found = statistics.compare(
     pd.Series({2: 4.0, 0: 1.0, 1: 9.0}), pd.Series({0: 2.0, 2: 7.0, 3: 0.0})
@@ -43,6 +58,8 @@ def test_replicates_are_paired_by_id():
     ({0: 1.0}, {0: 2.0}, 1),
     ({0: 1.0}, {1: 2.0}, 0),
     ({0: 1.0, 1: float('nan')}, {0: 2.0, 1: 2.0}, 2),
+    ({0: 1.0, 1: float('inf')}, {0: 2.0, 1: 2.0}, 2),
+    ({0: float('inf'), 1: float('inf')}, {0: 2.0, 1: 2.0}, 2),
   ],
 )
 def test_no_verdict(values, baseline, n):

@@ -438,4 +438,4 @@ def _range_text(low, high):
 def _why_not(found):
   if found.n < 1:
     return 'not finished'
-  return 'one replicate' if found.n == 1 else 'a value is missing'
+  return 'one replicate' if found.n == 1 else 'a value is missing or infinite'

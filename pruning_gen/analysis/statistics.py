@@ -2,6 +2,7 @@
 
 from typing import NamedTuple
 
+import numpy as np
 import pandas as pd
 
 # What a curve is: one experiment's arm at one noise level.
@@ -17,6 +18,11 @@ METRICS = (
   'test_error',
   'test_cross_entropy',
 )
+
+
+# By how much, relative to a spread, two equal numbers may be apart. Rounding
+# moves the difference of two errors by 1e-11 of itself at most.
+TOLERANCE = 1e-9
 
 
 class Comparison(NamedTuple):
@@ -42,7 +48,7 @@ def compare(values, baseline):
   Returns:
     A Comparison: mean and std (n - 1; NaN for n < 2) of values - baseline; n;
     verdict 'better', 'worse', 'match', or '' where there is none, because
-    n < 2 or a value is NaN.
+    n < 2 or a value is missing or infinite.
   """
   values, baseline = values.align(baseline, join='inner')
   differences = values - baseline
@@ -52,11 +58,15 @@ def compare(values, baseline):
 def judge(differences):
   """Return the Comparison of paired differences, a float Series."""
   n = len(differences)
-  mean = float(differences.mean(skipna=False))
-  std = float(differences.std(ddof=1, skipna=False))
-  if pd.isna(mean) or n < 2:
+  # Of an infinite value there is no std.
+  with np.errstate(invalid='ignore'):
+    mean = float(differences.mean(skipna=False))
+    std = float(differences.std(ddof=1, skipna=False))
+  if not np.isfinite([mean, std]).all():
     verdict = ''
-  elif abs(mean) < std or mean == 0:
+  # Errors are k / N, so that a mean may be just a std: those differ, whatever
+  # is left by rounding.
+  elif mean == 0 or abs(mean) < std * (1 - TOLERANCE):
     verdict = 'match'
   else:
     verdict = 'better' if mean < 0 else 'worse'

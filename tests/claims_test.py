@@ -251,13 +251,26 @@ def test_one_replicate_cannot_tell(tmp_path):
   assert table.detail[0] == 'one replicate; level 1 against dense'
 
 
-def test_dense_as_the_optimum_cannot_tell(tmp_path):
-  fake_runs.write_chain(tmp_path, levels=1)
-  table = claims.tabulate(panels.read(tmp_path))
-  clean = table[table.noise_fraction == 0]
+def test_dense_as_the_optimum_cannot_tell(monkeypatch):
+  monkeypatch.setitem(PRUNING, 1, [0.35, 0.36])
+  table = claims.tabulate(make_panel(0.0, {}))
   # Pruning does not improve; nothing can be said of what pruning does.
-  assert clean.verdict.tolist() == ['does not agree'] + ['cannot tell'] * 3
-  assert 'level 0' in clean.detail.iloc[-1]
+  assert table.verdict.tolist() == ['does not agree'] + ['cannot tell'] * 3
+  assert set(table.detail[1:]) == {
+    'the optimal sparsity is level 0, the dense network'
+  }
+
+
+def test_no_pruned_level_cannot_tell(monkeypatch):
+  for errors in (PRUNING, EXTENDED_DENSE):
+    monkeypatch.delitem(errors, 1)
+  table = claims.tabulate(make_panel(0.15, {}, ('vgg16', 'cifar10')))
+  # What is said of the dense network can be told: it has no gap here.
+  of_dense = table.sentence.str.endswith('dense network.')
+  assert table[of_dense].verdict.tolist() == ['does not agree']
+  assert set(table[~of_dense].verdict) == {'cannot tell'}
+  assert set(table[~of_dense].detail) == {'no pruned level is finished'}
+  assert table.sentence.str.startswith('By how much').sum() == 2
 
 
 @pytest.mark.parametrize(

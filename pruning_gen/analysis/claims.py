@@ -85,10 +85,12 @@ def _test(panel, noise_fraction, level):
   own = panel.results[panel.results.noise_fraction == noise_fraction]
   chain = own[own.experiment == 'chain']
   name = panel.config['model']['name'], panel.config['data']['name']
-  claims = _improvement(chain, level, IMPROVEMENT.get(name, {}), noise_fraction)
+  improvement = _improvement(
+    chain, level, IMPROVEMENT.get(name, {}), noise_fraction
+  )
+  of_dense = []
   if noise_fraction > 0:
-    claims.append(_gap(chain, 'dense', 0, DENSE_GAP))
-  # What pruning does, the dense network cannot show.
+    of_dense.append(_gap(chain, 'dense', 0, DENSE_GAP))
   of_pruning = [
     *(_regularization if noise_fraction else _better_training)(chain, level),
     *_extended_dense(
@@ -97,12 +99,20 @@ def _test(panel, noise_fraction, level):
     *_influential(panel, noise_fraction, level),
     *_width(panel, own, noise_fraction, level),
   ]
-  if level == 0:
+  # What pruning does, the dense network cannot show.
+  if not (chain[chain.arm == 'pruning'].level > 0).any():
+    why = 'no pruned level is finished'
+    improvement = _withhold(improvement, why)
+    of_pruning = _withhold(of_pruning, why)
+  elif level == 0:
     why = 'the optimal sparsity is level 0, the dense network'
-    of_pruning = [
-      claim._replace(verdict=CANNOT_TELL, detail=why) for claim in of_pruning
-    ]
-  return claims + of_pruning + _leave_out(panel, noise_fraction, level)
+    of_pruning = _withhold(of_pruning, why)
+  leave_out = _leave_out(panel, noise_fraction, level)
+  return improvement + of_dense + of_pruning + leave_out
+
+
+def _withhold(claims, why):
+  return [claim._replace(verdict=CANNOT_TELL, detail=why) for claim in claims]
 
 
 def _improvement(chain, level, paper, noise_fraction):

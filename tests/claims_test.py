@@ -91,10 +91,22 @@ def test_same_size(tmp_path):
   fake_runs.write_chain(tmp_path)
   fake_runs.write_width(tmp_path)
   summary = statistics.summarize(results.read_results(tmp_path))
-  # 512 weights of 1000, 500, 250; and 800.
-  assert comparisons.find_same_size(summary, 0.0, 3) == 1
-  assert comparisons.find_same_size(summary, 0.0, 1) == 0
-  assert comparisons.find_same_size(summary, 0.4, 1) is None
+  # Of 500 and 250 (1000 is the full network), 512 and 640 are near 500; 800
+  # and 1000 are near none.
+  same_size = [
+    comparisons.find_same_size(summary, 0.0, level) for level in (3, 2, 1, 0)
+  ]
+  assert same_size == [1, 1, None, None]
+  assert comparisons.find_same_size(summary, 0.4, 3) is None
+
+
+def test_no_narrower_network_is_as_small(tmp_path):
+  fake_runs.write_chain(tmp_path, levels=2)
+  fake_runs.write_width(tmp_path)
+  table = claims.tabulate(panels.read(tmp_path))
+  (row,) = table[table.sentence.str.contains('as many weights')].itertuples()
+  assert row.verdict == 'cannot tell'
+  assert row.detail == 'no narrower network has about as many weights'
 
 
 def test_claims_of_a_run(tmp_path):

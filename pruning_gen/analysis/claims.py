@@ -320,19 +320,21 @@ def _width(panel, own, noise_fraction, level):
       f'best width (level {best}) minus pruning (level {level})',
     )
   ]
-  if noise_fraction == 0:
-    as_small = comparisons.find_same_size(panel.summary, noise_fraction, level)
-    claims.append(
-      _judge(
-        'Without noise, a narrower network of about as many weights has a '
-        'higher training loss than the pruned one.',
-        compare('train_cross_entropy', as_small),
-        'nats',
-        'worse',
-        f'width level {as_small} minus pruning level {level}',
-      )
-    )
-  return claims
+  if noise_fraction > 0:
+    return claims
+  as_small = comparisons.find_same_size(panel.summary, noise_fraction, level)
+  claim = _judge(
+    'Without noise, a narrower network of about as many weights has a higher '
+    'training loss than the pruned one.',
+    compare('train_cross_entropy', as_small),
+    'nats',
+    'worse',
+    f'width level {as_small} minus pruning level {level}',
+  )
+  if as_small is None:
+    why = 'no narrower network has about as many weights'
+    (claim,) = _withhold([claim], why)
+  return [*claims, claim]
 
 
 def _leave_out(panel, noise_fraction, level):

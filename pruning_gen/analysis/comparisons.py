@@ -18,6 +18,10 @@ TWINS = {
   'weight_rewinding': 'weight_rewinding_dense',
 }
 
+# Networks are of one size up to this factor in weights; a network and the next
+# narrower one are a factor 1 / 0.8**2 = 1.56 apart.
+SAME_SIZE = 1.5
+
 
 def compare_at_optimum(results, summary):
   """Compare dense, extended dense and pruned networks (section 5.1).
@@ -165,13 +169,15 @@ def find_same_size(summary, noise_fraction, level):
     level: int, of the arm `pruning`.
 
   Returns:
-    int, the level of `width` whose number of weights is nearest on a
-    logarithmic scale; None where there is none.
+    int, the level of `width`, above 0, whose number of weights is nearest on a
+    logarithmic scale; None where none is within a factor of `SAME_SIZE`.
   """
   curve = summary[summary.noise_fraction == noise_fraction]
-  widths = curve[curve.experiment == 'width']
+  widths = curve[(curve.experiment == 'width') & (curve.level > 0)]
   pruned = curve[(curve.arm == 'pruning') & (curve.level == level)]
   if widths.empty or pruned.empty:
     return None
   distance = np.abs(np.log(widths.num_weights / pruned.num_weights.iloc[0]))
+  if distance.min() > np.log(SAME_SIZE):
+    return None
   return int(widths.level[distance.idxmin()])

@@ -285,6 +285,9 @@ def test_no_pruned_level_cannot_tell(monkeypatch):
   assert table.sentence.str.startswith('By how much').sum() == 2
 
 
+WIDE = "and the spread is above the paper's number"
+
+
 @pytest.mark.parametrize(
   'mean, std, paper, verdict, detail',
   [
@@ -292,6 +295,12 @@ def test_no_pruned_level_cannot_tell(monkeypatch):
     # Outside by .5: less than one standard deviation, and more.
     (2.5, 0.6, (0.5, 2), 'agrees', '0.5 nats above; here'),
     (0.0, 0.5, (0.5, 2), 'does not agree', '0.5 nats below; here'),
+    # A spread above 2, inside and outside by less; and outside by as much.
+    (1.0, 2.1, (0.5, 2), 'cannot tell', f'inside, {WIDE}; here'),
+    (3.5, 2.1, (0.5, 2), 'cannot tell', f'1.5 nats above, {WIDE}; here'),
+    (-1.0, 5.3, (-5.2, -5.2), 'cannot tell', f'4.2 nats above, {WIDE}; here'),
+    (-1.0, 5.2, (-5.2, -5.2), 'agrees', '4.2 nats above; here'),
+    (4.5, 2.1, (0.5, 2), 'does not agree', '2.5 nats above; here'),
     (1.0, 0.1, 'worse or match', 'agrees', 'worse; here'),
     (1.0, 0.1, 'better or match', 'does not agree', 'worse; here'),
   ],

@@ -2,7 +2,8 @@
 
 A sentence on better or worse agrees where the paired verdict says so
 (`statistics.judge`). A number or range agrees where this run's mean is inside,
-or outside by less than its own standard deviation. One replicate cannot tell.
+or outside by less than its own standard deviation; if that is above the paper's
+largest number, it cannot tell. Neither can one replicate.
 """
 
 from typing import NamedTuple
@@ -436,11 +437,14 @@ def _judge(sentence, found, unit, paper, where):
 def _judge_range(found, unit, low, high):
   """Return the verdict on a mean by a range, and by how much it is outside."""
   outside = max(low - found.mean, found.mean - high, 0)
-  if outside == 0:
-    return AGREES, 'inside'
-  verdict = AGREES if outside < found.std else DISAGREES
   side = 'below' if found.mean < low else 'above'
-  return verdict, f'{outside:.3g} {unit} {side}'
+  how = f'{outside:.3g} {unit} {side}' if outside else 'inside'
+  if outside and outside >= found.std:
+    return DISAGREES, how
+  # Else the wider the spread, the more would agree.
+  if found.std > max(abs(low), abs(high)):
+    return CANNOT_TELL, f"{how}, and the spread is above the paper's number"
+  return AGREES, how
 
 
 def _range_text(low, high):

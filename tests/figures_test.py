@@ -187,6 +187,15 @@ def test_images_and_their_labels(panel):
   assert (canvas == 128).sum() == 2 * 64 and canvas.max() == 255
 
 
+def test_images_of_the_first_replicate_of_each_noise_level(panel):
+  table, images = panel.most_worsened
+  # With noise replicate 0 diverged, and without it replicate 1 is there too.
+  table = table.assign(replicate=[0, 1, 1, 1])
+  found = tables.most_worsened(panel._replace(most_worsened=(table, images)))
+  assert found.noise_fraction.tolist() == [0, 0.2, 0.2]
+  assert found.replicate.tolist() == [0, 1, 1]
+
+
 def test_every_section_is_empty_or_drawn(panel):
   names = [section.name for section in contents.SECTIONS]
   assert len(set(names)) == len(names)

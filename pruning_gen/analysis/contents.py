@@ -240,7 +240,8 @@ SECTIONS = (
     figures.most_worsened,
     'Training label > prediction of the optimally sparse network; red, with '
     'the true label in brackets, where the training label is noisy. The first '
-    'replicate. Without noise, look for ambiguous or wrongly labelled images.',
+    'replicate there is. Without noise, look for ambiguous or wrongly labelled '
+    'images.',
   ),
   Section(
     'appendix_l_heat_maps',

@@ -205,7 +205,9 @@ def leave_out(panel, *kinds, with_noise=None):
 
 
 def most_worsened(panel):
-  """Tabulate the examples that pruning worsens most, in one replicate.
+  """Tabulate the examples that pruning worsens most.
+
+  Of each noise level, in the first replicate that it has.
 
   Returns:
     DataFrame with the columns of most_worsened.csv and image, uint8 [height,
@@ -215,7 +217,8 @@ def most_worsened(panel):
     return pd.DataFrame()
   table, images = panel.most_worsened
   table = table.assign(image=list(images))
-  return table[table.replicate == table.replicate.min()]
+  first = table.groupby('noise_fraction').replicate.transform('min')
+  return table[table.replicate == first]
 
 
 def optima(panel):

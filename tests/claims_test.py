@@ -47,7 +47,9 @@ def test_compare_at_optimum():
     {0: [0.3, 0.3], 1: [0.2, 0.3], 2: [0.1, 0.1]}, 'extended_dense'
   )
   table = pd.concat([pruning, dense])
-  found = comparisons.compare_at_optimum(table, statistics.summarize(table))
+  found = comparisons.compare_at_optimum(
+    table, statistics.summarize(table, 0.2)
+  )
   found = found.set_index('network')
   assert found.level.to_dict() == {
     'dense': 0,
@@ -77,7 +79,7 @@ def test_missing_errors_are_not_averaged_over():
       ),
     ]
   )
-  chain = statistics.summarize(table[table.experiment == 'chain'])
+  chain = statistics.summarize(table[table.experiment == 'chain'], 0.2)
   found = comparisons.compare_at_optimum(table, chain).set_index('network')
   row = found.loc['extended_dense']
   assert row[['mean', 'std', 'against_pruning_mean']].isna().all()
@@ -90,7 +92,7 @@ def test_missing_errors_are_not_averaged_over():
 def test_same_size(tmp_path):
   fake_runs.write_chain(tmp_path)
   fake_runs.write_width(tmp_path)
-  summary = statistics.summarize(results.read_results(tmp_path))
+  summary = statistics.summarize(results.read_results(tmp_path), 0.2)
   # Of 500 and 250 (1000 is the full network), 512 and 640 are near 500; 800
   # and 1000 are near none.
   same_size = [
@@ -164,7 +166,7 @@ def make_panel(noise_fraction, metrics, name=('lenet', 'digits')):
     config={'model': {'name': name[0]}, 'data': {'name': name[1]}},
     provenance={},
     results=table,
-    summary=statistics.summarize(table),
+    summary=statistics.summarize(table, 0.2),
     effects=nothing,
     concentration=nothing,
     noisy_share=nothing,

@@ -45,7 +45,7 @@ def test_curves_draw_the_table(panel):
 def test_collapsed_networks_do_not_stretch_an_axis(panel):
   errors = [0.30, 0.29, 0.28, 0.29, 0.30, 0.31, 0.32, 0.9]
   results = make_results({k: [error] for k, error in enumerate(errors)})
-  panel = panel._replace(summary=statistics.summarize(results))
+  panel = panel._replace(summary=statistics.summarize(results, 0.2))
   table = tables.test_error(panel, 'pruning')
   (axes,) = figures.curves(table, ylabel='').axes
   # Three quarters are at most .3125, and the lowest is .28.
@@ -125,7 +125,7 @@ def test_equal_errors_are_not_magnified(panel):
 def test_nothing_is_drawn_of_a_dense_optimum(panel):
   # Errors rise with the level, so that level 0 is the best.
   results = make_results({0: [0.1, 0.1], 1: [0.2, 0.3], 3: [0.3, 0.3]})
-  panel = panel._replace(summary=statistics.summarize(results))
+  panel = panel._replace(summary=statistics.summarize(results, 0.2))
   assert tables.subgroups_at_optimum(panel, with_noise=False).empty
   assert tables.concentration(panel).empty
   assert tables.optima(panel).optimal_level.tolist() == [0]
@@ -136,7 +136,7 @@ def test_optima(panel):
   # Without validation errors a curve has no optimum, and is left out.
   lost = make_results({0: [0.3, 0.3]}, 'random')
   lost['validation_error'] = float('nan')
-  summary = statistics.summarize(pd.concat([table, lost]))
+  summary = statistics.summarize(pd.concat([table, lost]), 0.2)
   found = tables.optima(panel._replace(summary=summary))
   assert found.arm.tolist() == ['pruning']
   # Level 2 has the mean .3, which is level 0's: no better.
@@ -144,7 +144,7 @@ def test_optima(panel):
   assert found.highest_improving_level.tolist() == [1]
   assert found['mean'].tolist() == pytest.approx([0.15])
   assert found.against_dense_mean.tolist() == pytest.approx([-0.15])
-  summary = statistics.summarize(lost)
+  summary = statistics.summarize(lost, 0.2)
   assert tables.optima(panel._replace(summary=summary)).empty
 
 

@@ -78,7 +78,7 @@ def test_summary():
     validation={0: 0.3, 1: 0.2, 2: 0.1, 3: 0.1},
   )
   # Replicates may come in any order: they are paired by name.
-  summary = statistics.summarize(table.sample(frac=1, random_state=0))
+  summary = statistics.summarize(table.sample(frac=1, random_state=0), 0.2)
   assert summary.level.tolist() == [0, 1, 2, 3]
   assert summary.n.tolist() == [3, 3, 3, 3]
   assert summary.num_weights.tolist() == [1000, 800, 640, 512]
@@ -97,7 +97,9 @@ def test_summary():
 
 
 def test_a_curve_without_its_dense_network():
-  summary = statistics.summarize(make_results({1: [0.1, 0.2], 2: [0.3, 0.3]}))
+  summary = statistics.summarize(
+    make_results({1: [0.1, 0.2], 2: [0.3, 0.3]}), 0.2
+  )
   assert summary.test_error_verdict.tolist() == ['', '']
   assert summary.test_error_difference_mean.isna().all()
   assert summary.is_optimal.tolist() == [True, False]
@@ -121,7 +123,7 @@ def test_missing_values_are_named_and_not_averaged_over():
   (sentence,) = statistics.find_missing(table)
   assert sentence.startswith('results.csv has no test_error in 1 rows, the ')
   assert 'pruning, 0% noise, replicate 1, level 1' in sentence
-  summary = statistics.summarize(table)
+  summary = statistics.summarize(table, 0.2)
   assert math.isnan(summary.test_error_mean[1])
   assert summary.test_error_verdict[1] == ''
 
@@ -134,7 +136,7 @@ def test_optimal_level_needs_every_validation_error():
   assert statistics.optimal_level(table) == 1
   table['validation_error'] = float('nan')
   assert statistics.optimal_level(table) is None
-  assert not statistics.summarize(table).is_optimal.any()
+  assert not statistics.summarize(table, 0.2).is_optimal.any()
 
 
 def test_extended_dense_is_drawn_where_pruning_is():
@@ -142,12 +144,20 @@ def test_extended_dense_is_drawn_where_pruning_is():
   table = pd.concat(
     [make_results(errors), make_results(errors, 'extended_dense')]
   )
-  summary = statistics.summarize(table)
+  summary = statistics.summarize(table, 0.2)
   dense = summary[summary.arm == 'extended_dense']
   assert dense.weights_remaining.tolist() == [1, 1, 1]
   assert dense.matched_weights_remaining.tolist() == pytest.approx(
     [1, 0.8, 0.64]
   )
+
+
+def test_extended_dense_alone_is_drawn_where_pruning_would_be():
+  errors = {0: [0.1, 0.1], 1: [0.1, 0.1], 2: [0.1, 0.1]}
+  table = make_results(errors, 'extended_dense')
+  summary = statistics.summarize(table, 0.5)
+  assert summary.weights_remaining.tolist() == [1, 1, 1]
+  assert summary.matched_weights_remaining.tolist() == [1, 0.5, 0.25]
 
 
 def test_average():

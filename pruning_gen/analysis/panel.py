@@ -75,7 +75,7 @@ def read(workdir):
       f'--workdir={workdir} has nothing to show yet:\n' + '\n'.join(notes)
     )
   effects, concentration, noisy_share = _read_examples(workdir, config, table)
-  summary = statistics.summarize(table)
+  summary = statistics.summarize(table, config['prune_fraction'])
   optima = statistics.optimal_levels(summary, 'chain', 'pruning')
   notes += [
     f'With {noise_fraction:.0%} noise the optimal sparsity is level 0: the '

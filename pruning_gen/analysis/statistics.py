@@ -157,29 +157,33 @@ def find_missing(results):
   return sentences
 
 
-def summarize(results):
+def summarize(results, prune_fraction):
   """Average results over replicates and judge each level against dense.
 
   Args:
     results: DataFrame like results.csv.
+    prune_fraction: float, of the remaining weights, what pruning removes a
+      level.
 
   Returns:
     DataFrame, one row for each experiment, arm, noise_fraction and level:
     weights_remaining; matched_weights_remaining, of the arm that prunes most
-    by that level, which is where extended dense training of as many epochs is
-    drawn beside it; num_weights, how many weights are left; epochs_trained; n;
-    METRIC_mean and METRIC_std (n - 1) for each of `METRICS`;
-    test_error_difference_mean and _std against level 0 of the same curve,
-    paired by replicate, and the test_error_verdict; is_optimal, true at the
-    optimal sparsity; is_highest_improving, true at the sparsest level whose
-    verdict is 'better'.
+    by that level, or where pruning would be if none does: extended dense
+    training of as many epochs is drawn there; num_weights, how many weights
+    are left; epochs_trained; n; METRIC_mean and METRIC_std (n - 1) for each of
+    `METRICS`; test_error_difference_mean and _std against level 0 of the same
+    curve, paired by replicate, and the test_error_verdict; is_optimal, true at
+    the optimal sparsity; is_highest_improving, true at the sparsest level
+    whose verdict is 'better'.
   """
   rows = []
   for curve, group in results.groupby(CURVE, sort=False):
     rows += _summarize_curve(dict(zip(CURVE, curve)), group)
   summary = pd.DataFrame(rows)
   by_level = summary.groupby(['experiment', 'level']).weights_remaining
-  summary.insert(5, 'matched_weights_remaining', by_level.transform('min'))
+  matched = by_level.transform('min')
+  matched = matched.where(matched < 1, (1 - prune_fraction) ** summary.level)
+  summary.insert(5, 'matched_weights_remaining', matched)
   return summary
 
 

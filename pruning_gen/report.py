@@ -3,11 +3,15 @@
   python -m pruning_gen.report --workdir=runs/quickstart
 
 Needs no accelerator, works while a run is still going, and shows what is there
-so far. Several runs, as the paper's panels, make one page and are never
-averaged together:
+so far. Several runs make one page; folders may be named behind the flags:
 
-  python -m pruning_gen.report --workdir=runs/lenet --workdir=runs/vgg16 \
-      --output=runs/report
+  python -m pruning_gen.report --output=runs/report runs/lenet runs/vgg16
+  python -m pruning_gen.report --output=runs/resnet20/report runs/resnet20/*/
+
+Runs that each did a part of one panel, other experiments or other replicates of
+one config, as the jobs of a sweep, are shown as that one panel. Different runs,
+as the paper's panels or two runs of the same networks, stand side by side and
+are never averaged together.
 
 Writes summary.csv beside a single run, and in the report's folder index.html,
 figures/NAME.png and .pdf, and the plotted numbers as tables/NAME.csv.
@@ -32,10 +36,10 @@ from pruning_gen.storage import results
 
 
 def main(argv):
-  """Build the report of every --workdir."""
-  if len(argv) > 1:
-    raise app.UsageError(f'unexpected arguments: {argv[1:]}')
-  workdirs, output = flags.FLAGS.workdir, flags.FLAGS.output
+  """Build the report of every --workdir and every folder behind the flags."""
+  workdirs, output = flags.FLAGS.workdir + argv[1:], flags.FLAGS.output
+  if not workdirs:
+    raise app.UsageError('name the folder of a run: --workdir=FOLDER')
   try:
     path = build_together(workdirs, output) if output else _build_one(workdirs)
     print(f'report: {path}')
@@ -92,10 +96,11 @@ def build(workdir):
 
 
 def build_together(workdirs, output):
-  """Build one report of several runs.
+  """Build one report of several runs, and join those that are of one panel.
 
   Args:
-    workdirs: list of paths. Nothing is written there.
+    workdirs: list of paths. Nothing is written there. Of several, those that
+      hold no run are skipped.
     output: path of the report's folder.
 
   Returns:
@@ -104,7 +109,21 @@ def build_together(workdirs, output):
   Raises:
     UserError: as `build`, for any of them.
   """
-  return _write([panels.read(workdir) for workdir in workdirs], output)
+  return _write(panels.read_all(_find_runs(workdirs)), output)
+
+
+def _find_runs(workdirs):
+  """Return the folders of runs: beside them may be a sweep's own files."""
+  runs = [
+    path for path in workdirs if (epath.Path(path) / 'config.json').exists()
+  ]
+  if not runs:
+    # Reading them says what is wrong.
+    return workdirs
+  for workdir in workdirs:
+    if workdir not in runs:
+      print(f'skipped: {workdir} holds no run (no config.json)')
+  return runs
 
 
 def _write(all_panels, output):
@@ -212,9 +231,14 @@ def _progress(panel):
 
 if __name__ == '__main__':
   flags.DEFINE_multi_string(
-    'workdir', None, 'Folder of a run; several make one report.', required=True
+    'workdir',
+    [],
+    'Folder of a run; several, or folders named behind the flags, make one '
+    'report.',
   )
   flags.DEFINE_string(
     'output', None, "Where the report goes; a single run's own by default."
   )
+  # Folders may stand before flags too.
+  flags.FLAGS.set_gnu_getopt()
   app.run(main)

@@ -13,6 +13,9 @@ CONFIG = {
   'levels': 3,
   'prune_fraction': 0.2,
   'num_subgroups': 4,
+  'experiments': ['chain'],
+  'replicates': 2,
+  'first_replicate': 0,
 }
 NUM_TRAIN = 20
 NOISE_FRACTIONS = (0.0, 0.2)
@@ -61,7 +64,11 @@ def make_results(errors, arm='pruning', validation=None, **columns):
 
 
 def write_chain(
-  workdir, arms=('pruning', 'extended_dense'), levels=4, config=()
+  workdir,
+  arms=('pruning', 'extended_dense'),
+  levels=4,
+  config=(),
+  replicates=REPLICATES,
 ):
   """Write a chain whose losses are -0.1 x level x the example's rank."""
   provenance.open_workdir(workdir, CONFIG | dict(config))
@@ -76,8 +83,9 @@ def write_chain(
       table = make_results(errors, arm, noise_fraction=noise_fraction)
       if not noise_fraction:
         table['train_cross_entropy_noisy'] = np.nan
+      table = table[table.replicate.isin(replicates)]
       rows += table.to_dict('records')
-      members += [Member(arm, noise_fraction, i) for i in REPLICATES]
+      members += [Member(arm, noise_fraction, i) for i in replicates]
   results.write_rows(workdir, rows)
   _write_arrays(workdir, 'chain', members, levels)
 
@@ -106,17 +114,17 @@ def write_width(workdir, levels=3):
   _write_arrays(workdir, 'width', members, levels)
 
 
-def write_el2n(workdir):
+def write_el2n(workdir, replicates=REPLICATES):
   """Write scores that rank the examples by their id."""
   table = pd.DataFrame(
-    [(p, i) for p in NOISE_FRACTIONS for i in REPLICATES],
+    [(p, i) for p in NOISE_FRACTIONS for i in replicates],
     columns=['noise_fraction', 'replicate'],
   )
   scores = np.tile(np.arange(NUM_TRAIN, dtype=np.float32), (len(table), 1))
   results.write_el2n(workdir, table, scores)
 
 
-def write_leave_out(workdir):
+def write_leave_out(workdir, replicates=REPLICATES):
   """Write networks without sets of 4 and 5 examples, and random ones."""
   sets = {
     'most_improved_3': (16, 0.4),
@@ -138,16 +146,17 @@ def write_leave_out(workdir):
     )
     for arm, (num_train, error) in sets.items()
     for noise_fraction in NOISE_FRACTIONS
-    for replicate in REPLICATES
+    for replicate in replicates
   ]
   results.write_rows(workdir, rows)
 
 
-def write_most_worsened(workdir):
+def write_most_worsened(workdir, replicates=(0,)):
   """Write two examples for each noise fraction, as grey images."""
   rows = [
-    (p, 0, 3, example_id, 1, 2, 2, 0.5)
+    (p, i, 3, example_id, 1, 2, 2, 0.5)
     for p in NOISE_FRACTIONS
+    for i in replicates
     for example_id in (0, 7)
   ]
   columns = ['noise_fraction', 'replicate', 'level', 'example_id']

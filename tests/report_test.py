@@ -144,8 +144,9 @@ def test_experiments_without_a_chain(tmp_path):
 
 @pytest.mark.usefixtures('few_sections')
 def test_several_runs_are_never_averaged(full, tmp_path):
-  # Other noise levels and replicates.
-  provenance.open_workdir(tmp_path / 'a b', fake_runs.CONFIG)
+  # Another config, other noise levels and replicates.
+  config = fake_runs.CONFIG | {'learning_rate': 0.2}
+  provenance.open_workdir(tmp_path / 'a b', config)
   table = fake_runs.make_results(
     {0: [0.1, 0.2, 0.3], 1: [0.1, 0.1, 0.1]}, noise_fraction=0.6
   )
@@ -166,6 +167,24 @@ def test_several_runs_are_never_averaged(full, tmp_path):
   assert panels.unique().tolist() == [f'1 {full.name}', '2 a b']
   # Nothing is written beside the runs.
   assert not (tmp_path / 'a b' / 'summary.csv').exists()
+
+
+@pytest.mark.usefixtures('few_sections')
+def test_the_jobs_of_a_sweep_are_one_panel(tmp_path, capsys):
+  jobs = [tmp_path / 'lenet-chain-r0', tmp_path / 'lenet-chain-r1']
+  for replicate, job in enumerate(jobs):
+    fake_runs.write_chain(job, replicates=[replicate])
+  (tmp_path / 'done').mkdir()
+  page_path = report.build_together([*jobs, tmp_path / 'done'], tmp_path / 'r')
+  text = page_path.read_text()
+  assert '<title>lenet on digits</title>' in text
+  assert '3 of 3 levels finished, 2 replicates.' in text
+  assert '2 workdirs are parts of this panel' in text
+  assert '<td class="good">agrees</td>' in text
+  table = pd.read_csv(tmp_path / 'r' / 'tables' / 'figure_1a_test_error.csv')
+  assert set(table.n) == {2}
+  said = capsys.readouterr().out
+  assert said == f'skipped: {tmp_path}/done holds no run (no config.json)\n'
 
 
 def test_nothing_to_show(tmp_path):
@@ -258,6 +277,8 @@ def test_one_replicate_gets_no_verdict(tmp_path):
 
 def test_the_command():
   command = [sys.executable, '-m', 'pruning_gen.report', '--workdir=nowhere']
+  # More folders stand between or behind the flags.
+  command += ['nor_here', '--output=report']
   ended = subprocess.run(command, capture_output=True, text=True)
   assert ended.returncode == 1
   assert ended.stderr.startswith('error: --workdir=nowhere holds no run')

@@ -29,7 +29,7 @@ def tabulate_effects(workdir, folder, finished, el2n, num_subgroups):
     folder: str, 'chain' or 'width'.
     finished: DataFrame with `NETWORK` and level, what to look at. The file of
       a level is read once, and one is in memory beside that of level 0.
-    el2n: {(noise_fraction, replicate): float [example_id]}.
+    el2n: {(noise_fraction, replicate): float [example_id]}, of all of them.
     num_subgroups: int, M.
 
   Returns:
@@ -42,15 +42,12 @@ def tabulate_effects(workdir, folder, finished, el2n, num_subgroups):
 
   Raises:
     UserError: an array is missing, broken or not finite, or a member has no
-      EL2N scores, or not of all examples that have a loss.
+      EL2N scores of an example that has a loss.
   """
   rows = {
     network: i for i, network in enumerate(_read_networks(workdir, folder))
   }
-  scores = {
-    network: _find_scores(workdir, el2n, network)
-    for network in _list_networks(finished)
-  }
+  scores = {network: el2n[network[1:]] for network in _list_networks(finished)}
   shape = len(rows), len(next(iter(scores.values())))
   used = [rows[network] for network in scores]
   dense = read_losses(workdir, folder, 0, shape, used)
@@ -118,7 +115,8 @@ def tabulate_noisy_share(workdir, el2n):
 
   Args:
     workdir: path.
-    el2n: {(noise_fraction, replicate): float [example_id]}.
+    el2n: {(noise_fraction, replicate): float [example_id]}; label sets that
+      are not there are left out.
 
   Returns:
     DataFrame with noise_fraction (above 0), replicate, and noisy_share: the
@@ -131,10 +129,12 @@ def tabulate_noisy_share(workdir, el2n):
   rows = {}
   for i, (_, *label_set) in enumerate(networks):
     label_set = tuple(label_set)
+    # All arms of a replicate have the same labels.
+    if label_set in rows or label_set not in el2n:
+      continue
     scored = np.isfinite(el2n[label_set])
     noisy, score = is_noisy[i][scored], el2n[label_set][scored]
-    # All arms of a replicate have the same labels.
-    if noisy.any() and label_set not in rows:
+    if noisy.any():
       order = np.argsort(score, kind='stable')
       rows[label_set] = noisy[order[-noisy.sum() :]].mean()
   columns = {'noise_fraction': float, 'replicate': int, 'noisy_share': float}
@@ -157,25 +157,22 @@ def _list_networks(table):
   return list(networks.itertuples(index=False, name=None))
 
 
-def _find_scores(workdir, el2n, network):
-  _, *label_set = network
-  if tuple(label_set) not in el2n:
-    raise UserError(
-      f'{workdir}/el2n/scores.csv has no row for noise_fraction='
-      f'{label_set[0]:g}, replicate={label_set[1]}: run pruning_gen.main with '
-      "'el2n' in --config.experiments and the same replicates"
-    )
-  return el2n[tuple(label_set)]
-
-
 def _check_scores(workdir, network, score, loss):
+  # Scores may be of another job, and so of another workdir, than losses.
+  _, noise_fraction, replicate = network
+  label_set = f'noise_fraction={noise_fraction:g}, replicate={replicate}'
+  if score.shape != loss.shape:
+    raise UserError(
+      f'{workdir} has losses of {loss.size} examples, and el2n/scores.npz has '
+      f'scores of {score.size} at {label_set}: the files are of different '
+      'runs, so copy the workdirs again'
+    )
   num_missing = (np.isfinite(loss) & ~np.isfinite(score)).sum()
   if num_missing:
-    _, noise_fraction, replicate = network
     raise UserError(
-      f'{workdir}/el2n/scores.npz: el2n has {num_missing} values of '
+      f'{workdir}: el2n/scores.npz: el2n has {num_missing} values of '
       f'{score.size} that are not finite, of examples that can be decoded, at '
-      f'noise_fraction={noise_fraction:g}, replicate={replicate}: copy the '
-      'workdir again, or remove its folder el2n and run pruning_gen.main with '
-      "'el2n' in --config.experiments"
+      f'{label_set}: copy the workdir of these scores again, or remove its '
+      "folder el2n and run pruning_gen.main with 'el2n' in "
+      '--config.experiments'
     )

@@ -1,8 +1,15 @@
-"""All that a report knows of one run, a panel, read from its files once."""
+"""All that a report knows of a panel, read from the files of its runs once.
 
+A panel is one run, or several that each did a part of it: other experiments or
+other replicates of one config, as the jobs of a sweep do.
+"""
+
+import json
+import os
 import pathlib
 from typing import NamedTuple
 
+import numpy as np
 import pandas as pd
 
 from pruning_gen.analysis import comparisons
@@ -13,14 +20,31 @@ from pruning_gen.errors import UserError
 from pruning_gen.storage import provenance
 from pruning_gen.storage import results
 
+# Keys of a config that say which part was run, or do not change results.
+# 'checkpoint' and 'devices' stand for all that is under them.
+PART_KEYS = (
+  'experiments',
+  'replicates',
+  'first_replicate',
+  'on_divergence',
+  'tensorboard',
+  'eval_batch_size',
+  'checkpoint',
+  'devices',
+  'data.dir',
+  'data.cache_dir',
+  'data.num_workers',
+)
+
 
 class Panel(NamedTuple):
-  """One run: what it is, what was measured, and what follows from it.
+  """One panel: what it is, what was measured, and what follows from it.
 
   Attributes:
-    name: str, the workdir's last part.
-    config: nested dict.
-    provenance: dict.
+    name: str, the workdir's last part; of several what their names begin with.
+    config: nested dict; of several runs the first one's, with the experiments
+      and replicates of all.
+    provenance: dict; of several runs {workdir: dict}.
     results: DataFrame like results.csv, of finished levels; without EL2N's
       networks, of which only the scores count.
     summary: DataFrame from `statistics.summarize`.
@@ -59,35 +83,133 @@ def read(workdir):
     UserError: the folder holds no run, one of another layout, nothing that is
       finished, or a broken file.
   """
-  config = reading.read_config(workdir)
-  table = reading.read_results(workdir)
-  table = table[table.experiment != 'el2n']
-  if table.empty:
+  (panel,) = read_all([workdir])
+  return panel
+
+
+def read_all(workdirs):
+  """Read runs, and join those that are parts of one panel.
+
+  Two are if their configs differ in `PART_KEYS` alone, their data sets do not
+  differ, and they have no network in common. Of two runs of one thing, each
+  makes a panel, and what else there is belongs to the first.
+
+  Args:
+    workdirs: list of paths, finished or not.
+
+  Returns:
+    List of Panels, in the order of their first workdirs. A run that has only
+    begun is left out, and a note says so.
+
+  Raises:
+    UserError: as `read`, if no run has anything finished.
+  """
+  shown, begun = [], []
+  for group in _group([_read_run(workdir) for workdir in workdirs]):
+    has_networks = any(len(run['table']) for run in group)
+    (shown if has_networks else begun).append(group)
+  if not shown:
     raise UserError(
-      f'--workdir={workdir} has no finished level yet (results.csv): run '
+      f'--workdir={workdirs[0]} has no finished level yet (results.csv): run '
       'pruning_gen.main on it first'
     )
+  panels = [_join(group) for group in shown]
+  panels[0].notes.extend(_say_begun(run for group in begun for run in group))
+  return panels
+
+
+def _read_run(workdir):
+  """Read what tells of which panel a run is: a dict."""
+  config = reading.read_config(workdir)
+  table = reading.read_results(workdir)
+  return {
+    'workdir': str(workdir),
+    'config': config,
+    'provenance': reading.read(
+      provenance.read_provenance, workdir, name='provenance.json'
+    ),
+    # Jobs share EL2N's networks without noise, of which only the scores count.
+    'table': table[table.experiment != 'el2n'],
+  }
+
+
+def _group(runs):
+  """Return a list of runs for each panel."""
+  groups = []
+  # What has no networks yet fits all runs of its config: it joins the first.
+  for run in sorted(runs, key=lambda run: run['table'].empty):
+    shared = _describe(run)
+    table = run['table'][list(results.IDENTITY)]
+    networks = set(table.itertuples(index=False, name=None))
+    for other, known, group in groups:
+      if shared == other and known.isdisjoint(networks):
+        known.update(networks)
+        group.append(run)
+        break
+    else:
+      groups.append((shared, networks, [run]))
+  return [group for _, _, group in groups]
+
+
+def _describe(run):
+  """Return what the parts of one panel have in common, as text."""
+  config = {
+    key: value
+    for key, value in provenance.flatten(run['config']).items()
+    if not {key, key.split('.')[0]} & set(PART_KEYS)
+  }
+  # data.dir is no part of it, so what lay there is.
+  starts = run['provenance'].get('starts', [])
+  datasets = [start.get('dataset') for start in starts]
+  return json.dumps([config, datasets[-1:]], sort_keys=True)
+
+
+def _join(runs):
+  """Make a Panel of the runs that are its parts."""
+  workdirs = [run['workdir'] for run in runs]
+  config = _join_configs([run['config'] for run in runs])
+  table = pd.concat(
+    # A table without rows does not know its types.
+    {run['workdir']: run['table'] for run in runs if len(run['table'])},
+    names=['workdir', 'row'],
+  )
   table, lost = statistics.drop_diverged(table)
   table, unfinished = statistics.drop_unfinished(table)
   notes = lost + unfinished + statistics.find_missing(table)
   if table.empty:
     raise UserError(
-      f'--workdir={workdir} has nothing to show yet:\n' + '\n'.join(notes)
+      f'--workdir={workdirs[0]} has nothing to show yet:\n' + '\n'.join(notes)
     )
-  effects, concentration, noisy_share = _read_examples(workdir, config, table)
+  effects, concentration, noisy_share, unscored = _read_examples(
+    workdirs, config, table
+  )
+  table = table.reset_index(drop=True)
   summary = statistics.summarize(table, config['prune_fraction'])
   optima = statistics.optimal_levels(summary, 'chain', 'pruning')
+  notes += unscored
+  if len(runs) > 1:
+    joined = (
+      f'{len(runs)} workdirs are parts of this panel: see provenance.json.'
+    )
+    notes.insert(0, joined)
   notes += [
     f'With {noise_fraction:.0%} noise the optimal sparsity is level 0: the '
     'dense network itself.'
     for noise_fraction, level in optima.items()
     if level == 0
   ]
+  notes += _say_begun(
+    run
+    for run in runs
+    if run['table'].empty and not results.has_el2n(run['workdir'])
+  )
   return Panel(
-    name=pathlib.PurePath(workdir).name or str(workdir),
+    name=_join_names(workdirs),
     config=config,
-    provenance=reading.read(
-      provenance.read_provenance, workdir, name='provenance.json'
+    provenance=(
+      {run['workdir']: run['provenance'] for run in runs}
+      if len(runs) > 1
+      else runs[0]['provenance']
     ),
     results=table,
     summary=summary,
@@ -95,21 +217,74 @@ def read(workdir):
     concentration=concentration,
     noisy_share=noisy_share,
     leave_out=comparisons.average_leave_out(comparisons.pair_leave_out(table)),
-    most_worsened=reading.read(
-      results.read_most_worsened, workdir, name='chain/most_worsened'
-    ),
+    most_worsened=_read_most_worsened(workdirs),
     notes=notes,
   )
 
 
-def _read_examples(workdir, config, table):
+def _say_begun(runs):
+  return [
+    f'Left out: {run["workdir"]} has no finished level yet.' for run in runs
+  ]
+
+
+def _join_configs(configs):
+  if len(configs) == 1:
+    return configs[0]
+  replicates = {
+    config['first_replicate'] + i
+    for config in configs
+    for i in range(config['replicates'])
+  }
+  experiments = dict.fromkeys(
+    name for config in configs for name in config['experiments']
+  )
+  return configs[0] | {
+    'experiments': list(experiments),
+    'replicates': len(replicates),
+    'first_replicate': min(replicates),
+  }
+
+
+def _join_names(workdirs):
+  names = [pathlib.PurePath(path).name or path for path in workdirs]
+  if len(names) == 1:
+    return names[0]
+  # Letter by letter, as the names of jobs.
+  common = os.path.commonprefix(names)  # noqa: RUF071
+  return common.strip('-_ .') or names[0]
+
+
+def _read_examples(workdirs, config, table):
+  """Read what the arrays of all parts tell of single examples.
+
+  Args:
+    workdirs: list of paths.
+    config: nested dict.
+    table: DataFrame like results.csv, whose index begins with the workdir.
+
+  Returns:
+    effects, concentration and noisy_share, as in `Panel`; and a list of
+    sentences that say what has no EL2N scores yet.
+  """
   nothing = pd.DataFrame()
-  if not results.has_el2n(workdir):
-    return nothing, nothing, nothing
-  el2n = reading.read(results.read_el2n, workdir, name='el2n')
-  effects, concentration, noisy_share = [nothing], [nothing], nothing
-  for experiment in ('chain', 'width'):
-    finished = table[table.experiment == experiment]
+  el2n = {}
+  for workdir in filter(results.has_el2n, workdirs):
+    el2n |= reading.read(results.read_el2n, workdir, name='el2n')
+  if not el2n:
+    return nothing, nothing, nothing, []
+  table = table[table.experiment.isin(['chain', 'width'])]
+  label_sets = list(zip(table.noise_fraction, table.replicate))
+  notes = [
+    f'Left out of what is by EL2N: {noise_fraction:.0%} noise, replicate '
+    f'{replicate}: el2n has not finished.'
+    for noise_fraction, replicate in sorted(set(label_sets) - el2n.keys())
+  ]
+  table = table[[label_set in el2n for label_set in label_sets]]
+  effects, concentration, noisy_share = [nothing], [nothing], [nothing]
+  for (workdir, experiment), finished in table.groupby(
+    ['workdir', 'experiment'], sort=False
+  ):
     if 0 not in finished.level.values:
       continue
     for tables, new in zip(
@@ -125,5 +300,20 @@ def _read_examples(workdir, config, table):
       new.insert(0, 'experiment', experiment)
       tables.append(new)
     if experiment == 'chain':
-      noisy_share = examples.tabulate_noisy_share(workdir, el2n)
-  return pd.concat(effects), pd.concat(concentration), noisy_share
+      noisy_share.append(examples.tabulate_noisy_share(workdir, el2n))
+  tables = (effects, concentration, noisy_share)
+  return *(pd.concat(table, ignore_index=True) for table in tables), notes
+
+
+def _read_most_worsened(workdirs):
+  """Read the examples that pruning worsens most: (table, images), or None."""
+  found = [
+    reading.read(
+      results.read_most_worsened, workdir, name='chain/most_worsened'
+    )
+    for workdir in filter(results.has_most_worsened, workdirs)
+  ]
+  if not found:
+    return None
+  tables, images = zip(*found)
+  return pd.concat(tables, ignore_index=True), np.concatenate(images)

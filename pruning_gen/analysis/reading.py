@@ -19,6 +19,9 @@ CONFIG_KEYS = (
   'levels',
   'prune_fraction',
   'num_subgroups',
+  'experiments',
+  'replicates',
+  'first_replicate',
 )
 
 

@@ -1,0 +1,238 @@
+"""Runs that are parts of one panel make what one run of all would."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from pruning_gen.analysis import panel as panels
+from pruning_gen.analysis import tables
+from pruning_gen.errors import UserError
+from pruning_gen.storage import provenance
+from pruning_gen.storage import results
+from tests import fake_runs
+
+CHAIN = ('chain', 'el2n', 'leave_out')
+
+
+def write_part(workdir, experiments, *replicates, config=()):
+  """Write a run of some experiments and replicates."""
+  own = {
+    'experiments': experiments,
+    'first_replicate': min(replicates),
+    'replicates': len(replicates),
+  }
+  config = fake_runs.CONFIG | own | dict(config)
+  if 'chain' in experiments:
+    fake_runs.write_chain(workdir, config=config, replicates=replicates)
+    fake_runs.write_most_worsened(workdir, replicates)
+  else:
+    provenance.open_workdir(workdir, config)
+    provenance.add_provenance(workdir, {'command': 'python'})
+  if 'width' in experiments:
+    fake_runs.write_width(workdir)
+  if 'leave_out' in experiments:
+    fake_runs.write_leave_out(workdir, replicates)
+  if 'el2n' in experiments:
+    # All jobs train the same networks for the labels without noise.
+    row = fake_runs.make_row(experiment='el2n', arm='dense', network=1)
+    results.write_rows(workdir, [row])
+    fake_runs.write_el2n(workdir, replicates)
+  vary(workdir)
+  return workdir
+
+
+def vary(workdir):
+  """Give every network losses, and every label set scores, of its own."""
+  for folder in ('chain', 'width'):
+    for path in (workdir / folder).glob('level_*.npz'):
+      level = int(path.stem[-3:])
+      members = results.read_members(workdir, folder)
+      factors = 1 + members.noise_fraction + members.replicate / 7
+      arrays = results.read_level(workdir, folder, level)
+      arrays['cross_entropy'] *= factors.to_numpy(np.float32)[:, None]
+      results.write_level(workdir, folder, level, arrays)
+  if results.has_el2n(workdir):
+    table = pd.read_csv(workdir / 'el2n' / 'scores.csv')
+    scores = results.read_el2n(workdir)
+    rolled = [np.roll(score, 3 * i) for (_, i), score in scores.items()]
+    results.write_el2n(workdir, table, np.array(rolled))
+
+
+@pytest.fixture(scope='module')
+def workdirs(tmp_path_factory):
+  """Three jobs that share the work of one panel, as launch/plan.py has it."""
+  root = tmp_path_factory.mktemp('sweep')
+  return [
+    write_part(root / 'digits-chain-r0-1a', CHAIN, 0),
+    write_part(root / 'digits-chain-r1-2b', CHAIN, 1),
+    write_part(root / 'digits-width-r0to1-3c', ('width',), 0, 1),
+  ]
+
+
+@pytest.fixture(scope='module')
+def joined(workdirs):
+  (panel,) = panels.read_all(workdirs)
+  return panel
+
+
+def assert_same(table, other):
+  order = [
+    column
+    for column in (*results.IDENTITY, 'left_out', 'number', 'subgroup')
+    if column in table
+  ]
+  pd.testing.assert_frame_equal(
+    table.sort_values(order).reset_index(drop=True),
+    other.sort_values(order).reset_index(drop=True),
+  )
+
+
+def test_parts_make_what_one_run_of_all_makes(joined, tmp_path):
+  whole = panels.read(write_part(tmp_path / 'run', (*CHAIN, 'width'), 0, 1))
+  # What the parts lack when each stands alone.
+  assert len(whole.effects) and set(whole.effects.experiment) == {
+    'chain',
+    'width',
+  }
+  assert set(whole.summary.n) == {2}
+  for name in (
+    'results',
+    'summary',
+    'effects',
+    'concentration',
+    'noisy_share',
+    'leave_out',
+  ):
+    assert_same(getattr(joined, name), getattr(whole, name))
+  assert_same(joined.most_worsened[0], whole.most_worsened[0])
+  assert len(joined.most_worsened[1]) == 8
+  # Each network by the scores of its own label set: at level 1, replicate 1
+  # with noise has 1.2 + 1/7 times the losses, and scores rolled by three.
+  row = joined.effects.set_index(
+    ['experiment', 'replicate', 'noise_fraction', 'level', 'subgroup']
+  ).loc[('width', 1, 0.2, 1, 0)]
+  # Lowest five scores: those of 3 to 7.
+  assert row.effect == pytest.approx(-0.1 * 5 * (1.2 + 1 / 7), rel=1e-5)
+  assert len(tables.subgroups_by_size(joined)) == 2 * 2 * 4
+
+
+def test_what_a_joined_panel_says_of_itself(joined, workdirs):
+  assert joined.name == 'digits'
+  assert joined.config['experiments'] == [*CHAIN, 'width']
+  assert joined.config['replicates'] == 2
+  assert joined.config['first_replicate'] == 0
+  assert list(joined.provenance) == [str(path) for path in workdirs]
+  assert joined.notes == [
+    '3 workdirs are parts of this panel: see provenance.json.'
+  ]
+
+
+def test_a_run_alone_is_as_it_was(workdirs):
+  panel = panels.read(workdirs[0])
+  assert panel.name == 'digits-chain-r0-1a'
+  assert panel.provenance['starts'][0]['command'].endswith('pruning_gen.main')
+  assert set(panel.summary.n) == {1}
+
+
+def test_runs_with_a_network_in_common_are_never_averaged(workdirs, tmp_path):
+  again = write_part(tmp_path / 'again', ('chain',), 0, 1)
+  first, second = panels.read_all([*workdirs, again])
+  assert set(first.summary.n) == {2} and set(second.summary.n) == {2}
+  assert set(first.results.experiment) == {'chain', 'width', 'leave_out'}
+  assert set(second.results.experiment) == {'chain'}
+  assert (first.name, second.name) == ('digits', 'again')
+
+
+@pytest.mark.parametrize(
+  'config, num_panels',
+  [
+    ({'learning_rate': 0.2}, 2),
+    ({'data': {'name': 'digits', 'num_train': 20}}, 2),
+    ({'data': {'name': 'digits', 'dir': 'here', 'num_workers': 8}}, 1),
+    ({'checkpoint': {'every_epochs': 9}, 'devices': {'count': 2}}, 1),
+    ({'on_divergence': 'continue', 'eval_batch_size': 50}, 1),
+  ],
+)
+def test_which_configs_are_of_one_panel(tmp_path, config, num_panels):
+  write_dense(tmp_path / 'a', 0)
+  write_dense(tmp_path / 'b', 1, config)
+  found = panels.read_all([tmp_path / 'a', tmp_path / 'b'])
+  assert len(found) == num_panels
+
+
+def test_runs_on_other_data_are_not_joined(tmp_path):
+  write_dense(tmp_path / 'a', 0)
+  write_dense(tmp_path / 'b', 1, digest='34')
+  write_dense(tmp_path / 'c', 2)
+  first, second = panels.read_all([tmp_path / name for name in 'abc'])
+  assert first.results.replicate.tolist() == [0, 2]
+  assert second.results.replicate.tolist() == [1]
+
+
+def write_dense(workdir, replicate, config=(), digest='12'):
+  """Write a run that has a dense network and nothing else."""
+  provenance.open_workdir(workdir, fake_runs.CONFIG | dict(config))
+  provenance.add_provenance(workdir, {'dataset': {'sha256': digest}})
+  results.write_rows(workdir, [fake_runs.make_row(replicate=replicate)])
+
+
+def test_networks_without_scores_are_left_out_and_said(workdirs, tmp_path):
+  late = write_part(tmp_path / 'late', ('chain',), 1)
+  (panel,) = panels.read_all([workdirs[0], late, workdirs[2]])
+  assert panel.notes[1:] == [
+    f'Left out of what is by EL2N: {noise} noise, replicate 1: el2n has not '
+    'finished.'
+    for noise in ('0%', '20%')
+  ]
+  assert set(panel.effects.replicate) == {0}
+  assert set(panel.effects.experiment) == {'chain', 'width'}
+  assert panel.noisy_share.replicate.tolist() == [0]
+  # All else is of both.
+  assert set(panel.results.replicate) == {0, 1}
+
+
+def test_scores_of_other_examples(workdirs, tmp_path):
+  other = write_part(tmp_path / 'other', ('el2n',), 1)
+  label_sets = pd.read_csv(other / 'el2n' / 'scores.csv')
+  results.write_el2n(other, label_sets, np.zeros((2, 19), np.float32))
+  message = r'width-.* losses of 20 examples.* scores of 19 .*replicate=1'
+  with pytest.raises(UserError, match=message):
+    panels.read_all([workdirs[0], workdirs[2], other])
+
+
+def test_scores_of_a_job_that_has_nothing_else(workdirs, tmp_path):
+  late = write_part(tmp_path / 'chain', ('chain',), 1)
+  scores = write_part(tmp_path / 'scores', ('el2n',), 1)
+  (panel,) = panels.read_all([scores, workdirs[0], late])
+  assert len(panel.notes) == 1
+  assert set(panel.effects.replicate) == {0, 1}
+
+
+def test_a_job_that_has_just_begun(workdirs, tmp_path):
+  begun = write_part(tmp_path / 'begun', ('width',), 2)
+  (begun / 'results.csv').unlink()
+  other = write_part(
+    tmp_path / 'other', ('width',), 2, config={'learning_rate': 0.2}
+  )
+  (other / 'results.csv').unlink()
+  (panel,) = panels.read_all([other, begun, *workdirs])
+  assert panel.notes[1:] == [
+    f'Left out: {path} has no finished level yet.' for path in (begun, other)
+  ]
+  # A config says what is asked for.
+  assert panel.config['replicates'] == 3
+  with pytest.raises(UserError, match='no finished level yet'):
+    panels.read_all([begun, other])
+
+
+def test_levels_that_one_part_has_not_finished(workdirs, tmp_path):
+  late = write_part(tmp_path / 'late', ('chain', 'el2n'), 1)
+  table = results.read_results(late)
+  table[table.level < 3].to_csv(late / 'results.csv', index=False)
+  (panel,) = panels.read_all([workdirs[0], late])
+  chain = panel.results[panel.results.experiment == 'chain']
+  assert sorted(set(chain.level)) == [0, 1, 2] and len(chain) == 2 * 3 * 4
+  assert panel.notes[1] == (
+    'Left out: level 3 of chain, pruning, 0% noise: 1 of 2 replicates have '
+    'finished it.'
+  )

@@ -168,6 +168,40 @@ def _join(runs):
   """Make a Panel of the runs that are its parts."""
   workdirs = [run['workdir'] for run in runs]
   config = _join_configs([run['config'] for run in runs])
+  table, notes = _join_tables(runs)
+  effects, concentration, noisy_share, unscored = _read_examples(
+    workdirs, config, table
+  )
+  table = table.reset_index(drop=True)
+  summary = statistics.summarize(table, config['prune_fraction'])
+  histories = {run['workdir']: run['provenance'] for run in runs}
+  if len(runs) > 1:
+    together = 'workdirs are parts of this panel: see provenance.json.'
+    notes.insert(0, f'{len(runs)} {together}')
+  return Panel(
+    name=_join_names(workdirs),
+    config=config,
+    provenance=histories if len(runs) > 1 else runs[0]['provenance'],
+    results=table,
+    summary=summary,
+    effects=effects,
+    concentration=concentration,
+    noisy_share=noisy_share,
+    leave_out=comparisons.average_leave_out(comparisons.pair_leave_out(table)),
+    most_worsened=_read_most_worsened(workdirs),
+    notes=[*notes, *unscored, *_say_dense(summary)],
+  )
+
+
+def _join_tables(runs):
+  """Join what is finished of results.csv, whose index begins with the workdir.
+
+  Returns:
+    A DataFrame, and a list of sentences that say what was left out.
+
+  Raises:
+    UserError: nothing is left.
+  """
   table = pd.concat(
     # A table without rows does not know its types.
     {run['workdir']: run['table'] for run in runs if len(run['table'])},
@@ -178,53 +212,30 @@ def _join(runs):
   notes = lost + unfinished + statistics.find_missing(table)
   if table.empty:
     raise UserError(
-      f'--workdir={workdirs[0]} has nothing to show yet:\n' + '\n'.join(notes)
+      f'--workdir={runs[0]["workdir"]} has nothing to show yet:\n'
+      + '\n'.join(notes)
     )
-  effects, concentration, noisy_share, unscored = _read_examples(
-    workdirs, config, table
-  )
-  table = table.reset_index(drop=True)
-  summary = statistics.summarize(table, config['prune_fraction'])
-  optima = statistics.optimal_levels(summary, 'chain', 'pruning')
-  notes += unscored
-  if len(runs) > 1:
-    joined = (
-      f'{len(runs)} workdirs are parts of this panel: see provenance.json.'
-    )
-    notes.insert(0, joined)
-  notes += [
-    f'With {noise_fraction:.0%} noise the optimal sparsity is level 0: the '
-    'dense network itself.'
-    for noise_fraction, level in optima.items()
-    if level == 0
-  ]
-  notes += _say_begun(
+  begun = [
     run
     for run in runs
     if run['table'].empty and not results.has_el2n(run['workdir'])
-  )
-  return Panel(
-    name=_join_names(workdirs),
-    config=config,
-    provenance=(
-      {run['workdir']: run['provenance'] for run in runs}
-      if len(runs) > 1
-      else runs[0]['provenance']
-    ),
-    results=table,
-    summary=summary,
-    effects=effects,
-    concentration=concentration,
-    noisy_share=noisy_share,
-    leave_out=comparisons.average_leave_out(comparisons.pair_leave_out(table)),
-    most_worsened=_read_most_worsened(workdirs),
-    notes=notes,
-  )
+  ]
+  return table, notes + _say_begun(begun)
 
 
 def _say_begun(runs):
   return [
     f'Left out: {run["workdir"]} has no finished level yet.' for run in runs
+  ]
+
+
+def _say_dense(summary):
+  optima = statistics.optimal_levels(summary, 'chain', 'pruning')
+  return [
+    f'With {noise_fraction:.0%} noise the optimal sparsity is level 0: the '
+    'dense network itself.'
+    for noise_fraction, level in optima.items()
+    if level == 0
   ]
 
 

@@ -4,9 +4,6 @@ A panel is one run, or several that each did a part of it: other experiments or
 other replicates of one config, as the jobs of a sweep do.
 """
 
-import json
-import os
-import pathlib
 from typing import NamedTuple
 
 import numpy as np
@@ -15,26 +12,10 @@ import pandas as pd
 from pruning_gen.analysis import comparisons
 from pruning_gen.analysis import examples
 from pruning_gen.analysis import reading
+from pruning_gen.analysis import runs
 from pruning_gen.analysis import statistics
 from pruning_gen.errors import UserError
-from pruning_gen.storage import provenance
 from pruning_gen.storage import results
-
-# Keys of a config that say which part was run, or do not change results.
-# 'checkpoint' and 'devices' stand for all that is under them.
-PART_KEYS = (
-  'experiments',
-  'replicates',
-  'first_replicate',
-  'on_divergence',
-  'tensorboard',
-  'eval_batch_size',
-  'checkpoint',
-  'devices',
-  'data.dir',
-  'data.cache_dir',
-  'data.num_workers',
-)
 
 
 class Panel(NamedTuple):
@@ -88,11 +69,7 @@ def read(workdir):
 
 
 def read_all(workdirs):
-  """Read runs, and join those that are parts of one panel.
-
-  Two are if their configs differ in `PART_KEYS` alone, their data sets do not
-  differ, and they have no network in common. Of two runs of one thing, each
-  makes a panel, and what else there is belongs to the first.
+  """Read runs, and join those that are parts of one panel (`runs.group`).
 
   Args:
     workdirs: list of paths, finished or not.
@@ -105,83 +82,37 @@ def read_all(workdirs):
     UserError: as `read`, if no run has anything finished.
   """
   shown, begun = [], []
-  for group in _group([_read_run(workdir) for workdir in workdirs]):
-    has_networks = any(len(run['table']) for run in group)
-    (shown if has_networks else begun).append(group)
+  for parts in runs.group(list(map(runs.read, workdirs))):
+    has_networks = any(len(run.table) for run in parts)
+    (shown if has_networks else begun).append(parts)
   if not shown:
     raise UserError(
       f'--workdir={workdirs[0]} has no finished level yet (results.csv): run '
       'pruning_gen.main on it first'
     )
-  panels = [_join(group) for group in shown]
-  panels[0].notes.extend(_say_begun(run for group in begun for run in group))
+  panels = [_join(parts) for parts in shown]
+  panels[0].notes.extend(_say_begun(run for parts in begun for run in parts))
   return panels
 
 
-def _read_run(workdir):
-  """Read what tells of which panel a run is: a dict."""
-  config = reading.read_config(workdir)
-  table = reading.read_results(workdir)
-  return {
-    'workdir': str(workdir),
-    'config': config,
-    'provenance': reading.read(
-      provenance.read_provenance, workdir, name='provenance.json'
-    ),
-    # Jobs share EL2N's networks without noise, of which only the scores count.
-    'table': table[table.experiment != 'el2n'],
-  }
-
-
-def _group(runs):
-  """Return a list of runs for each panel."""
-  groups = []
-  # What has no networks yet fits all runs of its config: it joins the first.
-  for run in sorted(runs, key=lambda run: run['table'].empty):
-    shared = _describe(run)
-    table = run['table'][list(results.IDENTITY)]
-    networks = set(table.itertuples(index=False, name=None))
-    for other, known, group in groups:
-      if shared == other and known.isdisjoint(networks):
-        known.update(networks)
-        group.append(run)
-        break
-    else:
-      groups.append((shared, networks, [run]))
-  return [group for _, _, group in groups]
-
-
-def _describe(run):
-  """Return what the parts of one panel have in common, as text."""
-  config = {
-    key: value
-    for key, value in provenance.flatten(run['config']).items()
-    if not {key, key.split('.')[0]} & set(PART_KEYS)
-  }
-  # data.dir is no part of it, so what lay there is.
-  starts = run['provenance'].get('starts', [])
-  datasets = [start.get('dataset') for start in starts]
-  return json.dumps([config, datasets[-1:]], sort_keys=True)
-
-
-def _join(runs):
+def _join(parts):
   """Make a Panel of the runs that are its parts."""
-  workdirs = [run['workdir'] for run in runs]
-  config = _join_configs([run['config'] for run in runs])
-  table, notes = _join_tables(runs)
+  workdirs = [run.workdir for run in parts]
+  config = runs.join_configs([run.config for run in parts])
+  table, notes = _join_tables(parts)
   effects, concentration, noisy_share, unscored = _read_examples(
     workdirs, config, table
   )
   table = table.reset_index(drop=True)
   summary = statistics.summarize(table, config['prune_fraction'])
-  histories = {run['workdir']: run['provenance'] for run in runs}
-  if len(runs) > 1:
+  histories = {run.workdir: run.provenance for run in parts}
+  if len(parts) > 1:
     together = 'workdirs are parts of this panel: see provenance.json.'
-    notes.insert(0, f'{len(runs)} {together}')
+    notes.insert(0, f'{len(parts)} {together}')
   return Panel(
-    name=_join_names(workdirs),
+    name=runs.join_names(workdirs),
     config=config,
-    provenance=histories if len(runs) > 1 else runs[0]['provenance'],
+    provenance=histories if len(parts) > 1 else parts[0].provenance,
     results=table,
     summary=summary,
     effects=effects,
@@ -193,7 +124,7 @@ def _join(runs):
   )
 
 
-def _join_tables(runs):
+def _join_tables(parts):
   """Join what is finished of results.csv, whose index begins with the workdir.
 
   Returns:
@@ -204,7 +135,7 @@ def _join_tables(runs):
   """
   table = pd.concat(
     # A table without rows does not know its types.
-    {run['workdir']: run['table'] for run in runs if len(run['table'])},
+    {run.workdir: run.table for run in parts if len(run.table)},
     names=['workdir', 'row'],
   )
   table, lost = statistics.drop_diverged(table)
@@ -212,20 +143,20 @@ def _join_tables(runs):
   notes = lost + unfinished + statistics.find_missing(table)
   if table.empty:
     raise UserError(
-      f'--workdir={runs[0]["workdir"]} has nothing to show yet:\n'
+      f'--workdir={parts[0].workdir} has nothing to show yet:\n'
       + '\n'.join(notes)
     )
   begun = [
     run
-    for run in runs
-    if run['table'].empty and not results.has_el2n(run['workdir'])
+    for run in parts
+    if run.table.empty and not results.has_el2n(run.workdir)
   ]
   return table, notes + _say_begun(begun)
 
 
-def _say_begun(runs):
+def _say_begun(parts):
   return [
-    f'Left out: {run["workdir"]} has no finished level yet.' for run in runs
+    f'Left out: {run.workdir} has no finished level yet.' for run in parts
   ]
 
 
@@ -237,33 +168,6 @@ def _say_dense(summary):
     for noise_fraction, level in optima.items()
     if level == 0
   ]
-
-
-def _join_configs(configs):
-  if len(configs) == 1:
-    return configs[0]
-  replicates = {
-    config['first_replicate'] + i
-    for config in configs
-    for i in range(config['replicates'])
-  }
-  experiments = dict.fromkeys(
-    name for config in configs for name in config['experiments']
-  )
-  return configs[0] | {
-    'experiments': list(experiments),
-    'replicates': len(replicates),
-    'first_replicate': min(replicates),
-  }
-
-
-def _join_names(workdirs):
-  names = [pathlib.PurePath(path).name or path for path in workdirs]
-  if len(names) == 1:
-    return names[0]
-  # Letter by letter, as the names of jobs.
-  common = os.path.commonprefix(names)  # noqa: RUF071
-  return common.strip('-_ .') or names[0]
 
 
 def _read_examples(workdirs, config, table):

@@ -17,6 +17,7 @@ Writes summary.csv beside a single run, and in the report's folder index.html,
 figures/NAME.png and .pdf, and the plotted numbers as tables/NAME.csv.
 """
 
+import hashlib
 import io
 import re
 import sys
@@ -58,18 +59,24 @@ def _build_one(workdirs):
 
 def is_built(workdir):
   """Tell whether there is a report that knows all of the run's tables."""
-  page_path = results.report_dir(workdir) / 'index.html'
-  if not page_path.exists():
-    return False
-  sources = [
+  path = results.report_dir(workdir) / 'index.html'
+  return path.exists() and path.read_text().endswith(_sign(workdir))
+
+
+def _sign(workdir):
+  """Return the last line of a page, which tells of which tables it is.
+
+  Times would not: a report may be built beside a run that goes on.
+  """
+  digest = hashlib.sha256()
+  for path in (
     results.results_path(workdir),
     epath.Path(workdir) / 'el2n' / 'scores.csv',
     epath.Path(workdir) / 'chain' / 'most_worsened.csv',
-  ]
-  built = page_path.stat().mtime
-  return all(
-    built >= source.stat().mtime for source in sources if source.exists()
-  )
+  ):
+    if path.exists():
+      digest.update(path.read_bytes())
+  return f'\n<!-- of tables with the SHA-256 {digest.hexdigest()} -->\n'
 
 
 def has_networks(workdir):
@@ -90,9 +97,11 @@ def build(workdir):
     UserError: the folder holds no run, nothing is finished yet, or a file is
       broken.
   """
+  # Before they are read: what comes later, it does not know.
+  signature = _sign(workdir)
   panel = panels.read(workdir)
   files.write_table(results.summary_path(workdir), panel.summary)
-  return _write([panel], results.report_dir(workdir))
+  return _write([panel], results.report_dir(workdir), signature)
 
 
 def build_together(workdirs, output):
@@ -126,7 +135,7 @@ def _find_runs(workdirs):
   return runs
 
 
-def _write(all_panels, output):
+def _write(all_panels, output, signature=''):
   output = epath.Path(output)
   chapters, tested = [], []
   for number, panel in enumerate(all_panels, start=1):
@@ -147,7 +156,7 @@ def _write(all_panels, output):
   html = page.render(title, chapters, page.lay_out(tested))
   path = output / 'index.html'
   # Last: it tells that the report is complete.
-  files.write_bytes(path, html.encode())
+  files.write_text(path, html + signature)
   return path
 
 

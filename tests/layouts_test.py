@@ -11,10 +11,11 @@ import pytest
 
 ROOT = pathlib.Path(__file__).parents[1]
 
-# A tiny ResNet-20 on digits: 2 members, 10 x 5 steps, BatchNorm and crops. A
-# small learning rate: chaos would grow the rounding of any larger one.
+# A tiny ResNet on digits: 2 members, 10 x 5 steps, BatchNorm and crops. Of 8
+# layers, since each layout compiles it. A small learning rate: chaos would grow
+# the rounding of any larger one.
 WORKER = """
-import json, sys
+import functools, json, sys
 import jax
 devices, processes, process, port = map(int, sys.argv[1:])
 jax.config.update('jax_num_cpu_devices', devices)
@@ -26,7 +27,11 @@ from pruning_gen.data import augment, streams
 from pruning_gen.training import epoch, members
 from pruning_gen.experiments import protocol
 from pruning_gen.experiments import build
+from pruning_gen.models import resnet
 
+build.CONVOLUTIONAL['resnet20'] = functools.partial(
+  resnet.CifarResNet, blocks_per_stage=1
+)
 config = default.get_cifar_config()
 config.data.name = 'digits'
 config.model.name = 'resnet20'

@@ -1,5 +1,8 @@
 """The chain on a small ImageNet, streamed."""
 
+import functools
+from unittest import mock
+
 import jax
 import numpy as np
 import pytest
@@ -9,6 +12,7 @@ from pruning_gen.data import streams
 from pruning_gen.experiments import build
 from pruning_gen.experiments import chain
 from pruning_gen.experiments import protocol
+from pruning_gen.models import resnet
 from pruning_gen.storage import results
 from pruning_gen.training import epoch
 from pruning_gen.training import train_state
@@ -42,9 +46,12 @@ def config(tmp_path_factory):
 
 @pytest.fixture(scope='module')
 def engine(config):
+  """Compile an engine of 8 layers: those of 50 take two minutes."""
   protocol.check(config)
   dataset = protocol.load_dataset(config)
-  return build.make_engine(config, dataset, protocol.list_members(config))
+  small = functools.partial(resnet.CifarResNet, blocks_per_stage=1)
+  with mock.patch.dict(build.CONVOLUTIONAL, resnet50=small):
+    return build.make_engine(config, dataset, protocol.list_members(config))
 
 
 @pytest.mark.slow
@@ -72,7 +79,6 @@ def test_streams_are_those_of_the_replicates(engine, config):
 
 
 @pytest.mark.slow
-@pytest.mark.long
 def test_chain_on_streamed_images(config, engine, tmp_path, monkeypatch):
   monkeypatch.setattr(build, 'make_engine', lambda *_: engine)
   chain.run(config, tmp_path, engine.dataset, lambda: False)

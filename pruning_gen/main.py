@@ -143,6 +143,7 @@ def run(config, workdir, should_stop, allow_device_change=False):
     Preempted: stopped on request.
   """
   provenance.check_workdir(workdir)
+  check_processes_agree(config)
   with lock.hold(workdir):
     provenance.open_workdir(workdir, config.to_dict())
     files.remove_leftovers(workdir)
@@ -216,6 +217,23 @@ def join_processes():
     ) from error
   finally:
     timer.cancel()
+
+
+def check_processes_agree(config):
+  """Check that all processes of a job were started with one config.
+
+  Raises:
+    UserError: they were not.
+  """
+  shared = provenance.flatten(config.to_dict())
+  # Hosts may keep their data where they like.
+  for key in ('data.dir', 'data.cache_dir', 'data.num_workers'):
+    del shared[key]
+  if not processes.agree(repr(sorted(shared.items()))):
+    raise UserError(
+      'the processes of this job have different configs: start all with the '
+      'same --config and the same --config.key=value'
+    )
 
 
 def check_needs(config, workdir):

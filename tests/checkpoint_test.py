@@ -143,9 +143,22 @@ def test_a_checksum_that_does_not_match_falls_back(three, stack):
   checkpoints.close()
 
 
-def test_trouble_of_another_kind_is_no_damage(three, stack, monkeypatch):
+class UnavailableError(Exception):
+  """As TensorFlow says it of a bucket."""
+
+
+@pytest.mark.parametrize(
+  'error',
+  [
+    RuntimeError('RESOURCE_EXHAUSTED: Out of memory'),
+    UnavailableError('Error executing an HTTP request: code 503'),
+    OSError(24, 'Too many open files'),
+    MemoryError(),
+  ],
+)
+def test_trouble_of_another_kind_is_no_damage(three, stack, monkeypatch, error):
   def load(*_):
-    raise RuntimeError('RESOURCE_EXHAUSTED: Out of memory')
+    raise ValueError('it cannot be read') from error
 
   monkeypatch.setattr(checkpoint.ocp, 'load', load)
   checkpoints = checkpoint.Checkpoints(three, keep=3)

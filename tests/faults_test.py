@@ -353,8 +353,9 @@ def read_only(workdir):
     remount = ['mount', '-o', 'remount,ro,bind', workdir]
     deadline = time.monotonic() + 20
     # It is busy while the program has a file open there to write.
-    while subprocess.run(remount, capture_output=True).returncode:
-      assert time.monotonic() < deadline, 'it never becomes read-only'
+    while (result := subprocess.run(remount, capture_output=True)).returncode:
+      assert time.monotonic() < deadline, result.stderr
+      time.sleep(0.1)
     yield
   finally:
     subprocess.run(['umount', '-l', workdir], check=True)
@@ -432,6 +433,16 @@ def test_joining_without_an_address(folder):
   assert time.monotonic() - begin < 100
 
 
+def test_two_processes_with_different_configs(folder):
+  processes = start_two(folder / 'differ', ('--config.seed=1',))
+  for process in processes:
+    code, _, err = main_test.finish(process)
+    assert code == 1
+    assert 'the processes of this job have different configs' in err
+    assert 'Traceback' not in err
+  assert not (folder / 'differ').exists()
+
+
 @pytest.fixture(scope='module')
 def two_calm(folder):
   """The results of two processes that nothing happened to."""
@@ -507,7 +518,7 @@ def die(processes, victim):
   return codes
 
 
-def start_two(workdir):
+def start_two(workdir, overrides_of_second=()):
   port = 20_000 + random.SystemRandom().randrange(20_000)
   return [
     main_test.start(
@@ -517,6 +528,7 @@ def start_two(workdir):
       f'--coordinator_address=localhost:{port}',
       '--num_processes=2',
       f'--process_id={i}',
+      *(overrides_of_second if i else ()),
     )
     for i in range(2)
   ]

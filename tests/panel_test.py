@@ -225,6 +225,19 @@ def test_a_job_that_has_just_begun(workdirs, tmp_path):
     panels.read_all([begun, other])
 
 
+def test_a_panel_that_diverged_does_not_hide_the_others(workdirs, tmp_path):
+  lost = write_part(
+    tmp_path / 'lost', ('chain',), 0, config={'learning_rate': 9.0}
+  )
+  table = results.read_results(lost).assign(diverged=1)
+  table.to_csv(lost / 'results.csv', index=False)
+  (panel,) = panels.read_all([lost, *workdirs])
+  assert 'learning_rate' not in panel.config
+  assert sum('its loss was not finite' in note for note in panel.notes) == 4
+  with pytest.raises(UserError, match='its loss was not finite at level 0'):
+    panels.read_all([lost])
+
+
 def test_levels_that_one_part_has_not_finished(workdirs, tmp_path):
   late = write_part(tmp_path / 'late', ('chain', 'el2n'), 1)
   table = results.read_results(late)

@@ -82,6 +82,24 @@ def test_until_something_is_saved_the_config_may_change(tmp_path):
     provenance.add_provenance(tmp_path, start('three', ('gpu: x',)))
 
 
+def test_scores_alone_bind_the_config(tmp_path):
+  provenance.open_workdir(tmp_path, CONFIG)
+  table = pd.DataFrame({'noise_fraction': [0.0], 'replicate': [0]})
+  results.write_el2n(tmp_path, table, np.zeros((1, 3)))
+  with pytest.raises(UserError, match='seed: 0 there, 1 now'):
+    provenance.open_workdir(tmp_path, CONFIG | {'seed': 1})
+
+
+def test_another_config_draws_its_curves_anew(tmp_path):
+  curves = results.tensorboard_dir(tmp_path, 'chain') / 'events'
+  provenance.open_workdir(tmp_path, CONFIG)
+  files.write_text(curves, '')
+  provenance.open_workdir(tmp_path, CONFIG)
+  assert curves.exists()
+  provenance.open_workdir(tmp_path, CONFIG | {'seed': 1})
+  assert not curves.exists()
+
+
 def test_workdir_is_a_file(tmp_path):
   (tmp_path / 'file').write_text('mine')
   with pytest.raises(UserError, match=r'--workdir=.*/file is a file'):

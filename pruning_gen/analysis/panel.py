@@ -81,25 +81,27 @@ def read_all(workdirs):
   Raises:
     UserError: as `read`, if no run has anything finished.
   """
-  shown, begun = [], []
+  panels, left_out = [], []
   for parts in runs.group(list(map(runs.read, workdirs))):
-    has_networks = any(len(run.table) for run in parts)
-    (shown if has_networks else begun).append(parts)
-  if not shown:
+    table, notes = _join_tables(parts)
+    if table.empty:
+      left_out += notes
+    else:
+      panels.append(_join(parts, table, notes))
+  if not panels:
     raise UserError(
-      f'--workdir={workdirs[0]} has no finished level yet (results.csv): run '
-      'pruning_gen.main on it first'
+      f'--workdir={workdirs[0]} has nothing to show yet:\n'
+      + '\n'.join(left_out)
+      + '\nrun pruning_gen.main on it first'
     )
-  panels = [_join(parts) for parts in shown]
-  panels[0].notes.extend(_say_begun(run for parts in begun for run in parts))
+  panels[0].notes.extend(left_out)
   return panels
 
 
-def _join(parts):
-  """Make a Panel of the runs that are its parts."""
+def _join(parts, table, notes):
+  """Make a Panel of the runs that are its parts, and their joined table."""
   workdirs = [run.workdir for run in parts]
   config = runs.join_configs([run.config for run in parts])
-  table, notes = _join_tables(parts)
   effects, concentration, noisy_share, unscored = _read_examples(
     workdirs, config, table
   )
@@ -129,35 +131,20 @@ def _join_tables(parts):
 
   Returns:
     A DataFrame, and a list of sentences that say what was left out.
-
-  Raises:
-    UserError: nothing is left.
   """
-  table = pd.concat(
-    # A table without rows does not know its types.
-    {run.workdir: run.table for run in parts if len(run.table)},
-    names=['workdir', 'row'],
-  )
-  table, lost = statistics.drop_diverged(table)
-  table, unfinished = statistics.drop_unfinished(table)
-  notes = lost + unfinished + statistics.find_missing(table)
-  if table.empty:
-    raise UserError(
-      f'--workdir={parts[0].workdir} has nothing to show yet:\n'
-      + '\n'.join(notes)
-    )
-  begun = [
-    run
+  notes = [
+    f'Left out: {run.workdir} has no finished level yet.'
     for run in parts
     if run.table.empty and not results.has_el2n(run.workdir)
   ]
-  return table, notes + _say_begun(begun)
-
-
-def _say_begun(parts):
-  return [
-    f'Left out: {run.workdir} has no finished level yet.' for run in parts
-  ]
+  # A table without rows does not know its types.
+  tables = {run.workdir: run.table for run in parts if len(run.table)}
+  if not tables:
+    return pd.DataFrame(), notes
+  table = pd.concat(tables, names=['workdir', 'row'])
+  table, lost = statistics.drop_diverged(table)
+  table, unfinished = statistics.drop_unfinished(table)
+  return table, lost + unfinished + statistics.find_missing(table) + notes
 
 
 def _say_dense(summary):

@@ -15,20 +15,14 @@ from pruning_gen.analysis import reading
 from pruning_gen.storage import provenance
 from pruning_gen.storage import results
 
-# Keys of a config that say which part was run, or do not change results.
-# 'checkpoint' and 'devices' stand for all that is under them.
+# Keys of a config that say which part was run, or do not change results; what
+# is under 'devices', too.
 PART_KEYS = (
-  'experiments',
+  *provenance.MAY_CHANGE,
   'replicates',
   'first_replicate',
-  'on_divergence',
-  'tensorboard',
   'eval_batch_size',
-  'checkpoint',
   'devices',
-  'data.dir',
-  'data.cache_dir',
-  'data.num_workers',
 )
 
 
@@ -134,8 +128,6 @@ def join_configs(configs):
 def join_names(workdirs):
   """Return a workdir's last part; of several what those begin with."""
   names = [pathlib.PurePath(path).name or path for path in workdirs]
-  if len(names) == 1:
-    return names[0]
-  # Letter by letter, as the names of jobs.
-  common = os.path.commonprefix(names)  # noqa: RUF071
-  return common.strip('-_ .') or names[0]
+  words = [name.split('-') for name in names]
+  # Of lists as well as of text.
+  return '-'.join(os.path.commonprefix(words)) or names[0]  # noqa: RUF071

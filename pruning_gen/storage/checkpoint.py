@@ -1,5 +1,7 @@
 """Checkpoints of a stack of members. The only user of Orbax."""
 
+import re
+
 from etils import epath
 from orbax.checkpoint import v1 as ocp
 
@@ -9,26 +11,17 @@ from pruning_gen.storage import processes
 _SAVE = ocp.training.save_decision_policies
 _PRESERVE = ocp.training.preservation_policies
 
-# TensorStore raises ValueError with the system's words and code; a bucket's
-# errors are no OSError either.
-_FILES = (
-  'os_error_code',
-  'No space left',
-  'Read-only file',
-  'Permission denied',
-  'PERMISSION_DENIED',
-  'UNAUTHENTICATED',
-  'UNAVAILABLE',
-)
-# A checkpoint that these are said of may be whole.
+# What errors say of the file system; TensorStore's are ValueErrors. Here and
+# below of small letters alone: PermissionDeniedError and PERMISSION_DENIED.
+_FILES = ('oserrorcode', 'nospaceleft', 'readonlyfile', 'permissiondenied')
+# A bucket's errors; of a folder, these words are of another process.
+_BUCKETS = ('unauthenticated', 'unavailable', 'deadlineexceeded')
+# A checkpoint of which these are said may be whole.
 _ELSEWHERE = (
-  'Permission denied',
-  'PERMISSION_DENIED',
-  'UNAUTHENTICATED',
-  'UNAVAILABLE',
-  'DEADLINE_EXCEEDED',
-  'RESOURCE_EXHAUSTED',
-  'Too many open files',
+  *_BUCKETS,
+  'permissiondenied',
+  'resourceexhausted',
+  'toomanyopenfiles',
 )
 
 
@@ -107,14 +100,10 @@ class Checkpoints:
   def _load(self, global_epoch, abstract_state, unpack):
     """Load one checkpoint; None where it is damaged, for any process."""
     folder = self._directory / str(global_epoch)
-    packed, problem = _read(folder, abstract_state)
-    if not processes.any_process(packed is None):
-      state, is_intact = unpack(packed)
-      if is_intact:
-        return state
-      problem = 'its checksum does not match'
+    state, problem = _load(folder, abstract_state, unpack)
+    if problem is None:
+      return state
     if processes.is_primary():
-      problem = problem or 'another process cannot read its part'
       print(
         f'checkpoint {folder} is damaged '
         f'({problem.splitlines()[0]:.200}): trying the one before',
@@ -156,13 +145,41 @@ class Checkpoints:
     try:
       return function(*args, **kwargs)
     except Exception as error:
-      if not _is_about_files(error):
+      words = _FILES
+      if '://' in str(self._directory):
+        words += _BUCKETS
+      if not _says(error, words, OSError):
         raise
       raise UserError(
         f'checkpoints in {self._directory} cannot be written: {error}\nmake '
         'space or give permission, and run the same command again; all that '
         'is finished is kept'
       ) from error
+
+
+def _load(folder, abstract_state, unpack):
+  """Load one checkpoint; called by all processes.
+
+  Returns:
+    (state, None), or (None, what is damaged).
+  """
+  # Orbax counts what it loads: all processes load it, or none does.
+  if processes.any_process(not _is_committed(folder)):
+    return None, 'it has no commit_success.txt, which ends a save'
+  packed, problem = _read(folder, abstract_state)
+  if processes.any_process(packed is None):
+    return None, problem or 'another process cannot read its part'
+  state, is_intact = unpack(packed)
+  return (state, None) if is_intact else (None, 'its checksum does not match')
+
+
+def _is_committed(folder):
+  """Tell whether a save has ended; Orbax looks in buckets only."""
+  try:
+    return (folder / 'commit_success.txt').exists()
+  # Each kind of bucket has its own.
+  except Exception as error:
+    raise _unreadable(folder, error) from error
 
 
 def _read(folder, abstract_state):
@@ -182,19 +199,20 @@ def _read(folder, abstract_state):
   context.multiprocessing.active_processes = {own}
   context.multiprocessing.barrier_sync_key_prefix = str(own)
   try:
-    # Orbax looks for it in buckets only.
-    if not (folder / 'commit_success.txt').exists():
-      raise FileNotFoundError('commit_success.txt, which ends a save')
     with context:
       return ocp.load(folder, abstract_state), None
   # Whatever Orbax and TensorStore make of a damaged file: there are many.
   except Exception as error:
     if _says(error, _ELSEWHERE, MemoryError):
-      raise UserError(
-        f'checkpoint {folder} cannot be read ({error}): nothing is lost; free '
-        'memory or give permission, and run the same command again'
-      ) from error
+      raise _unreadable(folder, error) from error
     return None, f'{type(error).__name__}: {error}'
+
+
+def _unreadable(folder, error):
+  return UserError(
+    f'checkpoint {folder} cannot be read ({error}): nothing is lost; free '
+    'memory or give permission, and run the same command again'
+  )
 
 
 def _absolute(directory):
@@ -207,15 +225,12 @@ def _absolute(directory):
   return path if '://' in str(directory) else path.resolve()
 
 
-def _is_about_files(error):
-  """Tell whether an error, or one behind it, is of the file system."""
-  return _says(error, _FILES, OSError)
-
-
-def _says(error, words, kind=()):
+def _says(error, words, kind):
   """Tell whether an error, or one behind it, has some words or is of a kind."""
   while error is not None:
-    if isinstance(error, kind) or any(word in str(error) for word in words):
+    text = f'{type(error).__name__} {error}'.lower()
+    letters = re.sub('[^a-z]', '', text)
+    if isinstance(error, kind) or any(word in letters for word in words):
       return True
     error = error.__cause__ or error.__context__
   return False

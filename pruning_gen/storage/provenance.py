@@ -79,12 +79,20 @@ def open_workdir(workdir, config):
     if _has_begun(workdir):
       _check_same(path, stored, config)
       return
+    if stored != config:
+      # Its curves would run through those that come.
+      results.remove_tensorboard(workdir)
   files.write_text(path, json.dumps(config, indent=2) + '\n')
 
 
 def _has_begun(workdir):
   """Tell whether there is anything that a start would go on from."""
-  return results.results_path(workdir).exists() or bool(saved_epochs(workdir))
+  return (
+    results.results_path(workdir).exists()
+    or results.has_el2n(workdir)
+    or results.has_most_worsened(workdir)
+    or bool(saved_epochs(workdir))
+  )
 
 
 def _check_same(path, stored, config):

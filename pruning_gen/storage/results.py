@@ -78,6 +78,13 @@ def tensorboard_dir(workdir, folder):
   return epath.Path(workdir) / 'tensorboard' / folder
 
 
+def remove_tensorboard(workdir):
+  """Remove all TensorBoard scalars, if there are any."""
+  path = epath.Path(workdir) / 'tensorboard'
+  if processes.is_primary() and path.exists():
+    path.rmtree()
+
+
 def report_dir(workdir):
   """Where the report is."""
   return epath.Path(workdir) / 'report'

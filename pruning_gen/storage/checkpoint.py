@@ -1,6 +1,8 @@
 """Checkpoints of a stack of members. The only user of Orbax."""
 
+import os
 import re
+import time
 
 from etils import epath
 from orbax.checkpoint import v1 as ocp
@@ -11,6 +13,8 @@ from pruning_gen.storage import processes
 _SAVE = ocp.training.save_decision_policies
 _PRESERVE = ocp.training.preservation_policies
 
+# Seconds that a process waits for others to save their parts.
+_TIMEOUT = 300
 # What errors say of the file system; TensorStore's are ValueErrors. Here and
 # below of small letters alone: PermissionDeniedError and PERMISSION_DENIED.
 _FILES = ('oserrorcode', 'nospaceleft', 'readonlyfile', 'permissiondenied')
@@ -47,13 +51,16 @@ class Checkpoints:
     self._checkpointer = self._explained(self._open)
 
   def _open(self):
-    return ocp.training.Checkpointer(
-      self._directory,
-      # We say when to save; the default also saves whenever it has time.
-      save_decision_policy=_SAVE.FixedIntervalPolicy(1),
-      preservation_policy=_PRESERVE.LatestN(self._keep),
-      cleanup_tmp_directories=True,
-    )
+    context = ocp.Context()
+    context.asynchronous.timeout_secs = _TIMEOUT
+    with context:
+      return ocp.training.Checkpointer(
+        self._directory,
+        # We say when to save; the default also saves whenever it has time.
+        save_decision_policy=_SAVE.FixedIntervalPolicy(1),
+        preservation_policy=_PRESERVE.LatestN(self._keep),
+        cleanup_tmp_directories=True,
+      )
 
   def save(self, global_epoch, state):
     """Start to save a stack; waits only for a save still in progress.
@@ -61,6 +68,7 @@ class Checkpoints:
     Raises:
       UserError: this save, or the one before, cannot be written.
     """
+    self._wait_together()
     self._explained(
       self._checkpointer.save_async, global_epoch, state, force=True
     )
@@ -130,6 +138,7 @@ class Checkpoints:
     Raises:
       UserError: the last save cannot be written.
     """
+    self._wait_together()
     self._explained(self._checkpointer.wait)
 
   def close(self):
@@ -138,7 +147,21 @@ class Checkpoints:
     Raises:
       UserError: the last save cannot be written.
     """
+    self._wait_together()
     self._explained(self._checkpointer.close)
+
+  def _wait_together(self):
+    """Wait for a save of several processes, or until one cannot write.
+
+    Its own part would fail, and Orbax have the others wait for it.
+    """
+    if not processes.are_several():
+      return
+    while processes.any_process(self._checkpointer.is_saving_in_progress()):
+      problem = _try_to_write(self._directory)
+      if processes.any_process(problem is not None):
+        raise self._unwritable(problem or 'by another process of this job')
+      time.sleep(0.05)
 
   def _explained(self, function, *args, **kwargs):
     """Call Orbax; what the file system refuses is the user's to mend."""
@@ -150,11 +173,27 @@ class Checkpoints:
         words += _BUCKETS
       if not _says(error, words, OSError):
         raise
-      raise UserError(
-        f'checkpoints in {self._directory} cannot be written: {error}\nmake '
-        'space or give permission, and run the same command again; all that '
-        'is finished is kept'
-      ) from error
+      raise self._unwritable(error) from error
+
+  def _unwritable(self, problem):
+    return UserError(
+      f'checkpoints in {self._directory} cannot be written: {problem}\nmake '
+      'space or give permission, and run the same command again; all that is '
+      'finished is kept'
+    )
+
+
+def _try_to_write(directory):
+  """Return the error of writing beside a folder, or None; not of a bucket."""
+  if '://' in str(directory):
+    return None
+  path = directory.parent / f'.{directory.name}.{os.getpid()}.tmp'
+  try:
+    path.write_bytes(b' ')
+    path.unlink()
+  except OSError as error:
+    return error
+  return None
 
 
 def _load(folder, abstract_state, unpack):

@@ -324,18 +324,20 @@ def _width(panel, own, noise_fraction, level):
   if noise_fraction > 0:
     return claims
   as_small = comparisons.find_same_size(panel.summary, noise_fraction, level)
-  claim = _judge(
-    'Without noise, a narrower network of about as many weights has a higher '
-    'training loss than the pruned one.',
-    compare('train_cross_entropy', as_small),
-    'nats',
-    'worse',
-    f'width level {as_small} minus pruning level {level}',
-  )
+  same_size = [
+    _judge(
+      'Without noise, a narrower network of about as many weights has a higher '
+      'training loss than the pruned one.',
+      compare('train_cross_entropy', as_small),
+      'nats',
+      'worse',
+      f'width level {as_small} minus pruning level {level}',
+    )
+  ]
   if as_small is None:
     why = 'no narrower network has about as many weights'
-    (claim,) = _withhold([claim], why)
-  return [*claims, claim]
+    same_size = _withhold(same_size, why)
+  return claims + same_size
 
 
 def _leave_out(panel, noise_fraction, level):

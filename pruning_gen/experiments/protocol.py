@@ -10,6 +10,7 @@ from pruning_gen.data import label_noise
 from pruning_gen.data import streams
 from pruning_gen.errors import UserError
 from pruning_gen.experiments import arms
+from pruning_gen.storage import files
 from pruning_gen.training import members as members_lib
 
 EXPERIMENTS = ('chain', 'width', 'el2n', 'leave_out')
@@ -149,7 +150,7 @@ def check(config):
   for key in ('dir', 'cache_dir'):
     value = config.data[key]
     _check(
-      '://' not in value,
+      not files.is_in_bucket(value),
       f'data.{key}',
       value,
       'be a folder of this machine: copy the bucket, or mount it',

@@ -8,6 +8,7 @@ from etils import epath
 from orbax.checkpoint import v1 as ocp
 
 from pruning_gen.errors import UserError
+from pruning_gen.storage import files
 from pruning_gen.storage import processes
 
 _SAVE = ocp.training.save_decision_policies
@@ -169,7 +170,7 @@ class Checkpoints:
       return function(*args, **kwargs)
     except Exception as error:
       words = _FILES
-      if '://' in str(self._directory):
+      if files.is_in_bucket(self._directory):
         words += _BUCKETS
       if not _says(error, words, OSError):
         raise
@@ -185,7 +186,7 @@ class Checkpoints:
 
 def _try_to_write(directory):
   """Return the error of writing beside a folder, or None; not of a bucket."""
-  if '://' in str(directory):
+  if files.is_in_bucket(directory):
     return None
   path = directory.parent / f'.{directory.name}.{os.getpid()}.tmp'
   try:
@@ -261,7 +262,7 @@ def _absolute(directory):
   of it.
   """
   path = epath.Path(directory)
-  return path if '://' in str(directory) else path.resolve()
+  return path if files.is_in_bucket(directory) else path.resolve()
 
 
 def _says(error, words, kind):

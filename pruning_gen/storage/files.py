@@ -15,6 +15,11 @@ from pruning_gen.errors import UserError
 from pruning_gen.storage import processes
 
 
+def is_in_bucket(path):
+  """Tell whether a path is an address in a bucket, and no local file."""
+  return '://' in str(path)
+
+
 def write_bytes(path, content):
   """Write a file in one move; of several processes only the first does."""
   if not processes.is_primary():
@@ -27,7 +32,7 @@ def write_bytes(path, content):
       path.parent.mkdir(parents=True, exist_ok=True)
       with temporary.open('wb') as file:
         file.write(content)
-        if '://' not in str(path):
+        if not is_in_bucket(path):
           # Or a power cut could leave the new name with nothing in it.
           file.flush()
           os.fsync(file.fileno())
@@ -47,7 +52,7 @@ def _of_buckets_too(path):
   try:
     yield
   except Exception as error:
-    if '://' not in str(path) or isinstance(error, OSError):
+    if not is_in_bucket(path) or isinstance(error, OSError):
       raise
     raise OSError(str(error)) from error
 

@@ -9,6 +9,7 @@ import socket
 from etils import epath
 
 from pruning_gen.errors import UserError
+from pruning_gen.storage import files
 from pruning_gen.storage import processes
 
 
@@ -27,7 +28,7 @@ def hold(workdir):
     UserError: another process has it; names its host and process id.
   """
   # Of several processes of one job the first holds it for all.
-  if '://' in str(workdir) or not processes.is_primary():
+  if files.is_in_bucket(workdir) or not processes.is_primary():
     yield
     return
   path = epath.Path(workdir) / 'lock.json'

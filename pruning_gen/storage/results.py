@@ -68,9 +68,7 @@ def checkpoint_dir(workdir, folder):
 
 def remove_checkpoints(workdir, folder):
   """Remove the checkpoints of a folder's networks, if there are any."""
-  path = checkpoint_dir(workdir, folder)
-  if processes.is_primary() and path.exists():
-    path.rmtree()
+  _remove(checkpoint_dir(workdir, folder))
 
 
 def tensorboard_dir(workdir, folder):
@@ -80,9 +78,12 @@ def tensorboard_dir(workdir, folder):
 
 def remove_tensorboard(workdir):
   """Remove all TensorBoard scalars, if there are any."""
-  path = epath.Path(workdir) / 'tensorboard'
-  if processes.is_primary() and path.exists():
-    path.rmtree()
+  _remove(epath.Path(workdir) / 'tensorboard')
+
+
+def _remove(folder):
+  if processes.is_primary() and folder.exists():
+    folder.rmtree()
 
 
 def report_dir(workdir):

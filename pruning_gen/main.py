@@ -94,6 +94,7 @@ def main(argv):
   # Orbax and JAX tell a story at every step; --verbosity=0 shows it.
   if not flags.FLAGS['verbosity'].present:
     logging.set_verbosity(logging.WARNING)
+    logging.get_absl_logger().addFilter(without_traceback)
   stop = threading.Event()
   code = 1
   try:
@@ -119,13 +120,28 @@ def main(argv):
     print('interrupted; run the same command to continue', file=sys.stderr)
   except Exception:
     traceback.print_exc()
-  if code == 1 and processes.are_several():
-    # The others may wait for this process, and at an orderly exit JAX would
-    # wait for them. They notice that it is gone.
+  if code == 1:
     sys.stdout.flush()
     sys.stderr.flush()
-    os._exit(code)
+    if processes.are_several():
+      # The others may wait for this process, and at an orderly exit JAX would
+      # wait for them. They notice that it is gone.
+      os._exit(code)
+    # An orderly exit ends the workers that read images, in less than a second.
+    # It also waits for the parts of a save that cannot be written, 5 minutes.
+    timer = threading.Timer(5, os._exit, (code,))
+    timer.daemon = True
+    timer.start()
   sys.exit(code)
+
+
+def without_traceback(record):
+  """Shorten a record of a log: what ends the program says it in the end.
+
+  Orbax logs a save that cannot be written on each of its threads, at length.
+  """
+  record.exc_info = None
+  return True
 
 
 def run(config, workdir, should_stop, allow_device_change=False):

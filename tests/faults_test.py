@@ -390,6 +390,26 @@ def test_a_folder_that_turns_read_only(folder, calm):
   assert main_test.results(workdir) == calm
 
 
+def test_a_save_that_cannot_begin(folder, calm):
+  workdir = folder / 'blocked'
+  process = start(workdir)
+  wait_for(workdir / 'chain' / 'level_000.npz', process)
+  # Each thread of a save waits for its folder, which now cannot be made.
+  checkpoints = workdir / 'checkpoints' / 'chain'
+  checkpoints.rename(folder / 'away')
+  checkpoints.touch()
+  begin = time.monotonic()
+  code, _, err = program.finish(process)
+  assert time.monotonic() - begin < 60
+  assert code == 1
+  assert 'cannot be written' in err and 'Traceback' not in err
+  checkpoints.unlink()
+  (folder / 'away').rename(checkpoints)
+  code, _, err = run(workdir)
+  assert code == 0, err
+  assert main_test.results(workdir) == calm
+
+
 @pytest.mark.long
 def test_other_devices_are_refused_unless_allowed(stopped):
   three = {'XLA_FLAGS': '--xla_force_host_platform_device_count=3'}

@@ -177,11 +177,7 @@ class Checkpoints:
       raise self._unwritable(error) from error
 
   def _unwritable(self, problem):
-    return UserError(
-      f'checkpoints in {self._directory} cannot be written: {problem}\nmake '
-      'space or give permission, and run the same command again; all that is '
-      'finished is kept'
-    )
+    return files.unwritable(f'checkpoints in {self._directory}', problem)
 
 
 def _try_to_write(directory):

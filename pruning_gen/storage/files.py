@@ -40,10 +40,15 @@ def write_bytes(path, content):
   except OSError as error:
     with contextlib.suppress(OSError), _of_buckets_too(path):
       temporary.unlink()
-    raise UserError(
-      f'{path} cannot be written ({error}): make space or give permission, and '
-      'run the same command again; all that is finished is kept'
-    ) from error
+    raise unwritable(path, error) from error
+
+
+def unwritable(what, problem):
+  """Return the UserError for what the file system does not let us write."""
+  return UserError(
+    f'{what} cannot be written ({problem}): make space or give permission, and '
+    'run the same command again; all that is finished is kept'
+  )
 
 
 @contextlib.contextmanager

@@ -4,8 +4,9 @@
       --workdir=runs/resnet20
 
 24 members (2 arms x 4 noise levels x 3 replicates), 3,160 epochs each: a job
-for an accelerator. Test error without noise: 8.3 % dense, 7.7 % near 40 % of
-the weights remaining (Renda et al. 2020, 3 seeds). On a CPU, in half an hour:
+for an accelerator, and not run yet. Test error without noise in Renda et al.
+2020 (3 seeds): 8.3 % dense, 7.7 % near 50 % of the weights remaining. On a CPU,
+in half an hour:
 
   python -m pruning_gen.main --config=configs/resnet20.py:small \
       --workdir=runs/resnet20_small

@@ -3,8 +3,8 @@
   python -m pruning_gen.main --config=configs/resnet32.py \
       --workdir=runs/resnet32
 
-24 members, 3,160 epochs each: a job for an accelerator. Test error without
-noise: 25 to 27 %. On a CPU, in under an hour:
+24 members, 3,160 epochs each: a job for an accelerator. Not run yet; expect 25
+to 27 % test error without noise. On a CPU, in under an hour:
 
   python -m pruning_gen.main --config=configs/resnet32.py:small \
       --workdir=runs/resnet32_small

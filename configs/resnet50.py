@@ -5,8 +5,10 @@
 
 Streamed from TFDS's 'imagenet2012', prepared as array_record in data.dir. One
 replicate at a time fits a small TPU slice; share replicates out over jobs with
---config.replicates=1 --config.first_replicate=0, 1, 2. 1,050 epochs a member.
-Test error without noise: 24 % dense. A few steps of everything, on a CPU:
+--config.replicates=1 --config.first_replicate=0, 1, 2. Each then leaves out
+what its own optimal sparsity says, not that of the mean over replicates. 1,050
+epochs a member. Not run yet; expect 24 % test error without noise (dense). A
+few steps of everything, on a CPU:
 
   python -m pruning_gen.main --config=configs/resnet50.py:small \
       --workdir=runs/resnet50_small

@@ -222,6 +222,15 @@ def test_leave_out_trains_on_the_rest(workdir, table):
     assert ((~labels['left_out']).sum(axis=1) == num_train).all()
     losses = results.read_level(workdir, folder, 0)['cross_entropy']
     assert losses.shape == (len(members), 200)
+    # Arrays are of all examples, means of those that are seen.
+    for i, member in enumerate(members.itertuples()):
+      (mean,) = rows[
+        (rows.arm == member.arm)
+        & (rows.noise_fraction == member.noise_fraction)
+        & (rows.replicate == member.replicate)
+      ].train_cross_entropy
+      seen = losses[i, ~labels['left_out'][i]]
+      assert mean == pytest.approx(seen.mean(dtype=float), rel=1e-9)
   folder = 'leave_out/train_160'
   members = results.read_members(workdir, folder)
   chosen = leave_out.choose_sets(make_config(), workdir, 0.2, 1)

@@ -10,6 +10,7 @@ from pruning_gen.training.members import Member
 CONFIG = {
   'model': {'name': 'lenet'},
   'data': {'name': 'digits'},
+  'epochs': 10,
   'levels': 3,
   'prune_fraction': 0.2,
   'num_subgroups': 4,

@@ -139,4 +139,4 @@ def test_the_local_sweep(shell):
   commands = [
     line for line in result.stdout.splitlines() if 'pruning_gen.main' in line
   ]
-  assert len(commands) == 6
+  assert len(commands) == 2

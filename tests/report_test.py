@@ -83,8 +83,8 @@ def test_files_beside_the_page(full):
   table = pd.read_csv(folder / 'tables/figure_1a_test_error.csv')
   assert len(table) == 16 and {'mean', 'std', 'n'} <= set(table.columns)
   assert len(pd.read_csv(full / 'summary.csv')) == 8 + 8 + 6 + 14
-  # Nine without noise and eleven with it.
-  assert len(pd.read_csv(folder / 'tables/claims.csv')) == 20
+  # Nine each without noise and with it.
+  assert len(pd.read_csv(folder / 'tables/claims.csv')) == 18
 
 
 @pytest.mark.parametrize(

@@ -81,7 +81,7 @@ def test_summary():
   summary = statistics.summarize(table.sample(frac=1, random_state=0), 0.2)
   assert summary.level.tolist() == [0, 1, 2, 3]
   assert summary.n.tolist() == [3, 3, 3, 3]
-  assert summary.num_weights.tolist() == [1000, 800, 640, 512]
+  assert summary.num_weights_remaining.tolist() == [1000, 800, 640, 512]
   assert summary.test_error_mean.tolist() == pytest.approx(
     [0.12, 0.10, 0.34 / 3, 0.22]
   )
@@ -136,6 +136,21 @@ def test_optimal_level_needs_every_validation_error():
   assert statistics.optimal_level(table) == 1
   table['validation_error'] = float('nan')
   assert statistics.optimal_level(table) is None
+  assert not statistics.summarize(table, 0.2).is_optimal.any()
+
+
+def test_the_least_sparse_of_equals_is_optimal_whatever_rounding_leaves():
+  # 147 of 6,000 each: sums of floats say the second is less.
+  errors = {0: [0.05, 0.05, 0.05]}
+  errors |= {1: [0.025, 0.024, 0.0245], 2: [0.02, 0.0215, 0.032]}
+  table = make_results(errors)
+  means = table.groupby('level').validation_error.mean()
+  assert means[2] < means[1] < means[2] + 1e-15
+  assert statistics.optimal_level(table) == 1
+
+
+def test_sets_left_out_have_no_optimal_sparsity():
+  table = make_results({0: [0.1, 0.2]}, 'subgroup_00', experiment='leave_out')
   assert not statistics.summarize(table, 0.2).is_optimal.any()
 
 

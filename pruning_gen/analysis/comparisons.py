@@ -177,7 +177,8 @@ def find_same_size(summary, noise_fraction, level):
   pruned = curve[(curve.arm == 'pruning') & (curve.level == level)]
   if widths.empty or pruned.empty:
     return None
-  distance = np.abs(np.log(widths.num_weights / pruned.num_weights.iloc[0]))
+  ratio = widths.num_weights_remaining / pruned.num_weights_remaining.iloc[0]
+  distance = np.abs(np.log(ratio))
   if distance.min() > np.log(SAME_SIZE):
     return None
   return int(widths.level[distance.idxmin()])

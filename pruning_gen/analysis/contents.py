@@ -145,8 +145,7 @@ SECTIONS = (
     functools.partial(figures.leave_out, xlabel=LEVEL),
     'As Figure 3, without the examples whose loss pruning raises most, and '
     'without those that the optimally sparse network misclassifies. Look for '
-    'solid below dashed: a dense network without them is as good as a pruned '
-    'one.',
+    'solid below dashed: these examples mislead a dense network.',
   ),
   Section(
     'figure_6_extended_dense',
@@ -164,7 +163,9 @@ SECTIONS = (
     'Figure 7: narrower networks against pruning',
     WIDTH,
     tables.width,
-    functools.partial(figures.curves, ylabel='test error (%)', x='num_weights'),
+    functools.partial(
+      figures.curves, ylabel='test error (%)', x='num_weights_remaining'
+    ),
     'Test error against the number of weights. If size were the reason, the '
     'two curves would fall alike.',
   ),

@@ -57,7 +57,8 @@ def curves(table, ylabel, *, x='matched_weights_remaining', percent=True):
   Args:
     table: DataFrame from `tables.curves`.
     ylabel: str.
-    x: str, 'matched_weights_remaining', 'num_weights' or 'epochs_trained'.
+    x: str, 'matched_weights_remaining', 'num_weights_remaining' or
+      'epochs_trained'.
     percent: bool, whether the numbers are fractions (linear axis), or losses
       (logarithmic axis).
 
@@ -305,7 +306,9 @@ def leave_out(table, xlabel):
         ms=4,
         capsize=2,
       )
-    axes.axhline(rows.dense_mean.mean(), color='0.4', ls='--', lw=1, zorder=1)
+    # Of all replicates, where some have no such set.
+    dense = rows.dense_mean[rows.n.idxmax()]
+    axes.axhline(dense, color='0.4', ls='--', lw=1, zorder=1)
     axes.set_xlabel(xlabel)
     numbers = rows.number
     # No more than ten ticks, each at a set that was left out.
@@ -450,7 +453,7 @@ def _sparsity_axis(axes, table, x):
     return
   labels = {
     'matched_weights_remaining': 'weights remaining (%)',
-    'num_weights': 'number of weights',
+    'num_weights_remaining': 'number of weights',
   }
   axes.set_xlabel(labels[x])
   axes.set_xscale('log')

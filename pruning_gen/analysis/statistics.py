@@ -169,12 +169,12 @@ def summarize(results, prune_fraction):
     DataFrame, one row for each experiment, arm, noise_fraction and level:
     weights_remaining; matched_weights_remaining, of the arm that prunes most
     by that level, or where pruning would be if none does: extended dense
-    training of as many epochs is drawn there; num_weights, how many weights
-    are left; epochs_trained; n; METRIC_mean and METRIC_std (n - 1) for each of
+    training of as many epochs is drawn there; num_weights_remaining;
+    epochs_trained; n; METRIC_mean and METRIC_std (n - 1) for each of
     `METRICS`; test_error_difference_mean and _std against level 0 of the same
     curve, paired by replicate, and the test_error_verdict; is_optimal, true at
-    the optimal sparsity; is_highest_improving, true at the sparsest level
-    whose verdict is 'better'.
+    the optimal sparsity, of which leave_out has none; is_highest_improving,
+    true at the sparsest level whose verdict is 'better'.
   """
   rows = []
   for curve, group in results.groupby(CURVE, sort=False):
@@ -197,7 +197,7 @@ def _summarize_curve(identity, curve):
       'level': level,
       'weights_remaining': group.weights_remaining.mean(),
       # A narrower network states its own count, a pruned one the dense count.
-      'num_weights': round(
+      'num_weights_remaining': round(
         group.weights_remaining.mean() * curve.num_weights.max()
       ),
       'epochs_trained': group.epochs_trained.iloc[0],
@@ -211,7 +211,9 @@ def _summarize_curve(identity, curve):
     row['test_error_difference_std'] = against_dense.std
     row['test_error_verdict'] = against_dense.verdict if level > 0 else ''
     rows.append(row)
-  best = optimal_level(curve)
+  # A network that leaves examples out is none of several sparsities.
+  is_alone = identity['experiment'] == 'leave_out'
+  best = None if is_alone else optimal_level(curve)
   improving = [r['level'] for r in rows if r['test_error_verdict'] == 'better']
   for row in rows:
     row['is_optimal'] = row['level'] == best
@@ -231,7 +233,9 @@ def optimal_level(curve):
   """
   errors = curve.groupby('level').validation_error
   means = errors.agg(lambda values: values.mean(skipna=False)).dropna()
-  return None if means.empty else int(means.idxmin())
+  # Equal means of errors k / N differ by what is left by rounding.
+  equals = means.index[means <= means.min() + TOLERANCE]
+  return None if means.empty else int(equals.min())
 
 
 def optimal_levels(summary, experiment, arm):

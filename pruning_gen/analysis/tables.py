@@ -16,7 +16,7 @@ CURVE_COLUMNS = [
   'level',
   'weights_remaining',
   'matched_weights_remaining',
-  'num_weights',
+  'num_weights_remaining',
   'epochs_trained',
   'n',
   'is_optimal',

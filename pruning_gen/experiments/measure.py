@@ -35,7 +35,8 @@ def measure(engine, state):
       predicted class, or `results.UNDECODED`), correct bool (on the training
       label), el2n float32.
     rows: list of dicts, one for each member, the columns of results.csv that
-      can be read off a network. Means leave out what cannot be decoded. A
+      can be read off a network. Training losses and errors are of the
+      examples that it trains on; no mean counts what cannot be decoded. A
       network whose loss is not finite has no metrics: `diverged` is 1.
   """
   scores = engine.score(state)
@@ -57,11 +58,12 @@ def measure(engine, state):
       'weights_remaining': num_kept[i] / engine.num_weights,
       'num_train': engine.example_ids.shape[1],
     }
+    seen = engine.example_ids[i]
     own |= _train_columns(
-      train.cross_entropy[i],
-      train.prediction[i],
-      engine.labels[i],
-      engine.is_noisy[i],
+      train.cross_entropy[i, seen],
+      train.prediction[i, seen],
+      engine.labels[i, seen],
+      engine.is_noisy[i, seen],
     )
     test = scores['test']
     own['validation_error'] = _error(

@@ -1,5 +1,7 @@
 import gc
+import os
 import shutil
+import threading
 
 import jax
 import jax.numpy as jnp
@@ -57,6 +59,23 @@ def test_what_is_saved_comes_back_and_old_ones_go(tmp_path, stack):
   checkpoints.close()
   kept = sorted(path.name for path in (tmp_path / 'c').iterdir())
   assert kept == ['3', '4']
+
+
+@pytest.mark.skipif(not os.path.exists('/proc/self/fd'), reason='needs Linux')
+def test_saves_leave_no_file_open_and_no_thread(tmp_path, stack):
+  checkpoints = checkpoint.Checkpoints(tmp_path / 'c', keep=1)
+
+  def save(first):
+    for global_epoch in range(first, first + 10):
+      checkpoints.save(global_epoch, stack)
+    checkpoints.wait()
+    return len(os.listdir('/proc/self/fd')), threading.active_count()
+
+  # What Orbax opens once, it keeps.
+  before = save(0)
+  files, threads = save(10)
+  assert files <= before[0] and threads <= before[1]
+  checkpoints.close()
 
 
 def test_a_bucket_is_no_local_folder(tmp_path, monkeypatch):

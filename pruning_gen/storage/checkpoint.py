@@ -49,6 +49,7 @@ class Checkpoints:
     """
     self._directory = _absolute(directory)
     self._keep = keep
+    self._under_way = None
     self._checkpointer = self._explained(self._open)
 
   def _open(self):
@@ -70,9 +71,20 @@ class Checkpoints:
       UserError: this save, or the one before, cannot be written.
     """
     self._wait_together()
-    self._explained(
+    self._explained(self._end_save)
+    self._under_way = self._explained(
       self._checkpointer.save_async, global_epoch, state, force=True
     )
+
+  def _end_save(self):
+    """Wait for the save under way; Orbax then gives back its thread.
+
+    If nobody asks for the result, 3 open files a save are left: no process may
+    have more than 1,024 of them, or 256 on macOS.
+    """
+    save, self._under_way = self._under_way, None
+    if save is not None:
+      save.result()
 
   def restore_newest(self, abstract_state, unpack):
     """Load the newest checkpoint that is whole.
@@ -140,6 +152,7 @@ class Checkpoints:
       UserError: the last save cannot be written.
     """
     self._wait_together()
+    self._explained(self._end_save)
     self._explained(self._checkpointer.wait)
 
   def close(self):
@@ -149,7 +162,10 @@ class Checkpoints:
       UserError: the last save cannot be written.
     """
     self._wait_together()
-    self._explained(self._checkpointer.close)
+    try:
+      self._explained(self._end_save)
+    finally:
+      self._explained(self._checkpointer.close)
 
   def _wait_together(self):
     """Wait for a save of several processes, or until one cannot write.

@@ -33,6 +33,8 @@ setuptools.setup(
     'orbax-checkpoint>=0.12.8,<0.13',
     'pandas>=2.2,<4',
     'pillow>=10,<14',
+    # launch.sweep's, and not of the extra: that is for another environment.
+    'pyyaml>=6,<7',
     'scikit-learn>=1.5,<2',
     # clu's metric writers import it and do not declare it.
     'tensorboard>=2.18,<3',

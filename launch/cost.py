@@ -20,7 +20,8 @@ FORWARD_MACS = {
   'resnet32': 275.5e6,
   'resnet50': 4.09e9,
 }
-NUM_WEIGHTS = {
+# All of them; what is called num_weights elsewhere is kernels alone.
+NUM_PARAMETERS = {
   'lenet': 266_610,
   'resnet20': 272_474,
   'vgg16': 14_728_266,

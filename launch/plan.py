@@ -78,7 +78,8 @@ def make_plan(
     List of Job.
 
   Raises:
-    UserError: nothing is left to do, or something in it is unknown.
+    UserError: nothing is left to do, something in it is unknown, or the program
+      would refuse a job's config.
   """
   _check_choices('--panels', panels, None)
   _check_choices('--experiments', experiments, EXPERIMENTS)
@@ -108,7 +109,9 @@ def make_plan(
       for start in range(first, first + count, per_job):
         size = min(per_job, first + count - start)
         job = _make_job(panel, group, start, size, overrides, root)
-        hours = cost.chip_hours(job_config(job), accelerator)
+        config = job_config(job)
+        _check_rules(panel, config)
+        hours = cost.chip_hours(config, accelerator)
         jobs.append(job._replace(chip_hours=round(hours, 2)))
   return jobs
 
@@ -135,6 +138,17 @@ def _check_needs(panel, config, experiments):
       f'--experiments={",".join(experiments)}: leave_out of {panel} reads what '
       f'{" and ".join(missing)} leaves: add that'
     )
+
+
+def _check_rules(panel, config):
+  """Check what the program would, before anything is priced or started."""
+  # JAX takes 2 seconds to import, and nothing else of a sweep needs it.
+  from pruning_gen.experiments import protocol
+
+  try:
+    protocol.check(config)
+  except UserError as error:
+    raise UserError(f'{panel}: {error}') from error
 
 
 def _make_job(panel, experiments, first, count, overrides, root):
@@ -169,6 +183,8 @@ def load_config(panel, overrides=()):
     raise UserError(
       f'--panels={panel}: configs/{name}.py has no sizes; leave :{size} away'
     ) from error
+  except ValueError as error:
+    raise UserError(f'--panels={panel}: {error}') from error
   config.lock()
   seen = set()
   for override in overrides:
@@ -182,7 +198,11 @@ def load_config(panel, overrides=()):
     if key in PLANNED_KEYS:
       raise UserError(f'--set={override}: say --{key} instead')
     try:
-      config.update_from_flattened_dict({key: _parse(text)})
+      value = _parse(text)
+      if value is None:
+        # ml_collections would take it for any key, the program for none.
+        raise ValueError('None is no value')
+      config.update_from_flattened_dict({key: value})
     except (KeyError, TypeError, ValueError, AttributeError) as error:
       raise UserError(
         f'--set={override} does not fit {panel} ({error}); '

@@ -250,9 +250,10 @@ def growth(config, times):
 
 def checkpoint_bytes(config):
   """Return what one member takes in a checkpoint, before compression."""
-  # Weights, momentum where there is any, and a mask of one byte.
-  each = 4 + (4 if config.momentum else 0) + 1
-  return cost.NUM_WEIGHTS[config.model.name] * each
+  # A parameter, momentum where there is any, and a mask of one bit. BatchNorm's
+  # averages and padding, less than a hundredth, are left out.
+  bits = 32 + (32 if config.momentum else 0) + 1
+  return cost.NUM_PARAMETERS[config.model.name] * bits // 8
 
 
 def markdown(header, rows):

@@ -58,8 +58,19 @@ def parse(argv):
   make = commands.add_parser('plan', help='list the jobs and what they cost')
   make.set_defaults(run=make_plan)
   make.add_argument('--sweep', required=True, help='a name for the plan')
-  make.add_argument('--panels', type=names, default=plan.PANELS)
-  make.add_argument('--experiments', type=names, default=plan.EXPERIMENTS)
+  make.add_argument(
+    '--panels',
+    type=names,
+    default=plan.PANELS,
+    help='of configs/, as lenet,resnet20:small; default: '
+    + ','.join(plan.PANELS),
+  )
+  make.add_argument(
+    '--experiments',
+    type=names,
+    default=plan.EXPERIMENTS,
+    help=f'default: all, {",".join(plan.EXPERIMENTS)}',
+  )
   make.add_argument('--replicates', type=int, help="default: the config's")
   make.add_argument('--first_replicate', type=int, help='to add to a sweep')
   make.add_argument(
@@ -82,9 +93,12 @@ def parse(argv):
 
   run = commands.add_parser('run', help='do the jobs of a plan')
   run.set_defaults(run=run_plan)
-  run.add_argument('--plan', required=True)
+  run.add_argument('--plan', required=True, help='as `plan` wrote it')
   run.add_argument(
-    '--engine', choices=('local', 'gcloud', 'sky'), default='local'
+    '--engine',
+    choices=('local', 'gcloud', 'sky'),
+    default='local',
+    help='what does the jobs; default: local',
   )
   run.add_argument('--workers', type=int, default=1, help='jobs at once')
   run.add_argument(
@@ -194,7 +208,9 @@ def report(outcome, folder):
   failed = {k: v for k, v in outcome.items() if v.startswith('failed')}
   for name, verdict in failed.items():
     log = folder / 'logs' / f'{name}.log'
-    lines = log.read_text(errors='replace').splitlines() or ['no output']
+    # There is none of a task that could not be started.
+    text = log.read_text(errors='replace') if log.exists() else ''
+    lines = text.splitlines() or ['no output']
     print(f'{name} {verdict}; {log} ends with: {lines[-1]}', file=sys.stderr)
   if failed:
     return 1

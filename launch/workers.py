@@ -80,6 +80,14 @@ def run(tasks, folder, workers=1, retries=2, wait=1.0, say=print):
   waiting = collections.deque((0.0, task) for task in tasks)
   failures = collections.Counter()
   running, outcome, stopping = [], {}, False
+
+  def settle(task, verdict):
+    say(f'{task.id}: {verdict}')
+    if verdict.startswith('again'):
+      waiting.append((time.monotonic() + wait, task))
+    else:
+      outcome[task.id] = verdict
+
   with _stop_signals() as stop:
     while waiting or running:
       if stop and not stopping:
@@ -91,33 +99,56 @@ def run(tasks, folder, workers=1, retries=2, wait=1.0, say=print):
         waiting.clear()
       for _ in range(len(waiting) if len(running) < workers else 0):
         due, task = waiting.popleft()
-        lock = try_lock(folder, task.id) if due <= time.monotonic() else None
-        if lock is None:
+        try:
+          begun = _begin(folder, task) if due <= time.monotonic() else None
+        except OSError as error:
+          reason = f'not started ({error})'
+          settle(task, _count_failure(task, failures, retries, reason))
+          continue
+        if begun is None:
           due = max(due, time.monotonic() + wait / 10)
           waiting.append((due, task))
-          continue
-        if task.once and _was_done(folder, task):
-          lock.close()
+        elif begun == 'done':
           outcome[task.id] = 'done'
           say(f'{task.id}: done before; delete {folder}/done/{task.id} to redo')
-          continue
-        say(f'{task.id}: started')
-        running.append(_Run(task, folder, lock))
+        else:
+          running.append(begun)
+          say(f'{task.id}: started')
         if len(running) == workers:
           break
       for run_ in [r for r in running if r.process.poll() is not None]:
         running.remove(run_)
         if run_.process.returncode == 0:
-          _note_done(folder, run_.task)
+          _note_done(folder, run_.task, say)
         run_.lock.close()
-        verdict = _judge(run_, failures, retries, stopping)
-        say(f'{run_.task.id}: {verdict}')
-        if verdict.startswith('again'):
-          waiting.append((time.monotonic() + wait, run_.task))
-        else:
-          outcome[run_.task.id] = verdict
+        settle(run_.task, _judge(run_, failures, retries, stopping))
       time.sleep(min(0.1, wait / 10))
   return outcome
+
+
+def _begin(folder, task):
+  """Start a task.
+
+  Args:
+    folder: path, as `run`'s.
+    task: Task.
+
+  Returns:
+    A _Run; None: another process has it; 'done': it was done before.
+
+  Raises:
+    OSError: it cannot be started; nothing is left of the attempt.
+  """
+  lock = try_lock(folder, task.id)
+  if lock is None:
+    return None
+  with contextlib.ExitStack() as stack:
+    stack.enter_context(lock)
+    if task.once and _was_done(folder, task):
+      return 'done'
+    begun = _Run(task, folder, lock)
+    stack.pop_all()
+    return begun
 
 
 def _judge(run_, failures, retries, stopping):
@@ -130,13 +161,14 @@ def _judge(run_, failures, retries, stopping):
     return 'again: stopped and saved'
   if task.progress() != run_.before:
     failures[task.id] = 0
+  name = f'signal {signal.Signals(-code).name}' if code < 0 else f'code {code}'
+  return _count_failure(task, failures, retries, f'ended by {name}')
+
+
+def _count_failure(task, failures, retries, reason):
   failures[task.id] += 1
-  reason = (
-    f'signal {signal.Signals(-code).name}' if code < 0 else f'code {code}'
-  )
-  if failures[task.id] <= retries:
-    return f'again: ended by {reason}, {failures[task.id]} in a row'
-  return f'failed: ended by {reason}, {failures[task.id]} in a row'
+  verdict = 'again' if failures[task.id] <= retries else 'failed'
+  return f'{verdict}: {reason}, {failures[task.id]} in a row'
 
 
 def try_lock(folder, name):
@@ -152,10 +184,19 @@ def try_lock(folder, name):
   return lock
 
 
-def _note_done(folder, task):
+def _note_done(folder, task, say):
   path = folder / 'done' / task.id
-  path.parent.mkdir(exist_ok=True)
-  path.write_text(shlex.join(task.command))
+  beside = path.with_name(f'.{task.id}.tmp')
+  try:
+    path.parent.mkdir(exist_ok=True)
+    beside.write_text(shlex.join(task.command))
+    os.replace(beside, path)
+  except OSError as error:
+    # Other tasks are under way, and this one is done all the same.
+    say(
+      f'{task.id}: {path} cannot be written ({error}); the next run of this '
+      'plan starts it again'
+    )
 
 
 def _was_done(folder, task):
@@ -185,7 +226,13 @@ def _stop_signals():
 def workdir_progress(workdir):
   """Tell how far a run in a local workdir has come, to compare."""
   workdir = pathlib.Path(workdir)
-  checkpoints = sorted(map(str, workdir.glob('checkpoints/**/[0-9]*')))
+  # Half saves, `12.orbax-checkpoint-tmp`, and the files inside of checkpoints,
+  # whose names are random, also begin with digits.
+  checkpoints = sorted(
+    str(path)
+    for path in workdir.glob('checkpoints/**/[0-9]*')
+    if path.name.isdigit() and path.is_dir()
+  )
   results = workdir / 'results.csv'
   size = os.path.getsize(results) if results.exists() else 0
   return checkpoints, size

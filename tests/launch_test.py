@@ -1,6 +1,8 @@
 """The plan, the list of accelerators, and the life of a TPU VM."""
 
+import ast
 import concurrent.futures
+import importlib.metadata
 import json
 import os
 import pathlib
@@ -20,6 +22,7 @@ import yaml
 from launch import accelerators
 from launch import cost
 from launch import plan
+from launch import scaling
 from launch import sweep
 from launch import workers
 from pruning_gen.data import datasets
@@ -102,11 +105,13 @@ def test_ids_are_stable_and_fit_for_machines():
     ({'panels': []}, '--panels is empty'),
     ({'panels': ['lenett']}, 'configs/ has default, lenet'),
     ({'panels': ['lenet:small']}, 'has no sizes'),
+    ({'panels': ['resnet20:tiny']}, "--panels=resnet20:tiny: size 'tiny' must"),
     ({'panels': ['lenet', 'lenet']}, 'names one twice'),
     ({'experiments': ['chains']}, 'must be one of: chain'),
     ({'replicates': 0}, 'or the plan is empty'),
     ({'overrides': ['levls=2']}, '--set=levls=2 does not fit lenet'),
     ({'overrides': ['levels=many']}, '--set=levels=many does not fit'),
+    ({'overrides': ['seed=None']}, '--set=seed=None does not fit lenet'),
     ({'overrides': ['levels=2', 'levels=3']}, 'levels is set twice'),
     ({'overrides': ['levels']}, 'has not the form key=value'),
     ({'overrides': ['replicates=2']}, 'say --replicates instead'),
@@ -115,6 +120,48 @@ def test_ids_are_stable_and_fit_for_machines():
 def test_bad_plans(kwargs, message):
   with pytest.raises(UserError, match=message):
     plan.make_plan(**{'panels': ['lenet'], 'root': 'runs/x'} | kwargs)
+
+
+@pytest.mark.parametrize(
+  'override, message',
+  [
+    ('levels=0', 'at least 1 level for leave_out: set config.arms and'),
+    ("arms=('prunning',)", "config.arms='prunning' must be one of: pruning,"),
+    ('batch_size=0', 'config.batch_size=0 must be at least 1'),
+    ('data.name=cifar', "config.data.name='cifar' must be one of: digits,"),
+    ('model.name=resnet18', "config.model.name='resnet18' must be one of: "),
+  ],
+)
+def test_what_the_program_would_refuse_is_not_planned(
+  tmp_path, monkeypatch, override, message
+):
+  monkeypatch.chdir(tmp_path)
+  monkeypatch.setattr(cost, 'chip_hours', lambda *_: pytest.fail('priced'))
+  with pytest.raises(SystemExit) as end:
+    sweep.main(['plan', '--sweep=s', '--panels=resnet20', f'--set={override}'])
+  line = end.value.code
+  assert line.startswith('error: resnet20: ') and message in line
+  assert '\n' not in line
+  assert not (tmp_path / 'runs').exists()
+
+
+def test_every_job_is_checked():
+  # The first panel may have so few epochs, the second may not.
+  with pytest.raises(UserError, match=r'^resnet50: config\.rewind_epoch=10 '):
+    plan.make_plan(['lenet', 'resnet50'], 'runs/x', overrides=['epochs=10'])
+
+
+def test_one_level_is_planned_as_the_document_says():
+  words = ' '.join(scaling.DOCUMENT.read_text().split())
+  flags = re.search(r'Run one level first\*\* \(`(.*?)`\)', words)[1]
+  args = sweep.parse(['plan', '--sweep=s', *flags.split()])
+  jobs = plan.make_plan(
+    args.panels, 'runs/x', args.experiments, overrides=args.set
+  )
+  assert [job.panel for job in jobs] == list(plan.PANELS)
+  for job in jobs:
+    config = plan.job_config(job)
+    assert cost.chain_epochs(config) == config.epochs
 
 
 def test_plan_is_written_once(tmp_path, monkeypatch, capsys):
@@ -141,6 +188,16 @@ def test_plan_is_written_once(tmp_path, monkeypatch, capsys):
   assert plan.read('runs/s/plan.jsonl') == jobs
 
 
+@pytest.mark.parametrize('command', ['plan', 'run'])
+def test_every_option_is_explained(command, capsys):
+  with pytest.raises(SystemExit):
+    sweep.main([command, '--help'])
+  _, text = capsys.readouterr().out.split('options:')
+  for option in re.split(r'\n +(?=--)', text)[1:]:
+    # What follows the name and the value, in the next column or on a new line.
+    assert re.search(r'(  |\n *)\S', option), option
+
+
 def test_an_empty_list_of_panels_is_an_empty_plan():
   with pytest.raises(SystemExit, match='--panels is empty'):
     sweep.main(['plan', '--sweep=s', '--panels='])
@@ -158,6 +215,26 @@ def test_bad_plan_files(tmp_path, text, message):
     plan.read(path)
 
 
+def test_setup_names_what_launch_imports():
+  code = 'import setuptools; setuptools.setup = lambda **k: print(k); '
+  code += "exec(open('setup.py').read())"
+  output = subprocess.check_output(
+    [sys.executable, '-c', code], cwd=ROOT, text=True
+  )
+  named = ast.literal_eval(output)['install_requires']
+  named = {re.match(r'[\w-]+', line)[0].lower() for line in named}
+  needed = set()
+  for path in (ROOT / 'launch').glob('*.py'):
+    for node in ast.walk(ast.parse(path.read_text())):
+      if isinstance(node, ast.Import):
+        needed |= {name.name.partition('.')[0] for name in node.names}
+  needed -= sys.stdlib_module_names
+  distributions = importlib.metadata.packages_distributions()
+  assert 'yaml' in needed
+  for module in needed:
+    assert {name.lower() for name in distributions[module]} & named, module
+
+
 # What it costs.
 
 
@@ -170,8 +247,8 @@ def test_constants_of_the_networks(panel):
   variables = jax.eval_shape(
     lambda key, x: model.init(key, x, False), jax.random.key(0), images
   )
-  weights = sum(leaf.size for leaf in jax.tree.leaves(variables['params']))
-  assert weights == cost.NUM_WEIGHTS[panel]
+  parameters = sum(leaf.size for leaf in jax.tree.leaves(variables['params']))
+  assert parameters == cost.NUM_PARAMETERS[panel]
   forward = jax.jit(lambda v, x: model.apply(v, x, False))
   flops = forward.lower(variables, images).cost_analysis()['flops']
   # XLA leaves out products with the padding: a fifth in VGG's last blocks.

@@ -2,11 +2,16 @@
 
 import math
 
+import jax
 import pytest
 
 from launch import cost
 from launch import plan
 from launch import scaling
+from pruning_gen.data import datasets
+from pruning_gen.experiments import build
+from pruning_gen.training import packing
+from pruning_gen.training import train_state
 
 
 def test_the_tables_are_those_of_the_code():
@@ -23,6 +28,23 @@ def test_what_the_text_says_of_the_measured_speed():
     days[panel] = cost.job_work(config).trained / speed / 86400
   assert f'LeNet is {days["lenet"] * 24:.1f} hours' in words
   assert f'ResNet-20 is {round(days["resnet20"], -1):.0f} days' in words
+
+
+@pytest.mark.parametrize('panel', ['lenet', 'resnet20'])
+def test_a_checkpoint_is_as_large_as_what_is_saved(panel):
+  config = plan.load_config(panel)
+  info = datasets.DATASETS[config.data.name]
+  model = build.make_model(config, info.num_classes)
+  tx = build.make_optimizer(config, steps_per_epoch=1)
+
+  def saved(key):
+    return packing.pack(
+      train_state.create(model, tx, info.image_shape, False, key)
+    )
+
+  leaves = jax.tree.leaves(jax.eval_shape(saved, jax.random.key(0)))
+  size = sum(leaf.size * leaf.dtype.itemsize for leaf in leaves)
+  assert scaling.checkpoint_bytes(config) == pytest.approx(size, rel=0.01)
 
 
 def test_without_preemption_only_restart_and_saves_are_added():

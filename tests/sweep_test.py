@@ -18,6 +18,7 @@ import time
 import pytest
 
 from launch import plan
+from launch import sweep
 from launch import workers
 
 ROOT = pathlib.Path(__file__).parents[1]
@@ -90,6 +91,62 @@ def test_what_costs_money_is_done_once(tmp_path):
   other = task(tmp_path, 'a', 'again', 'done')._replace(once=True)
   run(tmp_path, [other])
   assert (tmp_path / 'a.steps').read_text() == 'xx'
+
+
+@pytest.mark.parametrize('broken', ['locks', 'logs'])
+def test_a_task_that_cannot_be_started_ends_alone(tmp_path, broken):
+  # A folder where the file is to be: full disks are hard to come by.
+  name = {'locks': 'a', 'logs': 'a.log'}[broken]
+  (tmp_path / broken / name).mkdir(parents=True)
+  tasks = [task(tmp_path, 'a', 'done'), task(tmp_path, 'b', 'again', 'done')]
+  said = []
+  outcome = workers.run(
+    tasks, tmp_path, workers=2, retries=1, wait=0.01, say=said.append
+  )
+  assert outcome['b'] == 'done'
+  assert outcome['a'].startswith('failed: not started ([Errno')
+  assert outcome['a'].endswith('2 in a row')
+  assert sum(line.startswith('a: again: not started (') for line in said) == 1
+  assert not (tmp_path / 'a.steps').exists()
+  # Nor does it keep others from it.
+  if broken == 'logs':
+    workers.try_lock(tmp_path, 'a').close()
+
+
+def test_the_report_of_a_task_without_a_log(tmp_path, capsys):
+  assert sweep.report({'a': 'failed: not started (no space)'}, tmp_path) == 1
+  assert 'ends with: no output' in capsys.readouterr().err
+
+
+def test_a_task_that_cannot_be_noted_as_done_is_done(tmp_path, monkeypatch):
+  def fail(source, target):
+    raise OSError(28, 'No space left on device')
+
+  tasks = [task(tmp_path, 'a', 'done')._replace(once=True)]
+  said = []
+  with monkeypatch.context() as patch:
+    patch.setattr(os, 'replace', fail)
+    outcome = workers.run(tasks, tmp_path, wait=0.01, say=said.append)
+  assert outcome == {'a': 'done'}
+  assert 'a cannot be written ([Errno 28] No space left' in said[1]
+  # Nothing half written counts as done.
+  assert run(tmp_path, tasks) == run(tmp_path, tasks) == {'a': 'done'}
+  assert (tmp_path / 'a.steps').read_text() == 'xx'
+
+
+def test_progress_is_whole_checkpoints(tmp_path):
+  stage = tmp_path / 'checkpoints' / 'chain'
+  (stage / '10').mkdir(parents=True)
+  before = workers.workdir_progress(tmp_path)
+  (stage / '15.orbax-checkpoint-tmp').mkdir()
+  for name in ('1f2e', '1234'):
+    (stage / '10' / name).touch()
+  assert workers.workdir_progress(tmp_path) == before
+  (stage / '15').mkdir()
+  saved = workers.workdir_progress(tmp_path)
+  assert saved != before
+  (tmp_path / 'results.csv').write_text('experiment\n')
+  assert workers.workdir_progress(tmp_path) != saved
 
 
 def test_a_task_that_another_process_does_is_waited_for(tmp_path):

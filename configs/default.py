@@ -28,7 +28,7 @@ def get_config():
   # and so on, so that machines can share the work.
   config.replicates = 3
   config.first_replicate = 0
-  # All randomness derives from (seed, replicate).
+  # All randomness derives from (seed, replicate); below 2**32.
   config.seed = 0
 
   # How many times the chain prunes; level 0 is the dense network.
@@ -44,7 +44,7 @@ def get_config():
   config.rewind_epoch = 0
   config.batch_size = 128
   config.learning_rate = 0.1
-  # Epochs at which the learning rate is divided by 10.
+  # Epochs, below `epochs`, at which the learning rate is divided by 10.
   config.milestones = ()
   # Epochs of linear warm-up.
   config.warmup_epochs = 0
@@ -85,7 +85,8 @@ def get_config():
   # 'digits' (8x8, inside scikit-learn, no download), or of TFDS 'mnist',
   # 'cifar10', 'cifar100', 'imagenet2012' (streamed).
   config.data.name = 'digits'
-  # Where TFDS keeps its data sets; '' for TFDS's own default.
+  # Where TFDS keeps its data sets; '' for TFDS's own default, $TFDS_DATA_DIR or
+  # ~/tensorflow_datasets.
   config.data.dir = ''
   # Where decoded arrays and compiled programs are kept between runs; '' for
   # $XDG_CACHE_HOME/pruning_gen or ~/.cache/pruning_gen.
@@ -163,6 +164,24 @@ def get_cifar_config():
   config.eval_batch_size = 500
   config.checkpoint.every_epochs = 10
   return config
+
+
+def is_small(size):
+  """Tell whether a panel is to be small.
+
+  Args:
+    size: 'paper' or 'small', what stands behind the config's name.
+
+  Raises:
+    ValueError: another size, which would train the paper's for weeks.
+  """
+  if size not in ('paper', 'small'):
+    # config_flags shows a ValueError as a fault of --config.
+    raise ValueError(
+      f"size {size!r} must be 'small', as --config=configs/resnet20.py:small, "
+      "or 'paper', which is the same as none"
+    )
+  return size == 'small'
 
 
 def shrink(config):

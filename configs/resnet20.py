@@ -21,7 +21,7 @@ def get_config(size='paper'):
   config = default.get_cifar_config()
   config.data.name = 'cifar10'
   config.model.name = 'resnet20'
-  if size == 'small':
+  if default.is_small(size):
     default.shrink(config)
     config.model.num_filters = 8
   return config

@@ -19,7 +19,7 @@ def get_config(size='paper'):
   config.model.name = 'resnet32'
   # Ours, as in GraSP, the paper's source for this benchmark.
   config.model.num_filters = 32
-  if size == 'small':
+  if default.is_small(size):
     default.shrink(config)
     config.model.num_filters = 8
   return config

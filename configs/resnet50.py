@@ -38,7 +38,7 @@ def get_config(size='paper'):
   config.weight_decay = 1e-4
   config.eval_batch_size = 1000
   config.checkpoint.every_epochs = 1
-  if size == 'small':
+  if default.is_small(size):
     config.model.num_filters = 8
     config.data.num_train = 256
     config.noise_fractions = (0.0,)

@@ -23,7 +23,7 @@ def get_config(size='paper'):
   # Ours: 0.1 % of the weights remain at the last level and the last width.
   config.levels = 30
   config.width.levels = 15
-  if size == 'small':
+  if default.is_small(size):
     default.shrink(config)
     config.model.num_filters = 8
   return config

@@ -60,6 +60,47 @@ def test_mnist_is_decoded_once_and_cached(tmp_path, monkeypatch):
   np.testing.assert_array_equal(again.test_labels, mnist.test_labels)
 
 
+@pytest.fixture
+def prepared(tmp_path, monkeypatch):
+  """MNIST where TFDS looks for it, of which only the cache can be read."""
+  folder = tmp_path / 'tfds' / 'mnist' / '3.0.1'
+  folder.mkdir(parents=True)
+  (folder / 'dataset_info.json').write_text('{}')
+  images, labels = np.zeros((5, 28, 28, 1), np.uint8), np.arange(5)
+  arrays = (images, labels, images, labels)
+  names = ('train_images', 'train_labels', 'test_images', 'test_labels')
+  path = datasets.cache_path(folder, tmp_path / 'cache')
+  datasets.write_cache(path, dict(zip(names, arrays)))
+
+  def decode(*_):
+    raise AssertionError('decoded again')
+
+  monkeypatch.setattr(datasets, 'prepared_builder', decode)
+  return path
+
+
+def test_the_cache_of_data_where_tfds_keeps_it(prepared, tmp_path, monkeypatch):
+  monkeypatch.setenv('HOME', str(tmp_path / 'home'))
+  monkeypatch.setenv('TFDS_DATA_DIR', str(tmp_path / 'tfds'))
+  mnist = datasets.load('mnist', cache_dir=prepared.parent)
+  assert mnist.train_labels.tolist() == [0, 1, 2, 3, 4]
+  # What the config says goes first, and TFDS's own default is the last.
+  with pytest.raises(AssertionError, match='decoded again'):
+    datasets.load('mnist', tmp_path / 'other', prepared.parent)
+  monkeypatch.delenv('TFDS_DATA_DIR')
+  with pytest.raises(AssertionError, match='decoded again'):
+    datasets.load('mnist', cache_dir=prepared.parent)
+  (tmp_path / 'home').mkdir()
+  (tmp_path / 'tfds').rename(tmp_path / 'home' / 'tensorflow_datasets')
+  assert datasets.load('mnist', cache_dir=prepared.parent).train_labels.any()
+
+
+def test_a_cache_without_all_arrays_is_no_cache(prepared, tmp_path):
+  datasets.write_cache(prepared, {'train_images': np.zeros(5)})
+  with pytest.raises(AssertionError, match='decoded again'):
+    datasets.load('mnist', tmp_path / 'tfds', prepared.parent)
+
+
 def test_data_that_cannot_be_prepared(tmp_path, monkeypatch):
   import tensorflow_datasets as tfds
 
@@ -98,6 +139,22 @@ def test_a_damaged_cache_is_no_cache(tmp_path, content, capsys):
   path.write_bytes(content)
   assert datasets.read_cache(path) is None
   assert 'mnist.npz is damaged' in capsys.readouterr().out
+
+
+def test_no_flipped_bit_of_a_cache_is_an_error(tmp_path, capsys):
+  path = tmp_path / 'mnist.npz'
+  datasets.write_cache(path, {'x': np.arange(3)})
+  whole = path.read_bytes()
+  # The table of contents, of which a checksum knows nothing.
+  for bit in range(8 * whole.index(b'PK\1\2'), 8 * len(whole)):
+    damaged = bytearray(whole)
+    damaged[bit // 8] ^= 1 << bit % 8
+    path.write_bytes(damaged)
+    for array in (datasets.read_cache(path) or {}).values():
+      assert array.tolist() == [0, 1, 2]
+  out = capsys.readouterr().out
+  assert 'is encrypted, password required' in out
+  assert 'compression method is not supported' in out
 
 
 def test_a_cache_that_cannot_be_written(tmp_path, capsys):

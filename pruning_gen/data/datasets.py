@@ -6,7 +6,6 @@ import hashlib
 import io
 import os
 import pathlib
-import zipfile
 
 import numpy as np
 
@@ -168,11 +167,13 @@ def _read_digits():
 def _read_tfds(name, data_dir, cache_dir):
   """Read both splits of a TFDS data set, through the cache of arrays."""
   # Found before TFDS is imported, which takes longer than reading the cache.
-  folders = pathlib.Path(data_dir or '~/tensorflow_datasets').expanduser()
+  default = os.environ.get('TFDS_DATA_DIR', '~/tensorflow_datasets')
+  folders = pathlib.Path(data_dir or default).expanduser()
   prepared = max(folders.glob(f'{name}/*/dataset_info.json'), default=None)
   if prepared is not None:
     arrays = read_cache(cache_path(prepared.parent, cache_dir))
-    if arrays is not None:
+    # One bit that flipped can hide arrays from zipfile.
+    if arrays is not None and arrays.keys() >= set(_ARRAYS):
       return tuple(arrays[key] for key in _ARRAYS)
   builder = prepared_builder(name, data_dir)
   arrays = *_decode(builder, 'train'), *_decode(builder, 'test')
@@ -208,9 +209,12 @@ def read_cache(path):
   if not path.exists():
     return None
   try:
-    with np.load(path, allow_pickle=False) as arrays:
+    # NumPy would leave a file open that is no archive.
+    with path.open('rb') as file, np.load(file, allow_pickle=False) as arrays:
       return dict(arrays)
-  except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+  except Exception as error:
+    # To zipfile and NumPy a bit that flipped is a password, an unknown method
+    # or a wrong header, each with an exception of its own.
     print(f'{path} is damaged ({error}): decoding again', flush=True)
     return None
 

@@ -6,7 +6,6 @@ from jax.sharding import PartitionSpec as P
 
 from pruning_gen.data import imagenet
 from pruning_gen.data import streams
-from pruning_gen.errors import UserError
 from pruning_gen.experiments import engine
 from pruning_gen.training import epoch
 from pruning_gen.training import evaluate
@@ -33,11 +32,6 @@ class StreamedEngine(engine.Engine):
   def _build_data_path(self, model, tx):
     """Stack what goes over one batch."""
     dataset = self.dataset
-    if 'gradient' in self._score_names():
-      raise UserError(
-        f'arm gradient needs all training images on the devices, those of '
-        f'{dataset.name} are streamed: leave it out of config.arms'
-      )
     self._streams, self._stream_of = _distinct_streams(
       self.members, self.example_ids
     )

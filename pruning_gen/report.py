@@ -123,6 +123,8 @@ def build_together(workdirs, output):
 
 def _find_runs(workdirs):
   """Return the folders of runs: beside them may be a sweep's own files."""
+  # Each once, with a slash behind it or not.
+  workdirs = list(dict.fromkeys(str(epath.Path(path)) for path in workdirs))
   runs = [
     path for path in workdirs if (epath.Path(path) / 'config.json').exists()
   ]
@@ -157,7 +159,16 @@ def _write(all_panels, output, signature=''):
   path = output / 'index.html'
   # Last: it tells that the report is complete.
   files.write_text(path, html + signature)
+  _remove_others(output, chapters)
   return path
+
+
+def _remove_others(output, chapters):
+  """Remove figures and tables of the page before that this one has not."""
+  names = {section['file'] for own in chapters for section in own['sections']}
+  for path in [*output.glob('figures/*.p*'), *output.glob('tables/*.csv')]:
+    if path.stem not in names | {'claims'}:
+      path.unlink(missing_ok=True)
 
 
 def _group_by_sentence(tested):

@@ -106,6 +106,23 @@ def test_tables_show_two_digits_of_the_spread(mean, std, text):
 
 
 @pytest.mark.usefixtures('few_sections')
+def test_nothing_is_left_of_the_page_before(tmp_path):
+  for name in ('one', 'two'):
+    fake_runs.write_chain(tmp_path / name)
+  output = tmp_path / 'report'
+  report.build_together([tmp_path / 'one'], output)
+  before = {path.name for path in output.glob('*/*')}
+  assert {'claims.csv', 'figure_1a_test_error.png'} <= before
+  report.build_together([tmp_path / 'one', tmp_path / 'two'], output)
+  after = {path.name for path in output.glob('*/*')}
+  assert before & after == {'claims.csv'}
+  assert {'1_one_figure_1a_test_error.pdf', '2_two_every_level.csv'} <= after
+  # One workdir named twice is one.
+  both = [f'{tmp_path}/one', f'{tmp_path}/one/']
+  report.build_together(both, output)
+  assert {path.name for path in output.glob('*/*')} == before
+
+
 def test_is_built_notices_what_is_new(tmp_path):
   provenance.open_workdir(tmp_path, fake_runs.CONFIG)
   table = fake_runs.make_results({0: [0.1, 0.2]})

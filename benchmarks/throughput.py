@@ -4,10 +4,10 @@
 
 Runs the real engine on random images of the data set's shape: members 1, 3 and
 12 (or --members), each in a process of its own, and the peer in between (any
-script that takes a model's name and prints a JSON line with
-images_per_second). Prints a table and writes JSON, with the machine's
-matrix-multiply peak beside it. For --turns above 1 the best of the turns
-counts, for each side alike.
+script that takes a model's name and --seconds, and prints a JSON line with
+images_per_second and torch, its version). Prints a table and writes JSON, with
+the machine's matrix-multiply peak beside it. For --turns above 1 the best of
+the turns counts, for each side alike.
 """
 
 import argparse

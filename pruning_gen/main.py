@@ -8,6 +8,7 @@ Exit codes: 0 done, 75 stopped by SIGTERM with everything saved (run the same
 command again), 1 anything else.
 """
 
+import contextlib
 import os
 import pathlib
 import signal
@@ -19,7 +20,7 @@ EXIT_PREEMPTED = 75
 
 
 def stop_at_once(*_):
-  os.write(2, b'stopped before it began; run the same command again\n')
+  os.write(2, b'stopped, nothing to save; run the same command to continue\n')
   os._exit(EXIT_PREEMPTED)
 
 
@@ -76,7 +77,8 @@ _DISTRIBUTED = flags.DEFINE_bool(
   'distributed',
   False,
   'Join the other processes of a job on several hosts (jax.distributed). On '
-  'Cloud TPU and SLURM they find each other; elsewhere give the next three.',
+  'Cloud TPU and SLURM they find each other; elsewhere give --num_processes, '
+  '--process_id and --coordinator_address.',
 )
 _COORDINATOR = flags.DEFINE_string(
   'coordinator_address', None, 'host:port of process 0.'
@@ -99,6 +101,7 @@ def main(argv):
   code = 1
   try:
     protocol.check(_CONFIG.value)
+    check_flags()
     use_devices(_CONFIG.value, len(protocol.list_members(_CONFIG.value)))
     if _DISTRIBUTED.value:
       join_processes()
@@ -112,17 +115,15 @@ def main(argv):
     )
     code = 0
   except UserError as error:
-    print(f'error: {error}', file=sys.stderr)
+    say(f'error: {error}')
   except Preempted as preempted:
-    print(f'{preempted}; run the same command to continue', file=sys.stderr)
+    say(f'{preempted}; run the same command to continue')
     code = EXIT_PREEMPTED
   except KeyboardInterrupt:
-    print('interrupted; run the same command to continue', file=sys.stderr)
+    say('interrupted; run the same command to continue')
   except Exception:
-    traceback.print_exc()
+    say(traceback.format_exc())
   if code == 1:
-    sys.stdout.flush()
-    sys.stderr.flush()
     if processes.are_several():
       # The others may wait for this process, and at an orderly exit JAX would
       # wait for them. They notice that it is gone.
@@ -133,6 +134,63 @@ def main(argv):
     timer.daemon = True
     timer.start()
   sys.exit(code)
+
+
+def parse_flags(argv):
+  """Parse the command line; a config's mistakes get a message, too."""
+  try:
+    return app.parse_flags_with_usage(argv)
+  # What ml_collections lets through: of an unknown key, and of a file that is
+  # not there or imports what is not.
+  except AttributeError as error:
+    key = error.args[0]
+    key = key.args[0] if isinstance(key, KeyError) else key
+    sys.exit(f'error: --config has no key {key}\nsee configs/default.py')
+  except (OSError, ImportError) as error:
+    sys.exit(
+      f'error: --config: {error}\nname a file, as configs/lenet.py, and start '
+      'in the folder that holds configs/'
+    )
+
+
+def check_flags():
+  """Check that no flag is given that has no effect.
+
+  Raises:
+    UserError: there is one.
+  """
+  if _DISTRIBUTED.value:
+    return
+  for flag in (_COORDINATOR, _NUM_PROCESSES, _PROCESS_ID):
+    if flag.value is not None:
+      raise UserError(
+        f'--{flag.name}={flag.value} has no effect without --distributed: add '
+        'it, or leave this out'
+      )
+
+
+def say(text):
+  """Tell the user the last thing, on a terminal that may be gone or full."""
+  with contextlib.suppress(OSError):
+    print(text, file=sys.stderr, flush=True)
+  with contextlib.suppress(OSError):
+    sys.stdout.flush()
+
+
+@contextlib.contextmanager
+def stopping_at_once():
+  """Let SIGTERM end the program at once, where there is nothing to save.
+
+  Not one of several processes: the others would wait for it.
+  """
+  if processes.are_several():
+    yield
+    return
+  handler = signal.signal(signal.SIGTERM, stop_at_once)
+  try:
+    yield
+  finally:
+    signal.signal(signal.SIGTERM, handler)
 
 
 def without_traceback(record):
@@ -173,7 +231,8 @@ def run(config, workdir, should_stop, allow_device_change=False):
       print(f'{workdir} is finished: nothing to do')
       return
     if todo:
-      dataset = protocol.load_dataset(config)
+      with stopping_at_once():
+        dataset = protocol.load_dataset(config)
       start = provenance.describe_start() | {
         'dataset': protocol.describe_dataset(dataset),
         'resumed_from': provenance.saved_epochs(workdir),
@@ -272,9 +331,9 @@ def check_needs(config, workdir):
 
 
 def use_devices(config, num_members):
-  """Set JAX up: one CPU device a core, and a cache of compiled programs.
+  """Set JAX up: one CPU device a core, precision, compiled programs' cache.
 
-  Before anything asks JAX for its devices. No effect on accelerators.
+  Before anything asks JAX for its devices.
 
   Args:
     config: the config.
@@ -303,4 +362,4 @@ def use_devices(config, num_members):
 
 if __name__ == '__main__':
   flags.mark_flags_as_required(['config', 'workdir'])
-  app.run(main)
+  app.run(main, flags_parser=parse_flags)

@@ -1,3 +1,4 @@
+import json
 import logging
 
 import jax
@@ -8,7 +9,7 @@ from pruning_gen.analysis import panel as panels
 from pruning_gen.errors import UserError
 from pruning_gen.experiments import chain
 from pruning_gen.experiments import engine
-from pruning_gen.storage import provenance
+from pruning_gen.storage import files
 from pruning_gen.storage import results
 
 
@@ -120,10 +121,38 @@ def test_a_loss_that_is_not_finite_stops_the_run(tmp_path, config, digits):
   with pytest.raises(UserError) as error:
     chain.run(config, tmp_path, digits, never)
   message = str(error.value)
-  assert 'the loss is nan for member (pruning, noise 0, replicate 0)' in message
+  assert 'the loss of member (pruning, noise 0, replicate 0) is nan' in message
   assert 'at level 0, epoch 0, step 1' in message
   assert 'lower config.learning_rate (now 1e+30)' in message
   assert not chain.is_finished(config, tmp_path)
+
+
+def test_a_loss_that_is_not_finite_when_scored_stops_the_run(
+  config, digits, tmp_path, monkeypatch
+):
+  """The last step of a level may be the one that breaks a network."""
+  train_epoch = engine.Engine.train_epoch
+
+  def break_last(self, state, global_epoch):
+    state, losses = train_epoch(self, state, global_epoch)
+    if global_epoch == 2:
+      kernel = state.params['output']['kernel']
+      state.params['output']['kernel'] = kernel.at[1].mul(np.inf)
+    return state, losses
+
+  monkeypatch.setattr(engine.Engine, 'train_epoch', break_last)
+  with pytest.raises(UserError) as error:
+    chain.run(config, tmp_path, digits, never)
+  assert (
+    'the loss of member (extended_dense, noise 0, replicate 0) is not finite '
+    'at the end of level 0'
+  ) in str(error.value)
+  assert not results.finished_rows(tmp_path, 'chain')
+  config.on_divergence = 'continue'
+  chain.run(config, tmp_path, digits, never)
+  table = results.read_results(tmp_path)
+  lost = (table.arm == 'extended_dense') & (table.noise_fraction == 0)
+  assert (table.diverged == lost).all()
 
 
 def test_dense_only(tmp_path, config, digits):
@@ -172,7 +201,7 @@ def test_a_member_that_diverges_is_marked_and_the_others_go_on(
   chain.run(config, tmp_path / 'go', digits, never)
   said = capsys.readouterr().out
   assert said.count('it is lost, the others go on') == 1
-  assert 'member (extended_dense, noise 0, replicate 0) at level 0' in said
+  assert 'member (extended_dense, noise 0, replicate 0) is nan at lev' in said
   table = results.read_results(tmp_path / 'go')
   lost = (table.arm == 'extended_dense') & (table.noise_fraction == 0)
   assert (table.diverged == lost).all()
@@ -180,7 +209,9 @@ def test_a_member_that_diverges_is_marked_and_the_others_go_on(
   calm = results.read_results(unbroken[0])
   assert table[~lost].equals(calm[~lost])
   assert (table.weights_remaining == calm.weights_remaining).all()
-  provenance.open_workdir(tmp_path / 'go', config.to_dict())
+  files.write_text(
+    tmp_path / 'go' / 'config.json', json.dumps(config.to_dict())
+  )
   panel = panels.read(tmp_path / 'go')
   assert len(panel.results) == (~lost).sum()
   assert panel.notes[0].endswith('its loss was not finite at level 0.')

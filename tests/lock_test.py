@@ -1,3 +1,5 @@
+import errno
+import fcntl
 import json
 import os
 import socket
@@ -40,6 +42,31 @@ def test_a_second_process_is_refused_until_the_first_dies(tmp_path):
   with lock.hold(tmp_path):
     written = json.loads((tmp_path / 'lock.json').read_text())
     assert written['process_id'] == os.getpid()
+
+
+def test_a_full_disk_does_not_hide_the_lock(tmp_path, monkeypatch):
+  def write(*_):
+    raise OSError(errno.ENOSPC, 'No space left on device')
+
+  monkeypatch.setattr(os, 'write', write)
+  with (
+    lock.hold(tmp_path),
+    pytest.raises(UserError, match='is in use'),
+    lock.hold(tmp_path),
+  ):
+    pass
+
+
+def test_a_file_system_without_locks(tmp_path, monkeypatch):
+  def flock(*_):
+    raise OSError(errno.ENOSYS, 'Function not implemented')
+
+  monkeypatch.setattr(fcntl, 'flock', flock)
+  with (
+    pytest.raises(UserError, match='has no flock'),
+    lock.hold(tmp_path),
+  ):
+    pass
 
 
 def test_it_is_given_back(tmp_path):

@@ -3,11 +3,16 @@
 import json
 import os
 import pathlib
+import signal
 import subprocess
 import sys
 import time
 
 import pytest
+
+from configs import quickstart
+from pruning_gen import main
+from pruning_gen.experiments import protocol
 
 ROOT = pathlib.Path(__file__).parents[1]
 
@@ -70,6 +75,26 @@ def wait_for(path, *processes):
       assert process.poll() is None, finish(process)
     time.sleep(0.01)
   raise AssertionError(f'{path} never came')
+
+
+def test_sigterm_while_data_is_loaded(tmp_path, monkeypatch):
+  def load_dataset(config):
+    os.kill(os.getpid(), signal.SIGTERM)
+    raise AssertionError('it went on')
+
+  class Exit(BaseException):
+    pass
+
+  def exit_(code):
+    raise Exit(code)
+
+  monkeypatch.setattr(protocol, 'load_dataset', load_dataset)
+  monkeypatch.setattr(os, '_exit', exit_)
+  handler = signal.getsignal(signal.SIGTERM)
+  with pytest.raises(Exit, match='75'):
+    main.run(quickstart.get_config(), tmp_path, lambda: False)
+  assert signal.getsignal(signal.SIGTERM) == handler
+  assert not (tmp_path / 'results.csv').exists()
 
 
 @pytest.fixture(scope='module')
@@ -139,13 +164,16 @@ def test_another_config_is_refused_and_nothing_is_lost(unbroken):
   'override, message',
   [
     ('--config.prune_fraction=1.5', 'config.prune_fraction=1.5 must be in'),
-    ('--config.prun_fraction=0.5', "'prun_fraction"),
+    ('--config.prun_fraction=0.5', "--config has no key 'prun_fraction'"),
+    ('--config=configs/lenett.py', "or directory: 'configs/lenett.py'"),
+    ('--num_processes=2', '=2 has no effect without --distributed'),
   ],
 )
 def test_bad_input_leaves_no_workdir(tmp_path, override, message):
   code, _, err = run(tmp_path / 'run', override)
   assert code == 1
   assert message in err
+  assert 'error: ' in err and 'Traceback' not in err
   assert not (tmp_path / 'run').exists()
 
 

@@ -82,6 +82,29 @@ def test_until_something_is_saved_the_config_may_change(tmp_path):
     provenance.add_provenance(tmp_path, start('three', ('gpu: x',)))
 
 
+def test_results_are_bound_by_what_tells_of_them(tmp_path):
+  provenance.open_workdir(tmp_path, CONFIG)
+  provenance.add_provenance(tmp_path, start('one'))
+  results.write_rows(tmp_path, [row(0, 0, 0.1)])
+  (tmp_path / 'provenance.json').unlink()
+  with pytest.raises(UserError, match=r'provenance.json is missing, and there'):
+    provenance.add_provenance(tmp_path, start('two'))
+  (tmp_path / 'config.json').unlink()
+  with pytest.raises(UserError, match=r'config.json is missing, and there are'):
+    provenance.open_workdir(tmp_path, CONFIG)
+  assert not (tmp_path / 'config.json').exists()
+
+
+def test_a_noise_fraction_is_read_to_the_last_bit(tmp_path):
+  fractions = [0.1 + 0.2, 3 * 0.05, 1 - 0.9]
+  rows = [
+    row(0, i, 0.1) | {'noise_fraction': p} for i, p in enumerate(fractions)
+  ]
+  results.write_rows(tmp_path, rows)
+  table = results.read_results(tmp_path)
+  assert set(table.noise_fraction) == set(fractions)
+
+
 def test_scores_alone_bind_the_config(tmp_path):
   provenance.open_workdir(tmp_path, CONFIG)
   table = pd.DataFrame({'noise_fraction': [0.0], 'replicate': [0]})
@@ -313,8 +336,8 @@ def test_another_layout_version_is_refused_by_everyone(
 
 
 def test_another_dataset_or_other_devices_are_refused(tmp_path):
-  results.write_rows(tmp_path, [row(0, 0, 0.1)])
   provenance.add_provenance(tmp_path, start('one'))
+  results.write_rows(tmp_path, [row(0, 0, 0.1)])
   before = (tmp_path / 'provenance.json').read_bytes()
   with pytest.raises(UserError, match='another version of the data set'):
     provenance.add_provenance(tmp_path, start('two', sha256='abd'), True)

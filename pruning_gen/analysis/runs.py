@@ -21,7 +21,6 @@ PART_KEYS = (
   *provenance.MAY_CHANGE,
   'replicates',
   'first_replicate',
-  'eval_batch_size',
   'devices',
 )
 

@@ -234,6 +234,8 @@ class Session(contextlib.AbstractContextManager):
     self.stop_if_asked(f'before scoring level {level}')
     stage, shown = self._stage, self._stage.level + level
     arrays, rows = measure.measure(self._engine, state)
+    for i in np.flatnonzero([row['diverged'] for row in rows]):
+      self._lose(i, f'is not finite at the end of level {shown}')
     common = {
       'experiment': stage.experiment,
       'level': shown,
@@ -254,11 +256,13 @@ class Session(contextlib.AbstractContextManager):
 
   def __exit__(self, kind, *exception):
     """Close the progress bar, the scalars and, once saved, the checkpoints."""
-    self._progress.close()
-    # A save is finished by all processes together. Where one of them fails the
-    # others are elsewhere, and it must end and not wait for them.
-    if kind in (None, Preempted) or not processes.are_several():
-      self._checkpoints.close()
+    try:
+      self._progress.close()
+    finally:
+      # A save is finished by all processes together. Where one of them fails
+      # the others are elsewhere, and it must end and not wait for them.
+      if kind in (None, Preempted) or not processes.are_several():
+        self._checkpoints.close()
 
   def _epochs_trained(self, level):
     epochs = self._config.epochs
@@ -272,25 +276,25 @@ class Session(contextlib.AbstractContextManager):
     Members do not talk: one that is lost harms no other.
     """
     broken = ~np.isfinite(losses)
-    newly = [
-      row for row in np.flatnonzero(broken.any(axis=1)) if row not in self._lost
-    ]
-    for row in newly:
-      step = int(broken[row].argmax())
-      message = (
-        f'the loss is {losses[row, step]} for member '
-        f'({self._engine.members[row]}) at level {level}, epoch {epoch}, step '
-        f'{step}'
+    for i in np.flatnonzero(broken.any(axis=1)):
+      step = int(broken[i].argmax())
+      where = f'at level {level}, epoch {epoch}, step {step}'
+      self._lose(i, f'is {losses[i, step]} {where}')
+
+  def _lose(self, i, how):
+    """Say, once, that a member diverged, or end the run."""
+    if i in self._lost:
+      return
+    message = f'the loss of member ({self._engine.members[i]}) {how}'
+    if self._config.on_divergence == 'stop':
+      raise UserError(
+        f'{self._stage.name}: {message}: lower config.learning_rate (now '
+        f'{self._config.learning_rate:g}), or pass '
+        '--config.on_divergence=continue to go on without such members; '
+        'finished levels stay in results.csv'
       )
-      if self._config.on_divergence == 'stop':
-        raise UserError(
-          f'{self._stage.name}: {message}: lower config.learning_rate (now '
-          f'{self._config.learning_rate:g}), or pass '
-          '--config.on_divergence=continue to go on without such members; '
-          'finished levels stay in results.csv'
-        )
-      self._progress.say(f'{message}: it is lost, the others go on')
-      self._lost.add(row)
+    self._progress.say(f'{message}: it is lost, the others go on')
+    self._lost.add(i)
 
   def _save_and_stop(self, state, level, epoch, global_epoch):
     finished = global_epoch + 1

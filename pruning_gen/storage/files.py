@@ -93,7 +93,7 @@ def read_arrays(path, *names):
     OSError,
     ValueError,
     EOFError,
-    NotImplementedError,
+    RuntimeError,  # NotImplementedError among them.
     zipfile.BadZipFile,
     zlib.error,
   ) as error:
@@ -129,7 +129,11 @@ def parse_table(text, dtype=None):
   """Parse the text of a CSV file: a DataFrame."""
   # As text an empty field stays empty; as a number it is NaN.
   return pd.read_csv(
-    io.StringIO(text), dtype=dtype, keep_default_na=dtype is not str
+    io.StringIO(text),
+    dtype=dtype,
+    keep_default_na=dtype is not str,
+    # It names label sets, so to the last bit, unlike pandas 2 by itself.
+    converters=None if dtype else {'noise_fraction': float},
   )
 
 

@@ -49,9 +49,20 @@ def hold(workdir):
         f'--workdir={workdir} is in use ({file.read().strip()}): wait for it, '
         'stop it, or name another folder'
       ) from error
-    file.truncate(0)
-    file.write(
-      json.dumps({'host': socket.gethostname(), 'process_id': os.getpid()})
-    )
-    file.flush()
+    except OSError as error:
+      raise UserError(
+        f'--workdir={workdir} cannot be locked ({error}): its file system has '
+        'no flock; name a folder on another, or mount it with locks'
+      ) from error
+    # The lock counts; on a full disk nobody can read who has it.
+    with contextlib.suppress(OSError):
+      _write_holder(file.fileno())
     yield
+
+
+def _write_holder(file):
+  holder = {'host': socket.gethostname(), 'process_id': os.getpid()}
+  # Nothing may be left to write when the file is closed. By the descriptor that
+  # holds the lock: on NFS to close another one would give the lock back.
+  os.ftruncate(file, 0)
+  os.write(file, json.dumps(holder).encode())

@@ -31,6 +31,8 @@ MAY_CHANGE = (
   'tensorboard',
   'checkpoint.every_epochs',
   'checkpoint.keep',
+  # Too large a one is noticed when the first level is scored.
+  'eval_batch_size',
   'data.dir',
   'data.cache_dir',
   'data.num_workers',
@@ -82,7 +84,16 @@ def open_workdir(workdir, config):
     if stored != config:
       # Its curves would run through those that come.
       results.remove_tensorboard(workdir)
+  elif _has_begun(workdir):
+    raise _missing(path)
   files.write_text(path, json.dumps(config, indent=2) + '\n')
+
+
+def _missing(path):
+  return UserError(
+    f'{path} is missing, and there are results that it tells of: put it back '
+    'from a copy, or name another --workdir'
+  )
 
 
 def _has_begun(workdir):
@@ -152,11 +163,13 @@ def add_provenance(workdir, entry, allow_device_change=False):
       last start's, or the devices do and may not.
   """
   history = read_provenance(workdir)
-  if history['starts'] and _has_begun(workdir):
+  path = epath.Path(workdir) / 'provenance.json'
+  if _has_begun(workdir):
+    if not history['starts']:
+      raise _missing(path)
     last = history['starts'][-1]
     _check_start(workdir, last, entry, allow_device_change)
   history['starts'].append(entry)
-  path = epath.Path(workdir) / 'provenance.json'
   files.write_text(path, json.dumps(history, indent=2) + '\n')
 
 

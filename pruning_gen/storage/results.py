@@ -6,7 +6,8 @@
     results.csv      one row a member and level, complete after every level
     summary.csv      over replicates: mean, std, n, verdict against dense
     FOLDER/members.csv    what the rows [member] of the arrays are
-    FOLDER/labels.npz     labels, is_noisy [member, example_id]; true_labels
+    FOLDER/labels.npz     labels, is_noisy, left_out [member, example_id];
+                          true_labels [example_id]
     FOLDER/level_003.npz  per-example arrays [member, example_id]
     el2n/scores.npz       el2n [row, example_id], whose rows are scores.csv's
     chain/most_worsened.csv, .npz  the examples that pruning worsens most
@@ -155,9 +156,7 @@ def write_members(workdir, folder, members, labels):
     workdir: path.
     folder: str, as 'chain'.
     members: list of `Member`.
-    labels: dict of arrays: labels and is_noisy [member, example_id],
-      true_labels [example_id]; and left_out, bool [member, example_id], where
-      members do not train on all examples.
+    labels: dict of arrays; see `measure.label_arrays`.
   """
   path = epath.Path(workdir) / folder
   table = pd.DataFrame(members)

@@ -10,6 +10,7 @@ submitted), 75 stopped, run the same command again, 1 anything else.
 """
 
 import argparse
+import contextlib
 import functools
 import importlib.util
 import json
@@ -194,11 +195,16 @@ def run_plan(args):
         # A dry run itself: it prints what it would do.
         subprocess.run(task.command, check=True)
     return 0
-  say = functools.partial(print, flush=True)
   outcome = workers.run(
     tasks, folder, args.workers, args.retries, args.wait, say
   )
   return report(outcome, folder)
+
+
+def say(line):
+  """Print a line at once; where a full disk has no room for it, jobs go on."""
+  with contextlib.suppress(OSError):
+    print(line, flush=True)
 
 
 def report(outcome, folder):

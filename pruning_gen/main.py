@@ -133,20 +133,26 @@ def main(argv):
     timer = threading.Timer(5, os._exit, (code,))
     timer.daemon = True
     timer.start()
+  flush()
   sys.exit(code)
 
 
 def parse_flags(argv):
   """Parse the command line; a config's mistakes get a message, too."""
   try:
-    return app.parse_flags_with_usage(argv)
-  # What ml_collections lets through: of an unknown key, and of a file that is
-  # not there or imports what is not.
+    arguments = app.parse_flags_with_usage(argv)
+    # Where no key is set, a file that cannot be loaded shows only here.
+    _CONFIG.value.keys()
+    return arguments
   except AttributeError as error:
-    key = error.args[0]
-    key = key.args[0] if isinstance(key, KeyError) else key
-    sys.exit(f'error: --config has no key {key}\nsee configs/default.py')
-  except (OSError, ImportError) as error:
+    # What ml_collections makes of an unknown key; another is the file's own.
+    if not isinstance(error.args[0], KeyError):
+      raise
+    sys.exit(
+      f'error: --config has no key {error.args[0].args[0]}\nsee '
+      'configs/default.py'
+    )
+  except (OSError, ModuleNotFoundError) as error:
     sys.exit(
       f'error: --config: {error}\nname a file, as configs/lenet.py, and start '
       'in the folder that holds configs/'
@@ -170,11 +176,19 @@ def check_flags():
 
 
 def say(text):
-  """Tell the user the last thing, on a terminal that may be gone or full."""
+  """Tell the user the last thing; the terminal may be gone, its disk full."""
   with contextlib.suppress(OSError):
-    print(text, file=sys.stderr, flush=True)
-  with contextlib.suppress(OSError):
-    sys.stdout.flush()
+    print(text, file=sys.stderr)
+  flush()
+
+
+def flush():
+  """Write what is printed, or Python would end with its own code, 120."""
+  for stream in (sys.stdout, sys.stderr):
+    try:
+      stream.flush()
+    except OSError:
+      os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 @contextlib.contextmanager
@@ -232,6 +246,7 @@ def run(config, workdir, should_stop, allow_device_change=False):
       return
     if todo:
       with stopping_at_once():
+        stop_if_asked(should_stop, 'before data is loaded')
         dataset = protocol.load_dataset(config)
       start = provenance.describe_start() | {
         'dataset': protocol.describe_dataset(dataset),

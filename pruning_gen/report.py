@@ -165,9 +165,12 @@ def _write(all_panels, output, signature=''):
 
 def _remove_others(output, chapters):
   """Remove figures and tables of the page before that this one has not."""
-  names = {section['file'] for own in chapters for section in own['sections']}
-  for path in [*output.glob('figures/*.p*'), *output.glob('tables/*.csv')]:
-    if path.stem not in names | {'claims'}:
+  kept = {section['file'] for own in chapters for section in own['sections']}
+  # Of a panel alone, or of one of several; what else lies there is not ours.
+  names = '|'.join(section.name for section in contents.SECTIONS)
+  ours = re.compile(rf'(\d+_\w+_)?({names})\.(png|pdf|csv)')
+  for path in [*output.glob('figures/*'), *output.glob('tables/*')]:
+    if ours.fullmatch(path.name) and path.stem not in kept:
       path.unlink(missing_ok=True)
 
 

@@ -105,14 +105,24 @@ def test_same_size(tmp_path):
   assert comparisons.find_same_size(summary, 0.4, 3) is None
 
 
-def test_no_narrower_network_is_as_small(tmp_path):
+@pytest.mark.parametrize(
+  'test_error, verdict',
+  # One as small might improve; one that does, of any size, refutes.
+  [(0.9, 'cannot tell'), (0.1, 'does not agree')],
+)
+def test_no_narrower_network_is_as_small(tmp_path, test_error, verdict):
   fake_runs.write_chain(tmp_path, levels=2, config={'levels': 1})
   fake_runs.write_width(tmp_path)
+  table = results.read_results(tmp_path)
+  own = (table.experiment == 'width') & (table.level > 0)
+  table.loc[own, 'test_error'] = test_error
+  results.write_rows(tmp_path, table[own].to_dict('records'))
   table = claims.tabulate(panels.read(tmp_path))
-  rows = table[table.sentence.str.contains('arrower network')]
-  # With and without noise, and the training loss without.
-  assert rows.verdict.tolist() == ['cannot tell'] * 3
-  assert set(rows.detail) == {'no narrower network has about as many weights'}
+  improves = table[table.sentence.str.startswith('Narrower')]
+  assert improves.verdict.tolist() == [verdict] * 2
+  (loss,) = table[table.sentence.str.contains('as many weights')].itertuples()
+  assert loss.verdict == 'cannot tell'
+  assert loss.detail == 'no narrower network has about as many weights'
 
 
 def test_claims_of_a_run(tmp_path):
@@ -173,6 +183,8 @@ def make_panel(noise_fraction, metrics, name=('lenet', 'digits'), epochs=160):
       'data': {'name': name[1], 'num_train': 0},
       'epochs': epochs,
       'levels': 1,
+      'prune_fraction': 0.2,
+      'width': {'levels': 2},
     },
     provenance={},
     results=table,
@@ -334,13 +346,22 @@ def test_narrower_networks_where_pruning_does_not_improve(tmp_path):
   assert rows.detail.iloc[0] == 'pruning does not improve'
 
 
+def test_narrower_networks_that_are_still_to_come(tmp_path):
+  fake_runs.write_chain(tmp_path)
+  fake_runs.write_width(tmp_path, levels=2)
+  table = claims.tabulate(panels.read(tmp_path))
+  rows = table[table.sentence.str.startswith('Narrower')]
+  assert set(rows.verdict) == {'cannot tell'}
+  assert set(rows.detail) == {'width has finished level 1 of 2'}
+
+
 def test_sets_that_one_of_two_replicates_chose(tmp_path):
   fake_runs.write_chain(tmp_path)
   fake_runs.write_leave_out(tmp_path, replicates=(1,))
   table = claims.tabulate(panels.read(tmp_path))
   rows = table[table.sentence.str.contains('eaving out')]
   assert set(rows.verdict) == {'cannot tell'}
-  assert set(rows.detail) == {'level 3 was chosen by 1 of 2 replicates'}
+  assert set(rows.detail) == {'level 3: sets of 1 of 2 replicates'}
 
 
 WIDE = "and the spread is above the paper's number"

@@ -14,6 +14,7 @@ CONFIG = {
   'levels': 3,
   'prune_fraction': 0.2,
   'num_subgroups': 4,
+  'width': {'levels': 2},
   'experiments': ['chain'],
   'replicates': 2,
   'first_replicate': 0,

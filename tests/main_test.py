@@ -178,6 +178,49 @@ def test_bad_input_leaves_no_workdir(tmp_path, override, message):
 
 
 @pytest.mark.slow
+def test_a_config_that_cannot_be_loaded(tmp_path):
+  own = tmp_path / 'own.py'
+  own.write_text('def get_config():\n  return {}.no_such_function()\n')
+  said = {}
+  for config in ('configs/lenett.py', own):
+    command = [sys.executable, '-m', 'pruning_gen.main', f'--config={config}']
+    result = subprocess.run(
+      [*command, f'--workdir={tmp_path}/run'],
+      cwd=ROOT,
+      capture_output=True,
+      text=True,
+    )
+    assert result.returncode == 1
+    said[config] = result.stderr
+  assert 'error: --config: ' in said['configs/lenett.py']
+  assert "directory: 'configs/lenett.py'" in said['configs/lenett.py']
+  assert 'Traceback' not in said['configs/lenett.py']
+  # A mistake in the file shows where it is.
+  assert 'own.py", line 2, in get_config' in said[own]
+  assert not (tmp_path / 'run').exists()
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not os.path.exists('/dev/full'), reason='needs Linux')
+def test_what_cannot_be_printed_changes_no_exit_code():
+  code = (
+    'import sys; from pruning_gen import main; '
+    "print('x'); main.say('y'); sys.exit(75)"
+  )
+  environment = os.environ.copy()
+  environment.pop('PYTHONUNBUFFERED', None)
+  with open('/dev/full', 'w') as full:
+    result = subprocess.run(
+      [sys.executable, '-c', code],
+      cwd=ROOT,
+      stdout=full,
+      stderr=full,
+      env=environment,
+    )
+  assert result.returncode == 75
+
+
+@pytest.mark.slow
 def test_a_workdir_that_is_a_file(tmp_path):
   (tmp_path / 'run').write_text('mine')
   code, _, err = run(tmp_path / 'run')

@@ -111,11 +111,14 @@ def test_nothing_is_left_of_the_page_before(tmp_path):
     fake_runs.write_chain(tmp_path / name)
   output = tmp_path / 'report'
   report.build_together([tmp_path / 'one'], output)
+  mine = [output / 'figures' / 'plot.py', output / 'tables' / '3_of_mine.csv']
+  for path in mine:
+    path.touch()
   before = {path.name for path in output.glob('*/*')}
   assert {'claims.csv', 'figure_1a_test_error.png'} <= before
   report.build_together([tmp_path / 'one', tmp_path / 'two'], output)
   after = {path.name for path in output.glob('*/*')}
-  assert before & after == {'claims.csv'}
+  assert before & after == {'claims.csv', 'plot.py', '3_of_mine.csv'}
   assert {'1_one_figure_1a_test_error.pdf', '2_two_every_level.csv'} <= after
   # One workdir named twice is one.
   both = [f'{tmp_path}/one', f'{tmp_path}/one/']

@@ -140,11 +140,11 @@ def _withhold_numbers(claims, config):
     why = f'the paper has no {name[0]} on {name[1]}'
   else:
     found = provenance.flatten(config)
-    wanted = PANELS[name] | {'data.num_train': 0}
-    other = [key for key, value in wanted.items() if found[key] != value]
+    wanted = PANELS[name] | {'data.num_train': 0, 'prune_fraction': 0.2}
+    other = [key for key, value in wanted.items() if found.get(key) != value]
     if not other:
       return claims
-    words = ', '.join(f'{key}={found[key]}' for key in other)
+    words = ', '.join(f'{key}={found.get(key)}' for key in other)
     why = f"the run is not of the paper's size: {words}"
   return [
     claim if isinstance(claim.paper, str) else _withhold([claim], why)[0]
@@ -359,26 +359,33 @@ def _width(panel, own, noise_fraction, level):
     'worse',
     f'best narrower width (level {best}) minus pruning (level {level})',
   )
-  pruning = _compare(chain, 'test_error', ('pruning', level), DENSE)
-  if pruning.verdict in ('match', 'worse'):
-    (improves,) = _withhold([improves], 'pruning does not improve')
+  no_size = 'no narrower network has about as many weights'
   as_small = comparisons.find_same_size(panel.summary, noise_fraction, level)
-  claims = [improves]
-  if noise_fraction == 0:
-    claims.append(
-      _judge(
-        'Without noise, a narrower network of about as many weights has a '
-        'higher training loss than the pruned one.',
-        compare('train_cross_entropy', as_small),
-        'nats',
-        'worse',
-        f'width level {as_small} minus pruning level {level}',
-      )
+  pruning = _compare(chain, 'test_error', ('pruning', level), DENSE)
+  finished, widths = narrow.level.max(), panel.config['width']['levels']
+  if finished < widths:
+    why = f'width has finished level {finished} of {widths}'
+    (improves,) = _withhold([improves], why)
+  elif pruning.verdict in ('match', 'worse'):
+    (improves,) = _withhold([improves], 'pruning does not improve')
+  elif as_small is None and improves.verdict == AGREES:
+    # A narrower one yet may improve; one that does improve, does.
+    (improves,) = _withhold([improves], no_size)
+  if noise_fraction > 0:
+    return [improves]
+  same_size = [
+    _judge(
+      'Without noise, a narrower network of about as many weights has a '
+      'higher training loss than the pruned one.',
+      compare('train_cross_entropy', as_small),
+      'nats',
+      'worse',
+      f'width level {as_small} minus pruning level {level}',
     )
+  ]
   if as_small is None:
-    why = 'no narrower network has about as many weights'
-    claims = _withhold(claims, why)
-  return claims
+    same_size = _withhold(same_size, no_size)
+  return [improves, *same_size]
 
 
 def _leave_out(panel, chain, noise_fraction, level):
@@ -404,7 +411,7 @@ def _leave_out(panel, chain, noise_fraction, level):
       'improves most hurts more than leaving out as many at random.'
     }
   claims = []
-  num_replicates = chain.replicate.nunique()
+  num_replicates = chain[chain.arm == 'pruning'].replicate.nunique()
   for left_out, sentence in sentences.items():
     rows = table[
       (table.left_out == left_out) & (table.noise_fraction == noise_fraction)
@@ -425,8 +432,10 @@ def _leave_out(panel, chain, noise_fraction, level):
     )
     # Jobs of one replicate each choose by their own validation error.
     if row.n < num_replicates:
-      why = f'level {row.number} was chosen by {row.n} of {num_replicates}'
-      (claim,) = _withhold([claim], f'{why} replicates')
+      why = (
+        f'level {row.number}: sets of {row.n} of {num_replicates} replicates'
+      )
+      (claim,) = _withhold([claim], why)
     claims.append(claim)
   return claims
 

@@ -19,6 +19,7 @@ CONFIG_KEYS = (
   'levels',
   'prune_fraction',
   'num_subgroups',
+  'width.levels',
   'experiments',
   'replicates',
   'first_replicate',

@@ -259,10 +259,14 @@ class Session(contextlib.AbstractContextManager):
     try:
       self._progress.close()
     finally:
+      if kind in (None, Preempted):
+        self._checkpoints.close()
       # A save is finished by all processes together. Where one of them fails
       # the others are elsewhere, and it must end and not wait for them.
-      if kind in (None, Preempted) or not processes.are_several():
-        self._checkpoints.close()
+      elif not processes.are_several():
+        # What ended the run is what the user must hear of.
+        with contextlib.suppress(UserError):
+          self._checkpoints.close()
 
   def _epochs_trained(self, level):
     epochs = self._config.epochs
@@ -278,7 +282,8 @@ class Session(contextlib.AbstractContextManager):
     broken = ~np.isfinite(losses)
     for i in np.flatnonzero(broken.any(axis=1)):
       step = int(broken[i].argmax())
-      where = f'at level {level}, epoch {epoch}, step {step}'
+      shown = self._stage.level + level
+      where = f'at level {shown}, epoch {epoch}, step {step}'
       self._lose(i, f'is {losses[i, step]} {where}')
 
   def _lose(self, i, how):

@@ -61,9 +61,14 @@ def make_train_epoch(train_step, batch_size, mean, std, augment=None):
 
   def train_epoch(state, member, images, global_epoch):
     augment_key = streams.draw_key(member.key, 'augment', global_epoch)
+    shape = images.shape[1:]
+    if not augment:
+      # Rows, which lie together. MNIST's images else lie across one another on
+      # a TPU, and each is read from 28 places; CIFAR's, to be cropped, do not.
+      images = images.reshape(len(images), -1)
 
     def one_step(state, ids):
-      batch = members.spread_batch(images[ids])
+      batch = members.spread_batch(images[ids].reshape(len(ids), *shape))
       if augment:
         batch = augment(augment_key, batch, ids)
       return train_step(state, normalize(batch, mean, std), member.labels[ids])

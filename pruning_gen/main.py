@@ -146,7 +146,7 @@ def parse_flags(argv):
     return arguments
   except AttributeError as error:
     # What ml_collections makes of an unknown key; another is the file's own.
-    if not isinstance(error.args[0], KeyError):
+    if not error.args or not isinstance(error.args[0], KeyError):
       raise
     sys.exit(
       f'error: --config has no key {error.args[0].args[0]}\nsee '

@@ -39,6 +39,7 @@ from pruning_gen.experiments import build
 from pruning_gen.experiments import engine
 from pruning_gen.experiments import protocol
 from pruning_gen.training import members as members_lib
+from pruning_gen.training import memory
 
 # Of a core: the chip's peak over its 4 or 8 arrays of 128 x 128 multipliers.
 CLOCKS = {'v4': 1.05e9, 'v5e': 1.5e9}
@@ -106,7 +107,6 @@ def compile_panel(panel, stacking, topology, devices):
     mock.patch.object(CompiledEngine, 'devices', devices),
   ):
     built = build.make_engine(config, blank_dataset(config), members)
-  plan_ = built.compiled.memory_analysis()
   rows = len(built._rows) // built.mesh.shape['member']
   cycles = step_cycles(built.compiled.as_text())
   cycles //= rows if stacking == 'vmap' else 1
@@ -118,16 +118,7 @@ def compile_panel(panel, stacking, topology, devices):
     'members': len(members),
     'jax': jax.__version__,
     'compile_seconds': round(built.seconds, 1),
-    'gigabytes_a_core': round(
-      (
-        plan_.argument_size_in_bytes
-        + plan_.output_size_in_bytes
-        - plan_.alias_size_in_bytes
-        + plan_.temp_size_in_bytes
-      )
-      / 1e9,
-      3,
-    ),
+    'gigabytes_a_core': round(memory.count_bytes(built.compiled) / 1e9, 3),
     'estimated_megacycles_a_step_and_member': round(cycles / 1e6, 4),
   }
   clock = CLOCKS.get(topology.partition(':')[0])

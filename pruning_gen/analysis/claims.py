@@ -120,17 +120,17 @@ def _test(panel, noise_fraction, level):
   if finished < panel.config['levels']:
     # The optimal sparsity may be at a level that is still to come.
     why = f'the chain has finished level {finished} of {panel.config["levels"]}'
-    improvement = _withhold(improvement, why)
-    of_pruning = _withhold(of_pruning, why)
+    improvement = [_withhold(claim, why) for claim in improvement]
+    of_pruning = [_withhold(claim, why) for claim in of_pruning]
   elif level == 0:
     # What pruning does, the dense network cannot show.
     why = 'the optimal sparsity is level 0, the dense network'
-    of_pruning = _withhold(of_pruning, why)
+    of_pruning = [_withhold(claim, why) for claim in of_pruning]
   return _withhold_numbers(improvement + of_dense + of_pruning, panel.config)
 
 
-def _withhold(claims, why):
-  return [claim._replace(verdict=CANNOT_TELL, detail=why) for claim in claims]
+def _withhold(claim, why):
+  return claim._replace(verdict=CANNOT_TELL, detail=why)
 
 
 def _withhold_numbers(claims, config):
@@ -147,7 +147,7 @@ def _withhold_numbers(claims, config):
     words = ', '.join(f'{key}={found.get(key)}' for key in other)
     why = f"the run is not of the paper's size: {words}"
   return [
-    claim if isinstance(claim.paper, str) else _withhold([claim], why)[0]
+    claim if isinstance(claim.paper, str) else _withhold(claim, why)
     for claim in claims
   ]
 
@@ -365,27 +365,25 @@ def _width(panel, own, noise_fraction, level):
   finished, widths = narrow.level.max(), panel.config['width']['levels']
   if finished < widths:
     why = f'width has finished level {finished} of {widths}'
-    (improves,) = _withhold([improves], why)
+    improves = _withhold(improves, why)
   elif pruning.verdict in ('match', 'worse'):
-    (improves,) = _withhold([improves], 'pruning does not improve')
+    improves = _withhold(improves, 'pruning does not improve')
   elif as_small is None and improves.verdict == AGREES:
     # A narrower one yet may improve; one that does improve, does.
-    (improves,) = _withhold([improves], no_size)
+    improves = _withhold(improves, no_size)
   if noise_fraction > 0:
     return [improves]
-  same_size = [
-    _judge(
-      'Without noise, a narrower network of about as many weights has a '
-      'higher training loss than the pruned one.',
-      compare('train_cross_entropy', as_small),
-      'nats',
-      'worse',
-      f'width level {as_small} minus pruning level {level}',
-    )
-  ]
+  same_size = _judge(
+    'Without noise, a narrower network of about as many weights has a higher '
+    'training loss than the pruned one.',
+    compare('train_cross_entropy', as_small),
+    'nats',
+    'worse',
+    f'width level {as_small} minus pruning level {level}',
+  )
   if as_small is None:
     same_size = _withhold(same_size, no_size)
-  return [improves, *same_size]
+  return [improves, same_size]
 
 
 def _leave_out(panel, chain, noise_fraction, level):
@@ -435,7 +433,7 @@ def _leave_out(panel, chain, noise_fraction, level):
       why = (
         f'level {row.number}: sets of {row.n} of {num_replicates} replicates'
       )
-      (claim,) = _withhold([claim], why)
+      claim = _withhold(claim, why)
     claims.append(claim)
   return claims
 

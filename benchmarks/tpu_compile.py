@@ -58,9 +58,7 @@ class CompiledEngine(engine.Engine):
 
   def _reserve(self):
     begin = time.monotonic()
-    self.compiled = self._train.lower(
-      self.abstract_state(), self._abstract_data(), *self._abstract_images()
-    ).compile()
+    self.compiled = self._compile()
     self.seconds = time.monotonic() - begin
 
   def _place_data(self):

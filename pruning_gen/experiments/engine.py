@@ -210,9 +210,7 @@ class Engine:
 
   def _reserve(self):
     """Compile training and check that it fits, before anything is moved."""
-    self._train = self._train.lower(
-      self.abstract_state(), self._abstract_data(), *self._abstract_images()
-    ).compile()
+    self._train = self._compile()
     needed, available = memory.estimate(self._train, self.mesh)
     self.memory = f'{needed / 2**30:.2f} GB of {available / 2**30:.0f} GB'
     if needed > available:
@@ -221,6 +219,11 @@ class Engine:
         'memory: lower config.replicates, config.noise_fractions or '
         'config.batch_size, pass --config.stacking=map, or use more devices'
       )
+
+  def _compile(self):
+    return self._train.lower(
+      self.abstract_state(), self._abstract_data(), *self._abstract_images()
+    ).compile()
 
   def _abstract_images(self):
     """Return what training takes after state and data, without values."""

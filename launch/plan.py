@@ -143,7 +143,7 @@ def _check_needs(panel, config, experiments):
 def _check_rules(panel, config):
   """Check what the program would, before anything is priced or started."""
   # JAX takes 2 seconds to import, and nothing else of a sweep needs it.
-  from pruning_gen.experiments import protocol
+  from pruning_gen import config as protocol
 
   try:
     protocol.check(config)

@@ -35,19 +35,19 @@ from absl import flags
 from absl import logging
 from ml_collections import config_flags
 
+from pruning_gen import config as protocol
+from pruning_gen import processes
 from pruning_gen import report
 from pruning_gen.data import datasets
+from pruning_gen.engine.session import stop_if_asked
 from pruning_gen.errors import Preempted
 from pruning_gen.errors import UserError
 from pruning_gen.experiments import chain
 from pruning_gen.experiments import el2n
 from pruning_gen.experiments import leave_out
-from pruning_gen.experiments import protocol
 from pruning_gen.experiments import width
-from pruning_gen.experiments.session import stop_if_asked
 from pruning_gen.storage import files
 from pruning_gen.storage import lock
-from pruning_gen.storage import processes
 from pruning_gen.storage import provenance
 
 EXPERIMENTS = {

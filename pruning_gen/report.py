@@ -29,8 +29,8 @@ from etils import epath
 
 from pruning_gen.analysis import claims
 from pruning_gen.analysis import contents
+from pruning_gen.analysis import load as panels
 from pruning_gen.analysis import page
-from pruning_gen.analysis import panel as panels
 from pruning_gen.errors import UserError
 from pruning_gen.storage import files
 from pruning_gen.storage import results

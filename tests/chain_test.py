@@ -5,10 +5,10 @@ import jax
 import numpy as np
 import pytest
 
-from pruning_gen.analysis import panel as panels
+from pruning_gen.analysis import load as panels
+from pruning_gen.engine import programs as engine
 from pruning_gen.errors import UserError
 from pruning_gen.experiments import chain
-from pruning_gen.experiments import engine
 from pruning_gen.storage import files
 from pruning_gen.storage import results
 

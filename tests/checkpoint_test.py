@@ -8,9 +8,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from pruning_gen.engine import over_members as members
 from pruning_gen.errors import UserError
 from pruning_gen.storage import checkpoint
-from pruning_gen.training import members
 
 
 @pytest.fixture

@@ -5,8 +5,8 @@ import pandas as pd
 import pytest
 
 from pruning_gen.analysis import claims
-from pruning_gen.analysis import comparisons
-from pruning_gen.analysis import panel as panels
+from pruning_gen.analysis import load as panels
+from pruning_gen.analysis import paired as comparisons
 from pruning_gen.analysis import statistics
 from pruning_gen.storage import provenance
 from pruning_gen.storage import results

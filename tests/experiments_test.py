@@ -6,13 +6,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from pruning_gen import config as protocol
 from pruning_gen import main
 from pruning_gen.data import subgroups
 from pruning_gen.errors import UserError
+from pruning_gen.experiments import effects as selection
 from pruning_gen.experiments import el2n
 from pruning_gen.experiments import leave_out
-from pruning_gen.experiments import protocol
-from pruning_gen.experiments import selection
 from pruning_gen.storage import results
 
 

@@ -3,9 +3,9 @@
 import numpy as np
 import pandas as pd
 
+from pruning_gen.engine.over_members import Member
 from pruning_gen.storage import provenance
 from pruning_gen.storage import results
-from pruning_gen.training.members import Member
 
 CONFIG = {
   'model': {'name': 'lenet'},

@@ -4,7 +4,7 @@ from matplotlib.figure import Figure
 
 from pruning_gen.analysis import contents
 from pruning_gen.analysis import figures
-from pruning_gen.analysis import panel as panels
+from pruning_gen.analysis import load as panels
 from pruning_gen.analysis import statistics
 from pruning_gen.analysis import tables
 from tests import fake_runs

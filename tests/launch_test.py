@@ -25,12 +25,12 @@ from launch import plan
 from launch import scaling
 from launch import sweep
 from launch import workers
+from pruning_gen import config as protocol
 from pruning_gen.data import datasets
 from pruning_gen.errors import UserError
 from pruning_gen.experiments import build
 from pruning_gen.experiments import el2n
 from pruning_gen.experiments import leave_out
-from pruning_gen.experiments import protocol
 from pruning_gen.experiments import width
 
 ROOT = pathlib.Path(__file__).parents[1]

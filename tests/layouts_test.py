@@ -24,8 +24,9 @@ if processes > 1:
 import numpy as np
 from configs import default
 from pruning_gen.data import augment, streams
-from pruning_gen.training import epoch, members
-from pruning_gen.experiments import protocol
+from pruning_gen.training import epoch
+from pruning_gen.engine import over_members as members
+from pruning_gen import config as protocol
 from pruning_gen.experiments import build
 from pruning_gen.models import resnet
 

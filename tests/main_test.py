@@ -11,8 +11,8 @@ import time
 import pytest
 
 from configs import quickstart
+from pruning_gen import config as protocol
 from pruning_gen import main
-from pruning_gen.experiments import protocol
 
 ROOT = pathlib.Path(__file__).parents[1]
 

@@ -15,8 +15,8 @@ from pruning_gen.models import lenet
 from pruning_gen.models import resnet
 from pruning_gen.models import vgg
 from pruning_gen.pruning import masks as masks_lib
-from pruning_gen.pruning import schedules
 from pruning_gen.training import evaluate
+from pruning_gen.training import schedule as schedules
 from pruning_gen.training import step
 from pruning_gen.training import train_state
 from tests import golden

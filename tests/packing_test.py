@@ -4,9 +4,9 @@ import numpy as np
 import optax
 import pytest
 
+from pruning_gen.engine import packing
 from pruning_gen.models import lenet
 from pruning_gen.pruning import masks
-from pruning_gen.training import packing
 from pruning_gen.training import step
 from pruning_gen.training import train_state
 

@@ -8,8 +8,8 @@ import pytest
 
 from pruning_gen import report
 from pruning_gen.analysis import contents
+from pruning_gen.analysis import load as panels
 from pruning_gen.analysis import page
-from pruning_gen.analysis import panel as panels
 from pruning_gen.analysis import statistics
 from pruning_gen.errors import UserError
 from pruning_gen.storage import provenance

@@ -11,11 +11,11 @@ import pandas as pd
 import pytest
 
 from configs import default
+from pruning_gen.engine.over_members import Member
 from pruning_gen.errors import UserError
 from pruning_gen.storage import files
 from pruning_gen.storage import provenance
 from pruning_gen.storage import results
-from pruning_gen.training.members import Member
 from tests import program
 
 CONFIG = {'seed': 0, 'arms': ('pruning',), 'data': {'name': 'digits'}}

@@ -19,7 +19,11 @@ import jax
 import numpy as np
 import pytest
 
+from pruning_gen import processes
 from pruning_gen.data import datasets
+from pruning_gen.engine import over_members as members
+from pruning_gen.engine.programs import Engine
+from pruning_gen.engine.session import Session
 from pruning_gen.errors import Preempted
 from pruning_gen.errors import UserError
 from pruning_gen.experiments import build
@@ -27,12 +31,8 @@ from pruning_gen.experiments import chain
 from pruning_gen.experiments import el2n
 from pruning_gen.experiments import leave_out
 from pruning_gen.experiments import width
-from pruning_gen.experiments.engine import Engine
-from pruning_gen.experiments.session import Session
-from pruning_gen.storage import processes
 from pruning_gen.storage import results
 from pruning_gen.storage.checkpoint import Checkpoints
-from pruning_gen.training import members
 from tests import conftest
 
 EXPERIMENTS = {

@@ -1,7 +1,7 @@
 import sys
 import types
 
-from pruning_gen.storage import scalars
+from pruning_gen.engine import scalars
 
 
 class FullDisk:

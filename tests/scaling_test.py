@@ -9,8 +9,8 @@ from launch import cost
 from launch import plan
 from launch import scaling
 from pruning_gen.data import datasets
+from pruning_gen.engine import packing
 from pruning_gen.experiments import build
-from pruning_gen.training import packing
 from pruning_gen.training import train_state
 
 

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from pruning_gen.analysis import comparisons
+from pruning_gen.analysis import paired as comparisons
 from pruning_gen.analysis import statistics
 from pruning_gen.storage import provenance
 

@@ -7,7 +7,7 @@ the experiment `width` is called 'width' here, since colour tells the arm.
 
 import pandas as pd
 
-from pruning_gen.analysis import comparisons
+from pruning_gen.analysis import paired as comparisons
 from pruning_gen.analysis import statistics
 
 CURVE_COLUMNS = [

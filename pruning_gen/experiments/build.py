@@ -6,12 +6,12 @@ import jax
 import jax.numpy as jnp
 
 from pruning_gen.data import datasets
-from pruning_gen.experiments.engine import Engine
+from pruning_gen.engine.programs import Engine
 from pruning_gen.models import lenet
 from pruning_gen.models import resnet
 from pruning_gen.models import vgg
 from pruning_gen.pruning import masks
-from pruning_gen.pruning import schedules
+from pruning_gen.training import schedule as schedules
 from pruning_gen.training import step
 
 CONVOLUTIONAL = {
@@ -69,7 +69,7 @@ def make_engine(config, dataset, members, example_ids=None, width=1.0):
   if isinstance(dataset, datasets.Dataset):
     engine = Engine
   else:
-    from pruning_gen.experiments.streamed_engine import StreamedEngine
+    from pruning_gen.engine.streamed import StreamedEngine
 
     engine = StreamedEngine
   num_train = len(dataset.train_labels)

@@ -6,14 +6,14 @@ arm `extended_dense` does the same and removes nothing (section 5.1); arms.py
 has the ablations (appendices C and J).
 """
 
+from pruning_gen import config as protocol
+from pruning_gen import processes
+from pruning_gen.engine.session import Session
+from pruning_gen.engine.session import Stage
 from pruning_gen.experiments import build
-from pruning_gen.experiments import protocol
-from pruning_gen.experiments import selection
-from pruning_gen.experiments.session import Session
-from pruning_gen.experiments.session import Stage
-from pruning_gen.pruning import schedules
-from pruning_gen.storage import processes
+from pruning_gen.experiments import effects as selection
 from pruning_gen.storage import results
+from pruning_gen.training import schedule as schedules
 
 STAGE = Stage('chain', 'chain')
 

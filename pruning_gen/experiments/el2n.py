@@ -7,12 +7,12 @@ labels, a mean over networks that are trained for a few epochs.
 import numpy as np
 import pandas as pd
 
+from pruning_gen import config as protocol
+from pruning_gen.engine import session
+from pruning_gen.engine.over_members import Member
 from pruning_gen.errors import UserError
 from pruning_gen.experiments import build
-from pruning_gen.experiments import protocol
-from pruning_gen.experiments import session
 from pruning_gen.storage import results
-from pruning_gen.training.members import Member
 
 NAME = 'el2n'
 

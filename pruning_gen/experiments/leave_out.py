@@ -9,16 +9,16 @@ import jax
 import numpy as np
 import tqdm
 
+from pruning_gen import config as protocol
 from pruning_gen.data import streams
 from pruning_gen.data import subgroups
+from pruning_gen.engine import session
+from pruning_gen.engine.over_members import Member
 from pruning_gen.experiments import build
 from pruning_gen.experiments import chain
+from pruning_gen.experiments import effects as selection
 from pruning_gen.experiments import el2n
-from pruning_gen.experiments import protocol
-from pruning_gen.experiments import selection
-from pruning_gen.experiments import session
 from pruning_gen.storage import results
-from pruning_gen.training.members import Member
 
 NAME = 'leave_out'
 

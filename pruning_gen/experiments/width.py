@@ -4,10 +4,10 @@ Paper, section 5.2 and appendices F and I. The other way to make a network
 smaller: if size alone were what pruning changes, this should do the same.
 """
 
+from pruning_gen import config as protocol
+from pruning_gen.engine import session
+from pruning_gen.engine.over_members import Member
 from pruning_gen.experiments import build
-from pruning_gen.experiments import protocol
-from pruning_gen.experiments import session
-from pruning_gen.training.members import Member
 
 NAME = 'width'
 

@@ -7,9 +7,9 @@ import time
 from etils import epath
 from orbax.checkpoint import v1 as ocp
 
+from pruning_gen import processes
 from pruning_gen.errors import UserError
 from pruning_gen.storage import files
-from pruning_gen.storage import processes
 
 _SAVE = ocp.training.save_decision_policies
 _PRESERVE = ocp.training.preservation_policies

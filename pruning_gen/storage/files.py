@@ -11,8 +11,8 @@ import numpy as np
 import pandas as pd
 from etils import epath
 
+from pruning_gen import processes
 from pruning_gen.errors import UserError
-from pruning_gen.storage import processes
 
 
 def is_in_bucket(path):

@@ -8,9 +8,9 @@ import socket
 
 from etils import epath
 
+from pruning_gen import processes
 from pruning_gen.errors import UserError
 from pruning_gen.storage import files
-from pruning_gen.storage import processes
 
 
 @contextlib.contextmanager

@@ -23,9 +23,9 @@ reader never sees half a file.
 import pandas as pd
 from etils import epath
 
+from pruning_gen import processes
 from pruning_gen.errors import UserError
 from pruning_gen.storage import files
-from pruning_gen.storage import processes
 
 # What every row of results.csv has, in this order.
 COLUMNS = (

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 
 from pruning_gen.data import streams
-from pruning_gen.training import members
+from pruning_gen.engine import over_members as members
 
 
 def normalize(images, mean, std):

@@ -5,8 +5,8 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from pruning_gen.engine import over_members as members
 from pruning_gen.training import epoch
-from pruning_gen.training import members
 
 
 @flax.struct.dataclass

@@ -4,9 +4,9 @@ import jax
 import jax.numpy as jnp
 
 from pruning_gen.pruning import masks as masks_lib
-from pruning_gen.pruning import schedules
 from pruning_gen.pruning import scores
 from pruning_gen.training import evaluate
+from pruning_gen.training import schedule as schedules
 
 
 def make_score_weights(model, names, image_shape, batch_size, mean, std):

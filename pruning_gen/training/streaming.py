@@ -4,9 +4,9 @@
 and augments; a step gets the batches of all streams and picks its own.
 """
 
+from pruning_gen.engine import over_members as members
 from pruning_gen.training import epoch
 from pruning_gen.training import evaluate
-from pruning_gen.training import members
 
 
 def make_train_batch(train_step, mean, std):

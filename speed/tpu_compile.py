@@ -1,7 +1,7 @@
 """Compile the panels' epochs for a TPU, on a machine that has none.
 
   pip install 'jax[tpu]'
-  python benchmarks/tpu_compile.py --panels=lenet,resnet20 --topology=v5e:2x4
+  python speed/tpu_compile.py --panels=lenet,resnet20 --topology=v5e:2x4
 
 Prints for each panel and way of stacking how long XLA takes, what a core needs
 of its memory, and what XLA's own cost model says of a training step: millions
@@ -34,12 +34,12 @@ ROOT = pathlib.Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
 from launch import plan
+from pruning_gen import config as protocol
 from pruning_gen.data import datasets
+from pruning_gen.engine import memory
+from pruning_gen.engine import over_members as members_lib
+from pruning_gen.engine import programs as engine
 from pruning_gen.experiments import build
-from pruning_gen.experiments import engine
-from pruning_gen.experiments import protocol
-from pruning_gen.training import members as members_lib
-from pruning_gen.training import memory
 
 # Of a core: the chip's peak over its 4 or 8 arrays of 128 x 128 multipliers.
 CLOCKS = {'v4': 1.05e9, 'v5e': 1.5e9}

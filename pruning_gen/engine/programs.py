@@ -5,18 +5,18 @@ import functools
 import jax
 import numpy as np
 
+from pruning_gen import config as protocol
 from pruning_gen.data import augment
 from pruning_gen.data import streams
+from pruning_gen.engine import memory
+from pruning_gen.engine import over_members as members_lib
+from pruning_gen.engine import packing
 from pruning_gen.errors import UserError
-from pruning_gen.experiments import arms
-from pruning_gen.experiments import protocol
+from pruning_gen.pruning import arms
 from pruning_gen.pruning import masks
 from pruning_gen.training import epoch
 from pruning_gen.training import evaluate
 from pruning_gen.training import level as level_lib
-from pruning_gen.training import members as members_lib
-from pruning_gen.training import memory
-from pruning_gen.training import packing
 from pruning_gen.training import step
 from pruning_gen.training import train_state
 

@@ -5,14 +5,14 @@ from typing import NamedTuple
 
 import numpy as np
 
+from pruning_gen import processes
+from pruning_gen.engine import measure
+from pruning_gen.engine import progress
 from pruning_gen.errors import Preempted
 from pruning_gen.errors import UserError
-from pruning_gen.experiments import measure
-from pruning_gen.experiments import progress
-from pruning_gen.pruning import schedules
 from pruning_gen.storage import checkpoint
-from pruning_gen.storage import processes
 from pruning_gen.storage import results
+from pruning_gen.training import schedule as schedules
 
 
 class Stage(NamedTuple):

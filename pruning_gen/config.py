@@ -9,10 +9,10 @@ import numpy as np
 from pruning_gen.data import datasets
 from pruning_gen.data import label_noise
 from pruning_gen.data import streams
+from pruning_gen.engine import over_members as members_lib
 from pruning_gen.errors import UserError
-from pruning_gen.experiments import arms
+from pruning_gen.pruning import arms
 from pruning_gen.storage import files
-from pruning_gen.training import members as members_lib
 
 EXPERIMENTS = ('chain', 'width', 'el2n', 'leave_out')
 LEAVE_OUT_SETS = (

@@ -3,7 +3,7 @@ import numpy as np
 import optax
 import pytest
 
-from pruning_gen.pruning import schedules
+from pruning_gen.training import schedule as schedules
 from pruning_gen.training import step
 
 

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from pruning_gen.data import streams
+from pruning_gen.engine import over_members as members
 from pruning_gen.models import lenet
-from pruning_gen.pruning import schedules
 from pruning_gen.training import epoch
-from pruning_gen.training import members
+from pruning_gen.training import schedule as schedules
 from pruning_gen.training import step
 from pruning_gen.training import train_state
 

@@ -6,10 +6,10 @@ from jax.sharding import PartitionSpec as P
 
 from pruning_gen.data import imagenet
 from pruning_gen.data import streams
-from pruning_gen.experiments import engine
+from pruning_gen.engine import over_members as members_lib
+from pruning_gen.engine import programs as engine
 from pruning_gen.training import epoch
 from pruning_gen.training import evaluate
-from pruning_gen.training import members as members_lib
 from pruning_gen.training import step
 from pruning_gen.training import streaming
 from pruning_gen.training import train_state

@@ -1,6 +1,6 @@
 """Training throughput of stacked members, beside a PyTorch loop in turn.
 
-  python benchmarks/throughput.py --peer=PATH/torch_baseline.py
+  python speed/throughput.py --peer=PATH/torch_baseline.py
 
 Runs the real engine on random images of the data set's shape: members 1, 3 and
 12 (or --members), each in a process of its own, and the peer in between (any
@@ -128,9 +128,9 @@ def measure(model, num_members, dtype):
 
   from pruning_gen import main as program
   from pruning_gen.data import datasets
+  from pruning_gen.engine.over_members import Member
   from pruning_gen.experiments import build
   from pruning_gen.storage import checkpoint
-  from pruning_gen.training.members import Member
 
   config_name, num_train, _ = MODELS[model]
   config = importlib.import_module(f'configs.{config_name}').get_config()

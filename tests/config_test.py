@@ -10,8 +10,8 @@ from configs import resnet20
 from configs import resnet32
 from configs import resnet50
 from configs import vgg16
+from pruning_gen import config as protocol
 from pruning_gen.errors import UserError
-from pruning_gen.experiments import protocol
 
 
 @pytest.mark.parametrize(

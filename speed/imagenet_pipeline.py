@@ -1,6 +1,6 @@
 """Throughput of the ImageNet stream: read, decode, crop, flip and batch.
 
-  python benchmarks/imagenet_pipeline.py
+  python speed/imagenet_pipeline.py
 
 Streams generated JPEGs of ImageNet's usual 500 x 375 pixels and 110 kB with 0,
 1 and 2 workers. Prints a table and JSON. Images per CPU second count the time

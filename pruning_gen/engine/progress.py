@@ -6,9 +6,9 @@ import numpy as np
 import pandas as pd
 import tqdm
 
-from pruning_gen.storage import processes
+from pruning_gen import processes
+from pruning_gen.engine import scalars
 from pruning_gen.storage import results
-from pruning_gen.storage import scalars
 
 
 class Progress:

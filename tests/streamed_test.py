@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from configs import resnet50
+from pruning_gen import config as protocol
 from pruning_gen.data import streams
 from pruning_gen.experiments import build
 from pruning_gen.experiments import chain
-from pruning_gen.experiments import protocol
 from pruning_gen.models import resnet
 from pruning_gen.storage import results
 from pruning_gen.training import epoch

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from pruning_gen.analysis import panel as panels
+from pruning_gen.analysis import load as panels
 from pruning_gen.analysis import tables
 from pruning_gen.errors import UserError
 from pruning_gen.storage import provenance

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from pruning_gen.experiments import arms
 from pruning_gen.experiments import chain
+from pruning_gen.pruning import arms
 from pruning_gen.storage import results
 
 

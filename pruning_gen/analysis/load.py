@@ -9,8 +9,8 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from pruning_gen.analysis import comparisons
 from pruning_gen.analysis import examples
+from pruning_gen.analysis import paired as comparisons
 from pruning_gen.analysis import reading
 from pruning_gen.analysis import runs
 from pruning_gen.analysis import statistics

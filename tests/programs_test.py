@@ -2,11 +2,11 @@ import jax
 import numpy as np
 import pytest
 
+from pruning_gen import config as protocol
+from pruning_gen.engine import memory
+from pruning_gen.engine import programs as engine
 from pruning_gen.errors import UserError
 from pruning_gen.experiments import build
-from pruning_gen.experiments import engine
-from pruning_gen.experiments import protocol
-from pruning_gen.training import memory
 
 
 @pytest.mark.parametrize(

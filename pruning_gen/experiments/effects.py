@@ -3,9 +3,9 @@
 import numpy as np
 import pandas as pd
 
+from pruning_gen import config as protocol
 from pruning_gen.analysis import statistics
 from pruning_gen.errors import UserError
-from pruning_gen.experiments import protocol
 from pruning_gen.storage import results
 
 # How many examples of each label set are kept with their images.

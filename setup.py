@@ -24,6 +24,7 @@ setuptools.setup(
     # TFDS imports it and does not declare it.
     'importlib_resources>=6,<8',
     'jax>=0.10.2,<0.13',
+    'jaxtyping>=0.3,<1',
     'jinja2>=3.1,<4',
     'matplotlib>=3.9,<4',
     'ml-collections>=1.0,<2',

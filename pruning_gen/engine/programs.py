@@ -175,11 +175,16 @@ class Engine:
     )
 
   def _score_names(self):
-    used = {arms.arm_of(member).score for member in self.members}
+    used = {
+      arms.ARMS.get(member.arm, arms.DENSE).score for member in self.members
+    }
     return sorted(used)
 
   def _rewinds_weights(self):
-    return any(arms.arm_of(member).rewinds_weights for member in self.members)
+    return any(
+      arms.ARMS.get(member.arm, arms.DENSE).rewinds_weights
+      for member in self.members
+    )
 
   def _build_data_path(self, model, tx):
     """Stack what goes over images: a whole epoch, a whole split."""
@@ -250,7 +255,7 @@ class Engine:
     """Put what tells the members apart on the mesh."""
     rows = [self.members[row] for row in self._rows]
     names = self._score_names()
-    rows_arms = [arms.arm_of(member) for member in rows]
+    rows_arms = [arms.ARMS.get(member.arm, arms.DENSE) for member in rows]
 
     def column(values, dtype=np.int32):
       return members_lib.shard(np.asarray(values, dtype), self.mesh)
@@ -352,7 +357,11 @@ class Engine:
       The stack before the first step of the level.
     """
     num_pruned = self.num_pruned_by_level[level] * np.asarray(
-      [arms.arm_of(self.members[row]).prunes for row in self._rows], np.int32
+      [
+        arms.ARMS.get(self.members[row].arm, arms.DENSE).prunes
+        for row in self._rows
+      ],
+      np.int32,
     )
     return self._start_level(
       members_lib.shard(num_pruned, self.mesh),

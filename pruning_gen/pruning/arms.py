@@ -1,41 +1,93 @@
-"""The arms of the chain: what is done to a network between two levels."""
+"""The arms of the chain: what happens to a network between two levels.
+
+A new arm is one entry of `ARMS`; `config.arms` chooses from its names.
+"""
 
 from typing import NamedTuple
 
+from pruning_gen.errors import UserError
+
 
 class Arm(NamedTuple):
-  """What an arm does at the start of a level.
+  """One arm: what it does, and how the report shows it.
 
   Attributes:
-    prunes: bool, whether weights go.
-    score: a function of `scores`, by name; the lowest go.
-    rewinds_weights: bool, whether weights go back to the rewind epoch of
-      level 0, as the learning rate always does.
+    prunes: whether weights are removed.
+    score: which of `scores.SCORES` ranks them; the lowest are removed.
+    rewinds_weights: whether the remaining weights return to their values at
+      the rewind epoch of level 0, as the learning rate always does.
+    dense_control: the arm that trains in the same way and removes nothing.
+    label: its name in figures; the arm's own name by default.
+    color: its color in figures; chosen by the report by default.
   """
 
   prunes: bool = True
   score: str = 'magnitude'
   rewinds_weights: bool = False
+  dense_control: str | None = None
+  label: str = ''
+  color: str = ''
 
 
+# Colors are mostly Okabe and Ito's, which color-blind readers can tell apart.
 ARMS = {
   # Iterative magnitude pruning with learning-rate rewinding (section 2).
-  'pruning': Arm(),
-  # The very same with nothing removed (section 5.1).
-  'extended_dense': Arm(prunes=False),
-  # The ablations of appendix J; the twin of the weight-rewinding arm retrains
-  # from the rewind epoch with nothing removed.
-  'weight_rewinding': Arm(rewinds_weights=True),
-  'weight_rewinding_dense': Arm(prunes=False, rewinds_weights=True),
-  'random': Arm(score='random'),
-  'gradient': Arm(score='gradient'),
-  'synflow': Arm(score='synflow'),
+  'pruning': Arm(dense_control='extended_dense', color='#0072B2'),
+  # The same training with nothing removed (section 5.1).
+  'extended_dense': Arm(prunes=False, label='extended dense', color='#D55E00'),
+  # The ablations of appendix J.
+  'weight_rewinding': Arm(
+    rewinds_weights=True,
+    dense_control='weight_rewinding_dense',
+    label='weight rewinding',
+    color='#56B4E9',
+  ),
+  'weight_rewinding_dense': Arm(
+    prunes=False,
+    rewinds_weights=True,
+    label='weight rewinding, nothing removed',
+    color='#E69F00',
+  ),
+  'random': Arm(
+    score='random', dense_control='extended_dense', color='#7F7F7F'
+  ),
+  'gradient': Arm(
+    score='gradient', dense_control='extended_dense', color='#CC79A7'
+  ),
+  'synflow': Arm(
+    score='synflow', dense_control='extended_dense', color='#7B4FA3'
+  ),
 }
 
-# What is trained once from scratch, in every experiment but the chain.
-DENSE = Arm(prunes=False)
+# A network that is trained once from scratch: every experiment but the chain.
+DENSE = Arm(prunes=False, label='dense', color='#4D4D4D')
 
 
-def arm_of(member):
-  """Return the Arm of a member."""
-  return ARMS.get(member.arm, DENSE)
+def arm_of(name: str) -> Arm:
+  """Return an arm by name; 'dense' is the one outside the chain.
+
+  Raises:
+    UserError: there is none of that name.
+  """
+  if name == 'dense':
+    return DENSE
+  if name not in ARMS:
+    raise UserError(
+      f'config.arms: unknown arm {name!r}; choose from {", ".join(ARMS)}'
+    )
+  return ARMS[name]
+
+
+def check() -> None:
+  """Check that every dense control is an arm that removes nothing.
+
+  Raises:
+    UserError: names the entry of `ARMS` and its value.
+  """
+  for name, arm in ARMS.items():
+    control = arm.dense_control
+    if control is not None and (control not in ARMS or ARMS[control].prunes):
+      raise UserError(
+        f'ARMS[{name!r}].dense_control={control!r} must name an arm of ARMS '
+        'with prunes=False'
+      )

@@ -1,4 +1,8 @@
-"""The two ways a run ends early on purpose."""
+"""The ways a run ends early on purpose."""
+
+import os
+
+EXIT_PREEMPTED = 75
 
 
 class UserError(Exception):
@@ -10,3 +14,9 @@ class UserError(Exception):
 
 class Preempted(Exception):
   """The run was asked to stop and has saved; the same command continues it."""
+
+
+def stop_at_once(*_) -> None:
+  """Handle SIGTERM where there is nothing to save."""
+  os.write(2, b'stopped, nothing to save; run the same command to continue\n')
+  os._exit(EXIT_PREEMPTED)

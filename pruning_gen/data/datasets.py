@@ -57,6 +57,7 @@ class DatasetInfo:
   image_shape: tuple[int, int, int]
   mean: tuple[float, ...]
   std: tuple[float, ...]
+  is_streamed: bool = False
 
 
 # OpenLTH normalises CIFAR by ImageNet's statistics, and so do we.
@@ -69,7 +70,7 @@ DATASETS = {
   'mnist': DatasetInfo(10, 60_000, (28, 28, 1), (0.1307,), (0.3081,)),
   'cifar10': DatasetInfo(10, 50_000, (32, 32, 3), IMAGENET_MEAN, IMAGENET_STD),
   'imagenet2012': DatasetInfo(
-    1000, 1_281_167, (224, 224, 3), IMAGENET_MEAN, IMAGENET_STD
+    1000, 1_281_167, (224, 224, 3), IMAGENET_MEAN, IMAGENET_STD, True
   ),
   'cifar100': DatasetInfo(
     100, 50_000, (32, 32, 3), IMAGENET_MEAN, IMAGENET_STD
@@ -94,6 +95,10 @@ def load(name, data_dir='', cache_dir='', num_train=0):
     UserError: TFDS holds no such data and cannot prepare it.
   """
   info = DATASETS[name]
+  if info.is_streamed:
+    from pruning_gen.data import imagenet
+
+    return imagenet.load(data_dir, cache_dir, num_train)
   if name == 'digits':
     arrays = _read_digits()
   else:
@@ -345,3 +350,18 @@ def _decode(builder, split):
     example = source[i]
     images[i], labels[i] = example['image'], example['label']
   return images, labels
+
+
+def describe(dataset):
+  """Return what tells one version of a data set from another, for JSON."""
+  digest = hashlib.sha256()
+  for split in ('train', 'validation', 'test'):
+    for kind in ('labels', 'images'):
+      array = getattr(dataset, f'{split}_{kind}', None)
+      if array is not None:
+        digest.update(np.ascontiguousarray(array))
+  return {
+    'name': dataset.name,
+    'num_train': len(dataset.train_labels),
+    'sha256': digest.hexdigest()[:16],
+  }

@@ -1,104 +1,125 @@
-"""What is measured on every network of every experiment at a level's end."""
+"""What is measured on every network of every experiment after a level."""
 
+from typing import Any
+
+import jax
 import numpy as np
+from jaxtyping import Bool
+from jaxtyping import Float
+from jaxtyping import Int
 
+from pruning_gen.engine.programs import Programs
+from pruning_gen.engine.stack import Stack
 from pruning_gen.storage import results
 
+# Known of a network whatever its weights have become.
+_KNOWN = ('num_weights', 'num_kept', 'num_train')
 
-def label_arrays(engine):
+
+def label_arrays(stack: Stack, dataset: Any) -> dict[str, np.ndarray]:
   """Return the labels that a stack trains on, as they are stored.
 
   Returns:
-    Dict of arrays: labels uint16 and is_noisy bool [member, example_id],
-    left_out bool [member, example_id], true_labels uint16 [example_id].
+    labels uint16, is_noisy bool and left_out bool [member, example_id];
+    true_labels uint16 [example_id].
   """
-  left_out = np.ones(engine.labels.shape, bool)
-  np.put_along_axis(left_out, engine.example_ids, False, axis=1)
+  left_out = np.ones(stack.labels.shape, bool)
+  np.put_along_axis(left_out, stack.example_ids, False, axis=1)
   return {
-    'labels': engine.labels.astype(np.uint16),
-    'is_noisy': engine.is_noisy,
+    'labels': stack.labels.astype(np.uint16),
+    'is_noisy': stack.is_noisy,
     'left_out': left_out,
-    'true_labels': engine.dataset.train_labels.astype(np.uint16),
+    'true_labels': dataset.train_labels.astype(np.uint16),
   }
 
 
-def measure(engine, state):
-  """Score a stack at the end of a level.
+def count_bytes(packed: Any) -> int:
+  """Count the bytes of a checkpoint, before compression."""
+  leaves = jax.tree.leaves(packed)
+  return sum(leaf.size * leaf.dtype.itemsize for leaf in leaves)
 
-  Args:
-    engine: Engine.
-    state: the stack.
+
+def measure(
+  stack: Stack, programs: Programs, state: Any, run: Any
+) -> tuple[dict[str, np.ndarray], list[dict[str, Any]]]:
+  """Evaluate a stack at the end of a level.
 
   Returns:
-    arrays: dict of arrays [member, example_id]: cross_entropy float32 (nats;
-      NaN for an image that cannot be decoded), prediction uint16 (the
-      predicted class, or `results.UNDECODED`), correct bool (on the training
-      label), el2n float32.
-    rows: list of dicts, one for each member, the columns of results.csv that
-      can be read off a network. Training losses and errors are of the
-      examples that it trains on; no mean counts what cannot be decoded. A
-      network whose loss is not finite has no metrics: `diverged` is 1.
+    arrays: [member, example_id]: cross_entropy float32 (nats; NaN for an image
+      that cannot be decoded), prediction uint16 (the predicted class, or
+      `results.UNDECODED`), correct bool (by the training label), el2n float32.
+    rows: one dict per member, with the columns of results.csv that can be read
+      off a network. Training losses and errors are of the examples that it
+      trains on; means leave out images that cannot be decoded. A network whose
+      loss is not finite has no metrics: `diverged` is 1.
   """
-  scores = engine.score(state)
-  train = scores['train']
+  evaluated = programs.evaluate(state)
+  num_kept = programs.num_kept(state)
+  train = evaluated['train']
   arrays = {
     'cross_entropy': train.cross_entropy,
-    'prediction': np.where(
-      train.prediction < 0, results.UNDECODED, train.prediction
-    ).astype(np.uint16),
-    'correct': train.prediction == engine.labels,
+    'prediction': _stored(train.prediction),
+    'correct': train.prediction == stack.labels,
     'el2n': train.el2n,
   }
-  num_kept = engine.num_kept(state)
   rows = []
-  for i, member in enumerate(engine.members):
-    own = {
-      'width': 1.0,
-      'num_weights': engine.num_weights,
-      'weights_remaining': num_kept[i] / engine.num_weights,
-      'num_train': engine.example_ids.shape[1],
+  for i, member in enumerate(stack.members):
+    own = jax.tree.map(lambda array, i=i: array[i], evaluated)
+    row = {
+      'num_weights': programs.num_weights,
+      'num_kept': num_kept[i],
+      'num_train': stack.example_ids.shape[1],
     }
-    seen = engine.example_ids[i]
-    own |= _train_columns(
-      train.cross_entropy[i, seen],
-      train.prediction[i, seen],
-      engine.labels[i, seen],
-      engine.is_noisy[i, seen],
-    )
-    test = scores['test']
-    own['validation_error'] = _error(
-      scores['validation'].prediction[i], engine.dataset.validation_labels
-    )
-    own['test_error'] = _error(test.prediction[i], engine.dataset.test_labels)
-    own['test_cross_entropy'] = _mean(
-      test.cross_entropy[i], test.prediction[i] >= 0
-    )
-    own['diverged'] = 0
-    if not np.isfinite(own['train_cross_entropy']):
-      # Masks are known, whatever the weights have become.
-      known = {'width', 'num_weights', 'weights_remaining', 'num_train'}
-      measured = own.keys() - known
-      own |= dict.fromkeys(measured, np.nan) | {'diverged': 1}
-    rows.append(member._asdict() | own)
+    row |= _train_columns(own['train'], stack, i)
+    row |= _held_out_columns(own, run.dataset)
+    row['diverged'] = 0
+    if not np.isfinite(row['train_cross_entropy']):
+      metrics = row.keys() - set(_KNOWN)
+      row |= dict.fromkeys(metrics, np.nan) | {'diverged': 1}
+    rows.append(member._asdict() | row)
   return arrays, rows
 
 
-def _train_columns(cross_entropy, prediction, labels, is_noisy):
+def _stored(prediction: Int[np.ndarray, '...']) -> np.ndarray:
+  """Return predictions as they are stored: uint16, without negative ones."""
+  return np.where(prediction < 0, results.UNDECODED, prediction).astype(
+    np.uint16
+  )
+
+
+def _train_columns(train: Any, stack: Stack, i: int) -> dict[str, float]:
+  """Average over the training examples that a member sees."""
+  seen = stack.example_ids[i]
+  labels, is_noisy = stack.labels[i, seen], stack.is_noisy[i, seen]
+  loss, prediction = train.cross_entropy[seen], train.prediction[seen]
   decoded = prediction >= 0
   return {
-    'train_cross_entropy': _mean(cross_entropy, decoded),
+    'train_cross_entropy': _mean(loss, decoded),
     'train_error': _error(prediction, labels),
-    'train_cross_entropy_original': _mean(cross_entropy, decoded & ~is_noisy),
-    'train_cross_entropy_noisy': _mean(cross_entropy, decoded & is_noisy),
+    'train_cross_entropy_original': _mean(loss, decoded & ~is_noisy),
+    'train_cross_entropy_noisy': _mean(loss, decoded & is_noisy),
   }
 
 
-def _error(prediction, labels):
-  """Return which part of what can be decoded is not predicted right."""
+def _held_out_columns(own: dict[str, Any], dataset: Any) -> dict[str, float]:
+  validation, test = own['validation'], own['test']
+  return {
+    'validation_error': _error(
+      validation.prediction, dataset.validation_labels
+    ),
+    'test_error': _error(test.prediction, dataset.test_labels),
+    'test_cross_entropy': _mean(test.cross_entropy, test.prediction >= 0),
+  }
+
+
+def _error(
+  prediction: Int[np.ndarray, ' n'], labels: Int[np.ndarray, ' n']
+) -> float:
+  """Return the fraction predicted wrong of the images that can be decoded."""
   decoded = prediction >= 0
   return np.mean(prediction[decoded] != labels[decoded])
 
 
-def _mean(losses, where):
+def _mean(losses: Float[np.ndarray, ' n'], where: Bool[np.ndarray, ' n']):
   """Average in float64; NaN, an empty field of the table, over no examples."""
   return losses[where].mean(dtype=np.float64) if where.any() else np.nan

@@ -1,32 +1,49 @@
-"""How much memory a compiled program needs, and how much there is."""
+"""Whether a compiled program fits the memory there is."""
 
 import os
 
+import jax
 
-def estimate(compiled, mesh):
-  """Compare a compiled program's memory with that of the devices.
+from pruning_gen.engine.mesh import Layout
+from pruning_gen.errors import UserError
 
-  Args:
-    compiled: a jax.stages.Compiled.
-    mesh: the mesh it runs on.
+
+def check(compiled: jax.stages.Compiled, layout: Layout) -> str:
+  """Check that a program fits, before anything is moved to the devices.
 
   Returns:
-    needed: int, bytes of arguments, results and temporaries, as the compiler
-      plans them; on one device, or on all of them where they share the
-      memory of the machine (CPU).
-    available: int, bytes.
+    What it needs of how much, as text.
+
+  Raises:
+    UserError: it does not fit.
+  """
+  needed, available = estimate(compiled, layout)
+  text = f'{needed / 2**30:.2f} GB of {available / 2**30:.0f} GB'
+  if needed > available:
+    raise UserError(
+      f'{layout.num_members} members need about {text} of device memory: lower '
+      'config.replicates, config.noise_fractions or config.batch_size, pass '
+      '--config.stacking=map, or use more devices'
+    )
+  return text
+
+
+def estimate(compiled: jax.stages.Compiled, layout: Layout) -> tuple[int, int]:
+  """Return how many bytes a program needs, and how many there are.
+
+  On one device, or on all of them where they share the machine's memory (CPU).
   """
   needed = count_bytes(compiled)
-  device = mesh.local_devices[0]
-  statistics = device.memory_stats()
+  devices = layout.mesh.local_devices
+  statistics = devices[0].memory_stats()
   if statistics:
     return needed, statistics['bytes_limit']
   physical = os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES')
-  return needed * len(mesh.local_devices), physical
+  return needed * len(devices), physical
 
 
-def count_bytes(compiled):
-  """Count the bytes that a jax.stages.Compiled needs of one device."""
+def count_bytes(compiled: jax.stages.Compiled) -> int:
+  """Count the bytes of arguments, results and temporaries on one device."""
   plan = compiled.memory_analysis()
   return (
     plan.argument_size_in_bytes

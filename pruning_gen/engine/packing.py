@@ -1,7 +1,7 @@
-"""How one member's state is saved: masks as bits, and a checksum.
+"""How one network's state is saved: masks as bits, and a checksum.
 
-Orbax's files carry no checksum of the values: bytes that changed on disk are
-read back without a word. This one is computed on the device.
+Orbax's files carry no checksum of the values, so corrupted bytes would be read
+back unnoticed. This one is computed on the device.
 """
 
 from typing import Any
@@ -9,8 +9,11 @@ from typing import Any
 import flax.struct
 import jax
 import jax.numpy as jnp
+from jaxtyping import Array
+from jaxtyping import Bool
+from jaxtyping import UInt32
 
-from pruning_gen.training import train_state
+from pruning_gen.training.train_state import TrainState
 
 
 @flax.struct.dataclass
@@ -18,30 +21,25 @@ class PackedState:
   """A TrainState as it is saved.
 
   Attributes:
-    state: the TrainState, each mask as uint8 [ceil(size / 8)], 8 weights a
+    state: the TrainState, each mask as uint8 [ceil(size / 8)], 8 weights per
       byte.
-    checksum: uint32 scalar, of all of it.
+    checksum: of the whole state.
   """
 
-  state: train_state.TrainState
-  checksum: Any
+  state: TrainState
+  checksum: UInt32[Array, '']
 
 
-def pack(state):
-  """Pack a state for saving: a PackedState."""
+def pack(state: TrainState) -> PackedState:
+  """Pack a state for saving."""
   packed = state.replace(
     masks=jax.tree.map(lambda mask: jnp.packbits(mask.reshape(-1)), state.masks)
   )
   return PackedState(packed, checksum(packed))
 
 
-def unpack(packed):
-  """Unpack what was saved.
-
-  Returns:
-    state: TrainState.
-    is_intact: bool scalar, whether it is, bit for bit, what was saved.
-  """
+def unpack(packed: PackedState) -> tuple[TrainState, Bool[Array, '']]:
+  """Unpack a saved state; return whether it is bit for bit what was saved."""
   is_intact = checksum(packed.state) == packed.checksum
 
   def unpack_mask(bits, param):
@@ -52,8 +50,8 @@ def unpack(packed):
   return packed.state.replace(masks=masks), is_intact
 
 
-def checksum(tree):
-  """Sum all bits of a tree, weighted by position: uint32 scalar.
+def checksum(tree: Any) -> UInt32[Array, '']:
+  """Sum all bits of a tree, weighted by position.
 
   Weights are odd, so any change of a single value changes the sum.
   """
@@ -65,7 +63,7 @@ def checksum(tree):
   return total
 
 
-def _as_uint32(leaf):
+def _as_uint32(leaf: Array) -> UInt32[Array, '...']:
   if leaf.dtype.itemsize == 4:
     return jax.lax.bitcast_convert_type(leaf, jnp.uint32)
   return leaf.astype(jnp.uint32)

@@ -1,258 +1,279 @@
-"""One experiment under way: train, measure, save, stop and go on."""
+"""One part of an experiment: train, measure, save, stop and resume."""
 
 import contextlib
+from collections.abc import Callable
+from typing import Any
 from typing import NamedTuple
 
 import numpy as np
+from etils import epath
+from jaxtyping import Float
+from ml_collections import ConfigDict
 
 from pruning_gen import processes
 from pruning_gen.engine import measure
 from pruning_gen.engine import progress
+from pruning_gen.engine.programs import Programs
+from pruning_gen.engine.stack import Member
+from pruning_gen.engine.stack import Stack
 from pruning_gen.errors import Preempted
 from pruning_gen.errors import UserError
 from pruning_gen.storage import checkpoint
 from pruning_gen.storage import results
-from pruning_gen.training import schedule as schedules
+from pruning_gen.training.schedule import Schedule
 
 
-class Stage(NamedTuple):
-  """A part of an experiment that trains as one stack, and where it is kept.
+class Run(NamedTuple):
+  """One start of the program.
 
   Attributes:
-    experiment: str, its name in results.csv.
-    folder: str, the folder of its arrays.
-    level: int, what its first level is called.
-    arrays: the arrays of `measure.measure` that are kept.
+    config: a ConfigDict that `config.check` has passed.
+    workdir: held by this process (`lock.hold`).
+    dataset: Dataset or StreamedDataset; None until something needs it.
+    should_stop: () -> bool, whether to save and stop.
+  """
+
+  config: ConfigDict
+  workdir: epath.PathLike
+  dataset: Any
+  should_stop: Callable[[], bool]
+
+  def stop_if_asked(self, where: str) -> None:
+    """Stop where there is nothing to save; called by all processes.
+
+    Raises:
+      Preempted: any process was asked to stop.
+    """
+    if processes.any_process(self.should_stop()):
+      raise Preempted(f'{where}: stopped')
+
+
+class Part(NamedTuple):
+  """Networks of an experiment that train as one stack, and where they go.
+
+  Attributes:
+    experiment: its name in results.csv.
+    folder: where its arrays are.
+    members: what trains.
+    level: what its first level is called.
+    width: the multiplier of every layer's width.
+    full_num_weights: weights in a network of full width; by default those of
+      the networks themselves.
+    arrays: which arrays of `measure.measure` are kept.
+    keeps_checkpoints: whether they stay once it is finished.
   """
 
   experiment: str
   folder: str
+  members: list[Member]
   level: int = 0
+  width: float = 1.0
+  full_num_weights: int | None = None
   arrays: tuple[str, ...] = ('cross_entropy', 'prediction', 'correct')
+  keeps_checkpoints: bool = False
 
   @property
-  def name(self):
-    """Names it to users, and the folder of its checkpoints."""
+  def name(self) -> str:
+    """Its name to users, and the folder of its checkpoints."""
     return f'{self.folder}-{self.level}' if self.level else self.folder
 
-  def is_finished(self, workdir, members, levels=0):
-    """Tell whether results.csv has its members, at its first level or all."""
-    wanted = {
-      (*member, self.level + level)
-      for member in members
-      for level in range(levels + 1)
-    }
-    return wanted <= results.finished_rows(workdir, self.experiment)
+  def is_finished(self, workdir: epath.PathLike, levels: int = 0) -> bool:
+    """Return whether results.csv has its members at every level."""
+    finished = results.finished_rows(workdir, self.experiment)
+    return all(self.rows_of(level) <= finished for level in range(levels + 1))
+
+  def rows_of(self, level: int) -> set[tuple]:
+    """Return the rows that a level has in results.csv, as `finished_rows`."""
+    return {(*member, self.level + level) for member in self.members}
 
 
-def train_dense(config, workdir, stage, engine, should_stop, columns=None):
-  """Train dense networks from scratch, once, measure them, keep no checkpoint.
-
-  Args:
-    config: the config, whose `epochs` are trained.
-    workdir: path.
-    stage: Stage.
-    engine: Engine.
-    should_stop: () -> bool, whether the run was asked to stop.
-    columns: dict, what results.csv has in place of what is measured.
-  """
-  with Session(config, workdir, stage, engine, should_stop) as session:
-    state, epoch = session.resume()
-    state = session.train_level(state, 0, epoch)
-    session.finish_level(state, 0, columns)
-  # Other processes read what the first has written.
-  processes.wait_for_all(stage.name)
-  results.remove_checkpoints(workdir, stage.name)
-  stop_if_asked(should_stop, f'{stage.name} after its end')
-
-
-def stop_if_asked(should_stop, where):
-  """End the run where there is nothing to save; called by all processes.
-
-  Args:
-    should_stop: () -> bool, whether the run was asked to stop.
-    where: str, tells the user.
+def train_levels(
+  run: Run, part: Part, stack: Stack, programs: Programs, schedule: Schedule
+) -> None:
+  """Train and measure every level of a part that is not finished.
 
   Raises:
-    Preempted: it was, on any process.
+    Preempted: stopped on request, with everything saved.
+    UserError: a loss is not finite, or something cannot be written.
   """
-  if processes.any_process(should_stop()):
-    raise Preempted(f'{where}: stopped')
-
-
-def once(config, epochs=None):
-  """Return a config of one standard training run, without levels.
-
-  Args:
-    config: the config.
-    epochs: int, to stop early; the schedule stays the same. None for all.
-  """
-  config = config.copy_and_resolve_references()
-  config.levels = 0
-  config.epochs = epochs or config.epochs
-  return config
+  with Session(run, part, stack, programs, schedule) as session:
+    state, done = session.restore_or_create()
+    for level, epochs in schedule.remaining(done):
+      if level and epochs.start == schedule.rewind_epoch:
+        state = programs.start_level(state, level)
+      for epoch in epochs:
+        if level == 0 and epoch == schedule.rewind_epoch:
+          state = programs.set_rewind_point(state)
+        state, losses = programs.train_epoch(
+          state, schedule.global_epoch(level, epoch)
+        )
+        session.end_epoch(state, losses, level, epoch)
+      session.end_level(state, level)
+  # Other processes read what the first has written.
+  processes.wait_for_all(part.name)
+  if not part.keeps_checkpoints:
+    results.remove_checkpoints(run.workdir, part.name)
+    run.stop_if_asked(f'{part.name} after its end')
 
 
 class Session(contextlib.AbstractContextManager):
-  """Drives an engine through levels, and keeps all it makes.
+  """Keeps everything that training a part produces.
 
   Epochs are saved every `checkpoint.every_epochs` and at the end of a level,
-  while training goes on; leaving the session waits for the last save.
+  while training continues; leaving the session waits for the last save.
   """
 
-  def __init__(self, config, workdir, stage, engine, should_stop):
-    """Open the stage's checkpoints and write who its members are.
-
-    Args:
-      config: the config.
-      workdir: path.
-      stage: Stage.
-      engine: Engine.
-      should_stop: () -> bool, whether the run was asked to stop.
-    """
-    self._config = config
-    self._workdir = workdir
-    self._stage = stage
-    self._engine = engine
-    self._should_stop = should_stop
+  def __init__(
+    self,
+    run: Run,
+    part: Part,
+    stack: Stack,
+    programs: Programs,
+    schedule: Schedule,
+  ):
+    """Open the part's checkpoints and write who its members are."""
+    self._run = run
+    self._part = part
+    self._stack = stack
+    self._programs = programs
+    self._schedule = schedule
     # Read once, before any process writes: all must decide alike.
-    self._finished = results.finished_rows(workdir, stage.experiment)
+    self._finished = results.finished_rows(run.workdir, part.experiment)
+    self._directory = results.checkpoint_dir(run.workdir, part.name)
     self._checkpoints = checkpoint.Checkpoints(
-      results.checkpoint_dir(workdir, stage.name), config.checkpoint.keep
+      self._directory, run.config.checkpoint.keep
     )
-    self._lost = set()
-    self._progress = progress.Progress(
-      config, workdir, stage.name, engine, self._epochs_trained(config.levels)
-    )
+    self._diverged = set()
+    self._progress = progress.Progress(run, part.name, stack, schedule)
     results.write_members(
-      workdir, stage.folder, engine.members, measure.label_arrays(engine)
+      run.workdir,
+      part.folder,
+      stack.members,
+      measure.label_arrays(stack, run.dataset),
     )
+    megabytes = measure.count_bytes(programs.packed) / 1e6
     self._progress.say(
-      f'{len(engine.members)} members of {engine.num_weights:,} weights, '
-      f'device memory {engine.memory}; a checkpoint takes '
-      f'{engine.checkpoint_bytes() / 1e6:.1f} MB before compression, '
-      f'{config.checkpoint.keep} are kept'
+      f'{len(stack.members)} members of {programs.num_weights:,} weights, '
+      f'device memory {programs.memory}; a checkpoint takes {megabytes:.1f} MB '
+      f'before compression, {run.config.checkpoint.keep} are kept'
     )
 
-  def resume(self):
-    """Return the newest saved stack, or a new one, and its epochs trained.
+  def restore_or_create(self) -> tuple[Any, int]:
+    """Return the newest saved state and its epochs, or new networks and 0.
 
     Raises:
-      UserError: results and checkpoints do not fit each other.
+      UserError: results and checkpoints do not match.
       Preempted: the run was asked to stop.
     """
-    self.stop_if_asked('before training')
-    newest, state = self._checkpoints.restore_newest(
-      self._engine.abstract_packed(), self._engine.unpack
+    self._stop_if_asked('before training')
+    done, state = self._checkpoints.restore_newest(
+      self._programs.packed, self._programs.unpack
     )
-    if newest is None:
+    if done is None:
       self._check_nothing_is_finished()
       self._progress.say('no checkpoint yet, starting from epoch 0')
-      return self._engine.create(), 0
-    self._check_nothing_is_missing(newest)
-    self._progress.say(f'resuming after {newest} epochs')
-    self._progress.start_after(newest)
-    return state, newest
+      return self._programs.create(), 0
+    self._check_nothing_is_missing(done)
+    self._progress.say(f'resuming after {done} epochs')
+    self._progress.start_after(done)
+    return state, done
 
-  def stop_if_asked(self, where):
-    """End the run, if it was asked to stop, where all is saved already."""
-    stop_if_asked(self._should_stop, f'{self._stage.name} {where}')
+  def _stop_if_asked(self, where: str) -> None:
+    self._run.stop_if_asked(f'{self._part.name} {where}')
 
-  def _check_nothing_is_finished(self):
-    members = {tuple(member) for member in self._engine.members}
-    lost = sorted(
-      row[-1]
-      for row in self._finished
-      if row[:-1] in members and row[-1] >= self._stage.level
-    )
-    if lost:
+  def _check_nothing_is_finished(self) -> None:
+    levels = range(self._schedule.levels + 1)
+    finished = [k for k in levels if self._part.rows_of(k) & self._finished]
+    if finished:
       raise UserError(
-        f'results.csv has level {lost[-1]} of {self._stage.name}, but '
-        f'{results.checkpoint_dir(self._workdir, self._stage.name)} has no '
-        'checkpoint: put it back from a copy, or start in another --workdir'
+        f'results.csv has level {self._part.level + finished[-1]} of '
+        f'{self._part.name}, but {self._directory} has no checkpoint: restore '
+        'it from a copy, or start in another --workdir'
       )
 
-  def _check_nothing_is_missing(self, newest):
+  def _check_nothing_is_missing(self, done: int) -> None:
     """Check that results.csv has the levels before a checkpoint's."""
-    level, _ = schedules.locate(
-      newest, self._config.epochs, self._config.rewind_epoch
-    )
-    missing = [n for n in range(level) if not self._is_finished(n)]
+    levels = range(self._schedule.level_of(done))
+    missing = [level for level in levels if not self._is_finished(level)]
     if missing:
       raise UserError(
-        f'{results.results_path(self._workdir)} has no level {missing[0]} of '
-        f'{self._stage.name}, and the checkpoints are beyond it: put the file '
-        'back from a copy, or start in another --workdir'
+        f'{results.results_path(self._run.workdir)} has no level {missing[0]} '
+        f'of {self._part.name}, but the checkpoints are beyond it: restore the '
+        'file from a copy, or start in another --workdir'
       )
 
-  def _is_finished(self, level):
-    shown = self._stage.level + level
-    rows = {(*member, shown) for member in self._engine.members}
-    return rows <= self._finished
+  def _is_finished(self, level: int) -> bool:
+    return self._part.rows_of(level) <= self._finished
 
-  def train_level(self, state, level, first_epoch, last_epoch=None):
-    """Train from an epoch to the end of a level.
-
-    Args:
-      state: the stack before that epoch.
-      level: int.
-      first_epoch: int; `epochs` where the level is trained already.
-      last_epoch: int, the epoch to stop before; None for the level's end.
-
-    Returns:
-      The stack then.
+  def end_epoch(
+    self,
+    state: Any,
+    losses: Float[np.ndarray, 'members steps'],
+    level: int,
+    epoch: int,
+  ) -> None:
+    """Check an epoch's losses, report it, save if due, stop if asked.
 
     Raises:
       UserError: a loss is not finite.
       Preempted: the run was asked to stop; the state is saved.
     """
-    if last_epoch is None:
-      last_epoch = self._config.epochs
-    for epoch in range(first_epoch, last_epoch):
-      global_epoch = schedules.global_epoch(
-        level, epoch, self._config.epochs, self._config.rewind_epoch
+    done = self._schedule.global_epoch(level, epoch) + 1
+    self._check_finite(losses, level, epoch)
+    self._progress.show_epoch(losses, level, epoch, done)
+    due = done % self._run.config.checkpoint.every_epochs == 0
+    ends_level = epoch + 1 == self._schedule.epochs
+    stop = processes.any_process(self._run.should_stop())
+    if due or ends_level or stop:
+      self._checkpoints.save(done, self._programs.pack(state))
+    if stop:
+      raise Preempted(
+        f'{self._part.name} stopped after level {level}, epoch {epoch}'
       )
-      state, losses = self._engine.train_epoch(state, global_epoch)
-      self._check_finite(losses, level, epoch)
-      self._progress.show_epoch(losses, level, epoch, global_epoch + 1)
-      self._save_and_stop(state, level, epoch, global_epoch)
-    return state
 
-  def finish_level(self, state, level, columns=None):
+  def end_level(self, state: Any, level: int) -> None:
     """Measure a trained level and write its results, unless they are there.
-
-    Args:
-      state: the stack at the end of the level.
-      level: int.
-      columns: dict, what results.csv has in place of what is measured.
 
     Raises:
       Preempted: the run was asked to stop; the trained level is saved.
     """
-    if self._is_finished(level):
-      return
-    self.stop_if_asked(f'before scoring level {level}')
-    stage, shown = self._stage, self._stage.level + level
-    arrays, rows = measure.measure(self._engine, state)
+    if not self._is_finished(level):
+      self._stop_if_asked(f'before evaluating level {level}')
+      self._write_level(state, level)
+    if level < self._schedule.levels:
+      self._stop_if_asked(f'after level {level}')
+
+  def _write_level(self, state: Any, level: int) -> None:
+    part, shown = self._part, self._part.level + level
+    epochs = self._schedule.epochs_by(level)
+    arrays, rows = measure.measure(
+      self._stack, self._programs, state, self._run
+    )
     for i in np.flatnonzero([row['diverged'] for row in rows]):
       self._lose(i, f'is not finite at the end of level {shown}')
-    common = {
-      'experiment': stage.experiment,
-      'level': shown,
-      'epochs_trained': self._epochs_trained(level),
-    }
-    rows = [common | row | (columns or {}) for row in rows]
+    num_weights = part.full_num_weights or self._programs.num_weights
+    rows = [
+      row
+      | {
+        'experiment': part.experiment,
+        'level': shown,
+        'width': part.width,
+        'weights_remaining': row['num_kept'] / num_weights,
+        'epochs_trained': epochs,
+      }
+      for row in rows
+    ]
     results.write_level(
-      self._workdir,
-      stage.folder,
+      self._run.workdir,
+      part.folder,
       shown,
-      {name: arrays[name] for name in stage.arrays},
+      {name: arrays[name] for name in part.arrays},
     )
-    # The rows last: they tell that the level is finished, and without its
-    # checkpoint a later start could not go on behind it.
+    # The rows last: they mark the level as finished, and without its
+    # checkpoint a later start could not continue from it.
     self._checkpoints.wait()
-    results.write_rows(self._workdir, rows)
-    self._progress.show_level(rows, self._epochs_trained(level))
+    results.write_rows(self._run.workdir, rows)
+    self._progress.show_level(rows, epochs)
 
   def __exit__(self, kind, *exception):
     """Close the progress bar, the scalars and, once saved, the checkpoints."""
@@ -261,54 +282,39 @@ class Session(contextlib.AbstractContextManager):
     finally:
       if kind in (None, Preempted):
         self._checkpoints.close()
-      # A save is finished by all processes together. Where one of them fails
-      # the others are elsewhere, and it must end and not wait for them.
+      # All processes finish a save together. Where one of them fails the
+      # others are elsewhere, and it must end instead of waiting for them.
       elif not processes.are_several():
-        # What ended the run is what the user must hear of.
+        # The user must see the error that ended the run, not a later one.
         with contextlib.suppress(UserError):
           self._checkpoints.close()
 
-  def _epochs_trained(self, level):
-    epochs = self._config.epochs
-    return schedules.global_epoch(
-      level, epochs, epochs, self._config.rewind_epoch
-    )
+  def _check_finite(self, losses: np.ndarray, level: int, epoch: int) -> None:
+    """Report which members diverged in this epoch, or end the run.
 
-  def _check_finite(self, losses, level, epoch):
-    """Say which members diverged in this epoch; stop unless the config goes on.
-
-    Members do not talk: one that is lost harms no other.
+    Members do not communicate: one that diverged harms no other.
     """
     broken = ~np.isfinite(losses)
     for i in np.flatnonzero(broken.any(axis=1)):
       step = int(broken[i].argmax())
-      shown = self._stage.level + level
+      shown = self._part.level + level
       where = f'at level {shown}, epoch {epoch}, step {step}'
       self._lose(i, f'is {losses[i, step]} {where}')
 
-  def _lose(self, i, how):
-    """Say, once, that a member diverged, or end the run."""
-    if i in self._lost:
+  def _lose(self, i: int, how: str) -> None:
+    """Report, once, that a member diverged, or end the run."""
+    if i in self._diverged:
       return
-    message = f'the loss of member ({self._engine.members[i]}) {how}'
-    if self._config.on_divergence == 'stop':
+    config = self._run.config
+    message = f'the loss of ({self._stack.members[i]}) {how}'
+    if config.on_divergence == 'stop':
       raise UserError(
-        f'{self._stage.name}: {message}: lower config.learning_rate (now '
-        f'{self._config.learning_rate:g}), or pass '
-        '--config.on_divergence=continue to go on without such members; '
-        'finished levels stay in results.csv'
+        f'{self._part.name}: {message}: lower config.learning_rate (now '
+        f'{config.learning_rate:g}), or pass --config.on_divergence=continue '
+        'to continue without such networks; finished levels stay in '
+        'results.csv'
       )
-    self._progress.say(f'{message}: it is lost, the others go on')
-    self._lost.add(i)
-
-  def _save_and_stop(self, state, level, epoch, global_epoch):
-    finished = global_epoch + 1
-    due = finished % self._config.checkpoint.every_epochs == 0
-    ends_level = epoch + 1 == self._config.epochs
-    stop = processes.any_process(self._should_stop())
-    if due or ends_level or stop:
-      self._checkpoints.save(finished, self._engine.pack(state))
-    if stop:
-      raise Preempted(
-        f'{self._stage.name} stopped after level {level}, epoch {epoch}'
-      )
+    self._progress.say(
+      f'{message}: dropping this network and continuing with the others'
+    )
+    self._diverged.add(i)

@@ -1,4 +1,11 @@
-"""The engine for images that do not fit on the devices: ImageNet."""
+"""The programs of a stack whose images are read as they are used: ImageNet.
+
+Every batch is split over all devices, each process reads its own part, and
+the members take turns on it. Members that read alike share one stream.
+"""
+
+from collections.abc import Iterator
+from typing import Any
 
 import jax
 import numpy as np
@@ -6,161 +13,170 @@ from jax.sharding import PartitionSpec as P
 
 from pruning_gen.data import imagenet
 from pruning_gen.data import streams
-from pruning_gen.engine import over_members as members_lib
-from pruning_gen.engine import programs as engine
+from pruning_gen.engine import memory
+from pruning_gen.engine import mesh
+from pruning_gen.engine import programs
+from pruning_gen.engine.over_members import over_members
+from pruning_gen.engine.programs import Programs
+from pruning_gen.engine.programs import Spec
+from pruning_gen.engine.stack import Stack
 from pruning_gen.training import epoch
 from pruning_gen.training import evaluate
 from pruning_gen.training import step
-from pruning_gen.training import streaming
-from pruning_gen.training import train_state
+from pruning_gen.training.train_state import MemberData
 
 # How batches lie on the mesh: [streams, batch, ...] and [batch, ...].
 _TRAIN = P(None, 'data')
-_SCORE = P('data')
+_EVALUATE = P('data')
 
 
-class StreamedEngine(engine.Engine):
-  """Trains and scores a stack on batches that the host reads and augments.
+def build(spec: Spec) -> Programs:
+  """Build the programs of a stack whose images are streamed from the host.
 
-  Every batch is split over all devices, each process reads its own part, and
-  the members take turns on it. Members that read alike share one stream.
+  Raises:
+    UserError: there is too little memory.
   """
+  layout = spec.layout
+  train = lower(spec).compile()
+  memory_needed = memory.check(train, layout)
+  data = programs.place_members(spec)
+  first_members, stream_of = distinct_streams(spec.stack)
+  row = mesh.shard(np.int32([stream_of[i] for i in layout.rows]), layout)
 
-  def _make_mesh(self):
-    return engine.make_mesh(self._config, num_members=1)
-
-  def _build_data_path(self, model, tx):
-    """Stack what goes over one batch."""
-    dataset = self.dataset
-    self._streams, self._stream_of = _distinct_streams(
-      self.members, self.example_ids
-    )
-    train_batch = streaming.make_train_batch(
-      step.make_train_step(model, tx), dataset.mean, dataset.std
-    )
-    score_batch = streaming.make_score_batch(model, dataset.mean, dataset.std)
-    self._train = self._over_members(
-      train_batch, 0, 0, 0, *(_TRAIN,) * 3, donate_argnums=(0,)
-    )
-    self._score_train = self._over_members(score_batch, 0, 0, *(_SCORE,) * 2)
-    self._score_split = self._over_members(score_batch, 0, None, *(_SCORE,) * 2)
-
-  def _abstract_images(self):
-    shape = (len(self._streams), self._config.batch_size)
-    return (
-      jax.ShapeDtypeStruct((len(self._rows),), np.int32),
-      jax.ShapeDtypeStruct((*shape, *self.dataset.image_shape), np.uint8),
-      jax.ShapeDtypeStruct(shape, np.int32),
-      jax.ShapeDtypeStruct(shape, bool),
-    )
-
-  def _place_images(self):
-    """Put on the devices which stream each member reads, and the labels."""
-    rows = [self._stream_of[row] for row in self._rows]
-    self._stream_rows = members_lib.shard(np.asarray(rows, np.int32), self.mesh)
-    self._labels = {
-      split: members_lib.replicate(
-        getattr(self.dataset, f'{split}_labels'), self.mesh
-      )
-      for split in engine.SPLITS
-    }
-
-  def train_epoch(self, state, global_epoch):
-    """Train one epoch; see `Engine.train_epoch`."""
-    readers = [self._read(row, global_epoch) for row in self._streams]
+  def train_epoch(state, global_epoch):
+    readers = [read_epoch(spec, i, global_epoch) for i in first_members]
     losses = []
     for batches in zip(*readers):
-      images, ids, valid = (
-        np.stack([batch[key] for batch in batches])
+      arrays = (
+        mesh.split_batch(
+          np.stack([batch[key] for batch in batches]), layout, _TRAIN
+        )
         for key in ('image', 'example_id', 'valid')
       )
-      state, loss = self._train(
-        state,
-        self._data,
-        self._stream_rows,
-        *(self._split(array, _TRAIN) for array in (images, ids, valid)),
-      )
+      state, loss = train(state, data, row, *arrays)
       losses.append(loss)
-    return state, np.stack([self._own(loss) for loss in losses], axis=1)
+    losses = [mesh.gather_members(loss, layout) for loss in losses]
+    return state, np.stack(losses, axis=1)
 
-  def score(self, state):
-    """Score every example of every split; see `Engine.score`.
+  return programs.assemble(
+    spec,
+    data,
+    images=None,
+    train_epoch=train_epoch,
+    evaluate=_make_evaluate(spec, data),
+    memory=memory_needed,
+  )
 
-    Returns:
-      As there; for an image that cannot be decoded NaN, and prediction -1.
-    """
-    return {split: self._score(state, split) for split in engine.SPLITS}
 
-  def _train_images(self):
-    return None
+def lower(spec: Spec) -> jax.stages.Lowered:
+  """Lower one step of training on a batch of every stream."""
+  first_members, _ = distinct_streams(spec.stack)
+  train_batch = epoch.make_train_batch(
+    step.make_train_step(*spec.network), spec.prepare
+  )
+  mapped = over_members(
+    train_batch, spec.layout, (0, 0, 0, *(_TRAIN,) * 3), donate_argnums=(0,)
+  )
+  shape = (len(first_members), spec.config.batch_size)
+  return mapped.lower(
+    programs.abstract_state(spec),
+    programs.abstract_members(spec),
+    jax.ShapeDtypeStruct((len(spec.layout.rows),), np.int32),
+    jax.ShapeDtypeStruct((*shape, *spec.dataset.image_shape), np.uint8),
+    jax.ShapeDtypeStruct(shape, np.int32),
+    jax.ShapeDtypeStruct(shape, bool),
+  )
 
-  def _read(self, row, global_epoch):
-    """Read an epoch of one member: this process's part of every batch."""
-    config, member = self._config, self.members[row]
-    key = streams.replicate_key(config.seed, member.replicate, member.network)
-    data = train_state.MemberData(
-      key=key, labels=self.labels[row], example_ids=self.example_ids[row]
-    )
-    return imagenet.train_batches(
-      self.dataset.sources['train'],
-      epoch.batch_ids(data, np.int32(global_epoch), config.batch_size),
-      config.seed,
-      streams.key_number(member.replicate, member.network),
-      global_epoch,
-      **self._reading(),
-    )
 
-  def _score(self, state, split):
-    source = self.dataset.sources[split]
-    shape = (len(self.members), len(source))
-    result = evaluate.ExampleScores(
+def _make_evaluate(spec: Spec, data: MemberData):
+  """Make `Programs.evaluate`.
+
+  An image that cannot be decoded gets NaN, and prediction -1.
+  """
+  dataset, layout = spec.dataset, spec.layout
+  evaluate_batch = evaluate.make_evaluate_batch(
+    spec.network.model, spec.prepare
+  )
+  on_train, on_held_out = (
+    over_members(evaluate_batch, layout, (0, axis, *(_EVALUATE,) * 2))
+    for axis in (0, None)
+  )
+  held_out_labels = {
+    split: mesh.broadcast(getattr(dataset, f'{split}_labels'), layout)
+    for split in ('validation', 'test')
+  }
+
+  def evaluate_split(run_batch, labels, state, split):
+    source = dataset.sources[split]
+    shape = (layout.num_members, len(source))
+    result = evaluate.PerExample(
       cross_entropy=np.full(shape, np.nan, np.float32),
       prediction=np.full(shape, -1, np.int32),
       el2n=np.full(shape, np.nan, np.float32),
     )
-    if split == 'train':
-      score, labels = self._score_train, self._data.labels
-    else:
-      score, labels = self._score_split, self._labels[split]
     for batch in imagenet.score_batches(
-      source, self._eval_batch_size(), **self._reading()
+      source, spec.eval_batch_size, **_reading(spec)
     ):
       images, ids, valid = (
-        self._split(batch[key], _SCORE)
+        mesh.split_batch(batch[key], layout, _EVALUATE)
         for key in ('image', 'example_id', 'valid')
       )
-      scores = score(state, labels, images, ids)
-      ids, valid = members_lib.gather(ids), members_lib.gather(valid)
-      for total, part in zip(jax.tree.leaves(result), jax.tree.leaves(scores)):
-        total[:, ids[valid]] = self._own(part)[:, valid]
+      found = run_batch(state, labels, images, ids)
+      ids, valid = mesh.gather(ids), mesh.gather(valid)
+      for total, part in zip(jax.tree.leaves(result), jax.tree.leaves(found)):
+        own = mesh.gather_members(part, layout)
+        total[:, ids[valid]] = own[:, valid]
     return result
 
-  def _reading(self):
-    return {
-      'host': jax.process_index(),
-      'num_hosts': jax.process_count(),
-      'num_workers': self._config.data.num_workers,
-      'on_broken': self._config.data.on_broken,
+  def evaluate_splits(state):
+    results = {'train': evaluate_split(on_train, data.labels, state, 'train')}
+    return results | {
+      split: evaluate_split(on_held_out, labels, state, split)
+      for split, labels in held_out_labels.items()
     }
 
-  def _split(self, array, spec):
-    return members_lib.split_batch(array, self.mesh, spec)
+  return evaluate_splits
 
 
-def _distinct_streams(members, example_ids):
+def read_epoch(
+  spec: Spec, row: int, global_epoch: int
+) -> Iterator[dict[str, np.ndarray]]:
+  """Read an epoch of one member: this process's part of every batch."""
+  config, stack = spec.config, spec.stack
+  member = stack.members[row]
+  key = streams.replicate_key(config.seed, member.replicate, member.network)
+  data = MemberData(
+    key=key, labels=stack.labels[row], example_ids=stack.example_ids[row]
+  )
+  return imagenet.train_batches(
+    spec.dataset.sources['train'],
+    epoch.batch_ids(data, np.int32(global_epoch), config.batch_size),
+    config.seed,
+    streams.key_number(member.replicate, member.network),
+    global_epoch,
+    **_reading(spec),
+  )
+
+
+def _reading(spec: Spec) -> dict[str, Any]:
+  return {
+    'host': jax.process_index(),
+    'num_hosts': jax.process_count(),
+    'num_workers': spec.config.data.num_workers,
+    'on_broken': spec.config.data.on_broken,
+  }
+
+
+def distinct_streams(stack: Stack) -> tuple[list[int], list[int]]:
   """Find which members read the same examples in the same order.
 
-  Args:
-    members: list of Member.
-    example_ids: int32 [members, n].
-
   Returns:
-    rows: list of int, for each stream the first member that reads it.
-    stream_of: list of int, for each member its stream.
+    first_members: for each stream the first member that reads it.
+    stream_of: for each member its stream.
   """
   names = [
     (member.replicate, member.network, ids.tobytes())
-    for member, ids in zip(members, example_ids)
+    for member, ids in zip(stack.members, stack.example_ids)
   ]
   first = {name: row for row, name in reversed(list(enumerate(names)))}
   rows = sorted(first.values())

@@ -1,1 +1,40 @@
 """The paper's experiments, each written to read like its text."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from ml_collections import ConfigDict
+
+from pruning_gen.engine.session import Run
+from pruning_gen.experiments import chain
+from pruning_gen.experiments import el2n
+from pruning_gen.experiments import leave_out
+from pruning_gen.experiments import width
+
+
+class Experiment(NamedTuple):
+  """One experiment: `config.experiments` chooses it by name.
+
+  Attributes:
+    train: trains, measures and writes what is not finished.
+    is_finished: whether everything is written.
+    needs: the experiments whose results it reads.
+  """
+
+  train: Callable[[Run], None]
+  is_finished: Callable[[Run], bool]
+  needs: Callable[[ConfigDict], tuple[str, ...]] = lambda config: ()
+
+
+EXPERIMENTS = {
+  # Sections 2 to 5.
+  'chain': Experiment(chain.train, chain.is_finished),
+  # Section 5.2.
+  'width': Experiment(width.train, width.is_finished),
+  # Section 3.
+  'el2n': Experiment(el2n.train, el2n.is_finished),
+  # Sections 3 and 4.
+  'leave_out': Experiment(
+    leave_out.train, leave_out.is_finished, leave_out.needs
+  ),
+}

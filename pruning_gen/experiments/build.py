@@ -1,95 +1,120 @@
-"""From the keys of a config to a model, an optimizer and an engine."""
+"""From a config to a model, an optimizer and compiled programs."""
 
 import functools
 
 import jax
 import jax.numpy as jnp
+import numpy as np
+from flax import linen as nn
+from jaxtyping import Int
+from ml_collections import ConfigDict
 
-from pruning_gen.data import datasets
-from pruning_gen.engine.programs import Engine
-from pruning_gen.models import lenet
-from pruning_gen.models import resnet
-from pruning_gen.models import vgg
+from pruning_gen.data.datasets import Dataset
+from pruning_gen.engine import mesh
+from pruning_gen.engine import programs
+from pruning_gen.engine import session
+from pruning_gen.engine.programs import Network
+from pruning_gen.engine.programs import Programs
+from pruning_gen.engine.programs import Spec
+from pruning_gen.engine.session import Part
+from pruning_gen.engine.session import Run
+from pruning_gen.engine.stack import Stack
+from pruning_gen.experiments import label_sets
+from pruning_gen.models import MODELS
 from pruning_gen.pruning import masks
-from pruning_gen.training import schedule as schedules
+from pruning_gen.training import schedule as schedule_lib
 from pruning_gen.training import step
-
-CONVOLUTIONAL = {
-  'resnet20': functools.partial(resnet.CifarResNet, blocks_per_stage=3),
-  'resnet32': functools.partial(resnet.CifarResNet, blocks_per_stage=5),
-  'resnet50': resnet.ResNet50,
-  'vgg16': vgg.VGG16,
-}
+from pruning_gen.training.schedule import Schedule
 
 
-def make_model(config, num_classes, width_multiplier=1.0):
-  """Build the model that a config names.
+def train(
+  run: Run,
+  part: Part,
+  schedule: Schedule,
+  example_ids: Int[np.ndarray, 'member num_examples'] | None = None,
+) -> None:
+  """Train and measure what is not finished of a part.
 
   Args:
-    config: the config.
-    num_classes: int.
-    width_multiplier: float, what every layer's width is multiplied by.
+    run: the run.
+    part: the networks, and where they go.
+    schedule: how long they train.
+    example_ids: the examples that each trains on; all of them by default.
+
+  Raises:
+    Preempted: stopped on request, with everything saved.
+    UserError: a loss is not finite, memory is short, or nothing can be saved.
   """
-  shared = {
-    'num_classes': num_classes,
-    'width_multiplier': width_multiplier,
-    'dtype': jnp.dtype(config.dtype),
-  }
-  if config.model.name == 'lenet':
-    return lenet.LeNet(widths=tuple(config.model.widths), **shared)
-  return CONVOLUTIONAL[config.model.name](
-    num_filters=config.model.num_filters,
-    batch_norm_scale_init=config.model.batch_norm_scale_init,
-    **shared,
+  stack = label_sets.make_stack(run, part.members, example_ids)
+  compiled = make_programs(run, stack, schedule, part.width)
+  session.train_levels(run, part, stack, compiled, schedule)
+
+
+def make_programs(
+  run: Run, stack: Stack, schedule: Schedule, width: float = 1.0
+) -> Programs:
+  """Compile the programs of a stack.
+
+  Args:
+    run: the run.
+    stack: the networks.
+    schedule: of their levels.
+    width: the multiplier of every layer's width.
+  """
+  config, dataset = run.config, run.dataset
+  fits = isinstance(dataset, Dataset)
+  spec = Spec(
+    config,
+    dataset,
+    stack,
+    make_network(config, dataset.num_classes, stack, width),
+    schedule,
+    mesh.make_layout(config, len(stack.members), take_turns=not fits),
   )
+  if fits:
+    return programs.build(spec)
+  # Grain takes a second to import, and no other data set needs it.
+  from pruning_gen.engine import streamed
+
+  return streamed.build(spec)
 
 
-def make_optimizer(config, steps_per_epoch):
-  """Build the optimizer of one level, with its learning-rate schedule."""
-  schedule = schedules.learning_rate(
+def make_network(
+  config: ConfigDict,
+  num_classes: int,
+  stack: Stack,
+  width: float = 1.0,
+  convolution: str = 'auto',
+) -> Network:
+  """Build the model and the optimizer of the networks of a stack."""
+  rate = schedule_lib.learning_rate(
     config.learning_rate,
     config.milestones,
     config.warmup_epochs,
-    steps_per_epoch,
+    stack.steps_per_epoch(config.batch_size),
   )
-  return step.sgd(schedule, config.momentum, config.weight_decay)
-
-
-def make_engine(config, dataset, members, example_ids=None, width=1.0):
-  """Build the engine of a stack of members.
-
-  Args:
-    config: the config.
-    dataset: Dataset, or StreamedDataset.
-    members: list of Member.
-    example_ids: int32 [members, n], the examples each trains on; None for all
-      of them.
-    width: float, what every layer's width is multiplied by.
-  """
-  if isinstance(dataset, datasets.Dataset):
-    engine = Engine
-  else:
-    from pruning_gen.engine.streamed import StreamedEngine
-
-    engine = StreamedEngine
-  num_train = len(dataset.train_labels)
-  if example_ids is not None:
-    num_train = example_ids.shape[1]
-  return engine(
-    config,
-    dataset,
-    members,
-    make_model(config, dataset.num_classes, width),
-    make_optimizer(config, num_train // config.batch_size),
-    example_ids,
+  return Network(
+    make_model(config, num_classes, width, convolution),
+    step.sgd(rate, config.momentum, config.weight_decay),
   )
 
 
-def num_weights(config, dataset):
+def num_weights(run: Run) -> int:
   """Count the weights in all kernels of a network of full width."""
-  model = make_model(config, dataset.num_classes)
-  images = jax.ShapeDtypeStruct((1, *dataset.image_shape), jnp.float32)
+  model = make_model(run.config, run.dataset.num_classes)
+  images = jax.ShapeDtypeStruct((1, *run.dataset.image_shape), jnp.float32)
   variables = jax.eval_shape(
     functools.partial(model.init, train=False), jax.random.key(0), images
   )
   return masks.num_weights(variables['params'])
+
+
+def make_model(
+  config: ConfigDict,
+  num_classes: int,
+  width: float = 1.0,
+  convolution: str = 'auto',
+) -> nn.Module:
+  """Build the model that a config names."""
+  build = MODELS[config.model.name].build
+  return build(config, num_classes, width, convolution)

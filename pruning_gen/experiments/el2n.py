@@ -1,39 +1,39 @@
 """EL2N scores: which training examples are hard, and so influential.
 
-Paper, section 3 and appendix B.3; Paul et al. 2021. For every draw of the
-labels, a mean over networks that are trained for a few epochs.
+Paper, section 3 and appendix B.3; Paul et al. 2021. For each label set, the
+mean over networks that are trained for a few epochs.
 """
 
 import numpy as np
 import pandas as pd
+from ml_collections import ConfigDict
 
-from pruning_gen import config as protocol
-from pruning_gen.engine import session
-from pruning_gen.engine.over_members import Member
+from pruning_gen.engine.session import Part
+from pruning_gen.engine.session import Run
+from pruning_gen.engine.stack import Member
 from pruning_gen.errors import UserError
 from pruning_gen.experiments import build
+from pruning_gen.experiments import label_sets
 from pruning_gen.storage import results
+from pruning_gen.training.schedule import Schedule
 
 NAME = 'el2n'
 
-STAGE = session.Stage(NAME, NAME, arrays=('el2n', 'prediction'))
+
+def is_finished(run: Run) -> bool:
+  """Return whether the scores are there."""
+  return results.has_el2n(run.workdir)
 
 
-def is_finished(config, workdir):
-  """Tell whether the scores are there."""
-  del config
-  return results.has_el2n(workdir)
-
-
-def list_members(config):
+def list_members(config: ConfigDict) -> list[Member]:
   """List the networks: as many for each distinct set of labels.
 
   Without noise all replicates have the same labels, and share the networks of
-  replicate 0, wherever they run.
+  replicate 0, whichever replicates a run has.
   """
   distinct = dict.fromkeys(
     (noise_fraction, replicate if noise_fraction else 0)
-    for noise_fraction, replicate in protocol.label_sets(config)
+    for noise_fraction, replicate in label_sets.list_label_sets(config)
   )
   return [
     Member('dense', noise_fraction, replicate, network)
@@ -42,33 +42,27 @@ def list_members(config):
   ]
 
 
-def run(config, workdir, dataset, should_stop):
-  """Train all networks together, score every example, average.
-
-  Raises:
-    Preempted: stopped on request, everything saved.
-    UserError: a loss is not finite.
-  """
-  members = list_members(config)
-  if not STAGE.is_finished(workdir, members):
-    engine = build.make_engine(config, dataset, members)
-    short = session.once(config, config.el2n.epoch)
-    session.train_dense(short, workdir, STAGE, engine, should_stop)
-  write_scores(config, workdir)
+def train(run: Run) -> None:
+  """Train all networks together, evaluate every example, average."""
+  config = run.config
+  part = Part(NAME, NAME, list_members(config), arrays=('el2n', 'prediction'))
+  if not part.is_finished(run.workdir):
+    build.train(run, part, Schedule(config.el2n.epoch))
+  write_scores(run)
 
 
-def write_scores(config, workdir):
+def write_scores(run: Run) -> None:
   """Write each label set's scores: the mean over its networks.
 
-  Those that diverged have no scores, and do not count.
+  Networks that diverged have no scores, and do not count.
 
   Raises:
     UserError: all networks of a label set diverged.
   """
-  table = results.read_members(workdir, NAME)
-  scores = results.read_level(workdir, NAME, 0)['el2n']
+  table = results.read_members(run.workdir, NAME)
+  scores = results.read_level(run.workdir, NAME, 0)['el2n']
   rows, means = [], []
-  for noise_fraction, replicate in protocol.label_sets(config):
+  for noise_fraction, replicate in label_sets.list_label_sets(run.config):
     own = scores[
       (table.noise_fraction == noise_fraction)
       & ((table.replicate == replicate) | (noise_fraction == 0))
@@ -78,10 +72,10 @@ def write_scores(config, workdir):
       raise UserError(
         f'el2n: all networks of noise {noise_fraction:g}, replicate '
         f'{replicate} diverged: lower config.learning_rate (now '
-        f'{config.learning_rate:g}) in another --workdir, or drop el2n and the '
-        'subgroups of leave_out'
+        f'{run.config.learning_rate:g}) in another --workdir, or drop el2n and '
+        'the subgroups of leave_out'
       )
     rows.append((noise_fraction, replicate, len(own)))
     means.append(own.mean(axis=0))
   columns = ['noise_fraction', 'replicate', 'networks']
-  results.write_el2n(workdir, pd.DataFrame(rows, columns=columns), means)
+  results.write_el2n(run.workdir, pd.DataFrame(rows, columns=columns), means)

@@ -1,143 +1,182 @@
 """Leave-out retraining: dense networks without the examples in question.
 
 Paper, sections 3 and 4, appendices D, E and K. Are the examples that pruning
-changes most the ones that matter? Train a dense network from scratch without
-them, and beside it one without as many examples chosen at random.
+affects most the ones that matter? Train a dense network from scratch without
+them, and next to it one without as many examples chosen at random.
 """
 
 import jax
 import numpy as np
 import tqdm
+from jaxtyping import Int
+from ml_collections import ConfigDict
 
-from pruning_gen import config as protocol
 from pruning_gen.data import streams
 from pruning_gen.data import subgroups
-from pruning_gen.engine import session
-from pruning_gen.engine.over_members import Member
+from pruning_gen.engine.session import Part
+from pruning_gen.engine.session import Run
+from pruning_gen.engine.stack import Member
 from pruning_gen.experiments import build
 from pruning_gen.experiments import chain
-from pruning_gen.experiments import effects as selection
+from pruning_gen.experiments import effects
 from pruning_gen.experiments import el2n
+from pruning_gen.experiments import label_sets
 from pruning_gen.storage import results
+from pruning_gen.training.schedule import Schedule
 
 NAME = 'leave_out'
 
-
-def needs(config):
-  """Name the experiments whose results this one reads."""
-  return (
-    ('chain', 'el2n') if 'subgroups' in config.leave_out.sets else ('chain',)
-  )
+# Which examples to leave out: (kind of set, number) -> example_ids. The number
+# is the chain level whose losses chose the set, the subgroup, or the size.
+Sets = dict[tuple[str, int], Int[np.ndarray, ' n']]
 
 
-def is_finished(config, workdir):
-  """Tell whether every network is in results.csv."""
-  stages = {'chain': chain, 'el2n': el2n}
-  if not all(stages[n].is_finished(config, workdir) for n in needs(config)):
-    return False
-  stacks = list_stacks(config, workdir)
-  return all(
-    _stage(num_train).is_finished(workdir, members)
-    for num_train, (members, _) in stacks.items()
-    if num_train >= config.batch_size
-  )
-
-
-def run(config, workdir, dataset, should_stop):
-  """Train the networks that are not there yet, by how many examples they see.
-
-  Raises:
-    Preempted: stopped on request, everything saved.
-    UserError: a loss is not finite.
-  """
-  known = selection.label_sets(config, workdir)
-  for noise_fraction, replicate in protocol.label_sets(config):
-    if (noise_fraction, replicate) not in known:
-      tqdm.tqdm.write(
-        f'{NAME}: skipped noise {noise_fraction:g}, replicate {replicate}: its '
-        'pruned network diverged, so nothing tells what to leave out'
-      )
-  for num_train, (members, example_ids) in list_stacks(config, workdir).items():
-    stage = _stage(num_train)
-    if num_train < config.batch_size:
-      tqdm.tqdm.write(
-        f'{stage.name}: skipped, fewer examples than config.batch_size='
-        f'{config.batch_size}: {", ".join(map(str, members))}'
-      )
-    elif not stage.is_finished(workdir, members):
-      engine = build.make_engine(config, dataset, members, example_ids)
-      session.train_dense(
-        session.once(config), workdir, stage, engine, should_stop
-      )
-
-
-def _stage(num_train):
-  return session.Stage(NAME, f'{NAME}/train_{num_train}')
-
-
-def list_stacks(config, workdir):
-  """List what to train: networks that see as many examples make one stack.
-
-  Args:
-    config: the config.
-    workdir: path, with a finished chain and EL2N scores.
-
-  Returns:
-    Dict from the number of training examples, falling, to (members,
-    example_ids): list of Member and int32 [members, number].
-  """
-  num_examples = len(results.read_labels(workdir, 'chain')['true_labels'])
-  stacks = {}
-  for noise_fraction, replicate in selection.label_sets(config, workdir):
-    left_out = choose_sets(config, workdir, noise_fraction, replicate)
-    for arm, ids in left_out.items():
-      member = Member(arm, noise_fraction, replicate)
-      kept = np.ones(num_examples, bool)
-      kept[ids] = False
-      members, example_ids = stacks.setdefault(kept.sum(), ([], []))
-      members.append(member)
-      example_ids.append(np.flatnonzero(kept).astype(np.int32))
+def choose_most_improved(run: Run, *label_set) -> Sets:
+  """Choose the examples whose loss pruning lowers most, at each level."""
   return {
-    int(num_train): (stacks[num_train][0], np.stack(stacks[num_train][1]))
-    for num_train in sorted(stacks, reverse=True)
+    ('most_improved', level): order[:size]
+    for level, order, size in _rank_by_effect(run, *label_set)
   }
 
 
-def choose_sets(config, workdir, noise_fraction, replicate):
-  """Choose the sets of one draw of the labels.
+def choose_most_worsened(run: Run, *label_set) -> Sets:
+  """Choose the examples whose loss pruning raises most, at each level."""
+  return {
+    ('most_worsened', level): order[len(order) - size :]
+    for level, order, size in _rank_by_effect(run, *label_set)
+  }
 
-  What cannot be decoded is in none but the random ones.
 
-  Returns:
-    Dict from arm, 'most_improved_5' (at chain level 5), 'most_worsened_5',
-    'misclassified_5', 'subgroup_03' or 'random_288' (as large as another),
-    to int [n], the examples that are left out. Sets without examples are not
-    there.
-  """
-  optimal = selection.optimal_level(config, workdir, noise_fraction)
-  wanted = config.leave_out.sets
-  sets = {}
-  for level in config.leave_out.levels or (optimal,):
-    effect = selection.effect(workdir, noise_fraction, replicate, level)
+def _rank_by_effect(run: Run, noise_fraction: float, replicate: int):
+  """Yield levels, examples by rising effect, and how many to leave out."""
+  config = run.config.leave_out
+  optimal = effects.optimal_level(run, noise_fraction)
+  for level in config.levels or (optimal,):
+    effect = effects.effect(run.workdir, noise_fraction, replicate, level)
     order = np.argsort(effect, kind='stable')[: np.isfinite(effect).sum()]
-    size = round(config.leave_out.fraction * len(order))
-    if 'most_improved' in wanted:
-      sets[f'most_improved_{level}'] = order[:size]
-    if 'most_worsened' in wanted:
-      sets[f'most_worsened_{level}'] = order[len(order) - size :]
-  if 'misclassified' in wanted:
-    pruned = selection.read_pruned(workdir, noise_fraction, replicate, optimal)
-    is_wrong = ~pruned['correct'] & np.isfinite(pruned['cross_entropy'])
-    sets[f'misclassified_{optimal}'] = np.flatnonzero(is_wrong)
-  if 'subgroups' in wanted:
-    scores = results.read_el2n(workdir)[noise_fraction, replicate]
-    groups = subgroups.divide(scores, config.num_subgroups)
-    for group in range(config.num_subgroups):
-      sets[f'subgroup_{group:02d}'] = np.flatnonzero(groups == group)
-  key = streams.replicate_key(config.seed, replicate)
+    yield level, order, round(config.fraction * len(order))
+
+
+def choose_misclassified(
+  run: Run, noise_fraction: float, replicate: int
+) -> Sets:
+  """Choose what the optimally sparse network misclassifies."""
+  level = effects.optimal_level(run, noise_fraction)
+  pruned = effects.read_pruned(run.workdir, noise_fraction, replicate, level)
+  is_wrong = ~pruned['correct'] & np.isfinite(pruned['cross_entropy'])
+  return {('misclassified', level): np.flatnonzero(is_wrong)}
+
+
+def choose_subgroups(run: Run, *label_set) -> Sets:
+  """Choose each subgroup by EL2N in turn."""
+  scores = results.read_el2n(run.workdir)[label_set]
+  groups = subgroups.divide(scores, run.config.num_subgroups)
+  return {
+    ('subgroup', group): np.flatnonzero(groups == group)
+    for group in range(run.config.num_subgroups)
+  }
+
+
+# What `config.leave_out.sets` chooses from.
+SETS = {
+  'most_improved': choose_most_improved,
+  'most_worsened': choose_most_worsened,
+  'misclassified': choose_misclassified,
+  'subgroups': choose_subgroups,
+}
+
+
+def choose_sets(run: Run, noise_fraction: float, replicate: int) -> Sets:
+  """Choose all sets of a label set, and as many random examples for each size.
+
+  Images that cannot be decoded are only in the random ones. Empty sets are
+  dropped.
+  """
+  sets = {}
+  for name in run.config.leave_out.sets:
+    sets |= SETS[name](run, noise_fraction, replicate)
+  num_examples = len(results.read_labels(run.workdir, 'chain')['true_labels'])
+  key = streams.replicate_key(run.config.seed, replicate)
   random_order = np.asarray(
-    jax.random.permutation(streams.draw_key(key, 'leave_out', 0), len(effect))
+    jax.random.permutation(streams.draw_key(key, 'leave_out', 0), num_examples)
   )
   for size in sorted({len(ids) for ids in sets.values()}):
-    sets[f'random_{size}'] = random_order[:size]
-  return {arm: ids for arm, ids in sets.items() if len(ids)}
+    sets['random', size] = random_order[:size]
+  return {name: ids for name, ids in sets.items() if len(ids)}
+
+
+def needs(config: ConfigDict) -> tuple[str, ...]:
+  """Return the experiments whose results this one reads."""
+  has_subgroups = 'subgroups' in config.leave_out.sets
+  return (chain.NAME, el2n.NAME) if has_subgroups else (chain.NAME,)
+
+
+def list_parts(run: Run) -> list[tuple[Part, Int[np.ndarray, 'member n']]]:
+  """List what to train: networks that see as many examples make one stack.
+
+  Reads a finished chain and EL2N scores.
+
+  Returns:
+    Pairs of a part and the examples that each of its members trains on, most
+    examples first.
+  """
+  num_examples = len(results.read_labels(run.workdir, 'chain')['true_labels'])
+  stacks = {}
+  for label_set in effects.known_label_sets(run):
+    for (left_out, number), ids in choose_sets(run, *label_set).items():
+      kept = np.ones(num_examples, bool)
+      kept[ids] = False
+      members, example_ids = stacks.setdefault(int(kept.sum()), ([], []))
+      members.append(Member(_arm(left_out, number), *label_set))
+      example_ids.append(np.flatnonzero(kept).astype(np.int32))
+  return [
+    (Part(NAME, f'{NAME}/train_{num_train}', members), np.stack(example_ids))
+    for num_train, (members, example_ids) in sorted(
+      stacks.items(), reverse=True
+    )
+  ]
+
+
+def _arm(left_out, number):
+  return (
+    f'{left_out}_{number:02d}'
+    if left_out == 'subgroup'
+    else (f'{left_out}_{number}')
+  )
+
+
+def _is_too_small(example_ids: np.ndarray, config: ConfigDict) -> bool:
+  return example_ids.shape[1] < config.batch_size
+
+
+def is_finished(run: Run) -> bool:
+  """Return whether every network is in results.csv."""
+  config = run.config
+  if not chain.is_finished(run):
+    return False
+  if el2n.NAME in needs(config) and not el2n.is_finished(run):
+    return False
+  return all(
+    part.is_finished(run.workdir) or _is_too_small(example_ids, config)
+    for part, example_ids in list_parts(run)
+  )
+
+
+def train(run: Run) -> None:
+  """Train the networks that are not finished, most examples first."""
+  config = run.config
+  known = effects.known_label_sets(run)
+  for noise_fraction, replicate in label_sets.list_label_sets(config):
+    if (noise_fraction, replicate) not in known:
+      tqdm.tqdm.write(
+        f'{NAME}: skipped noise {noise_fraction:g}, replicate {replicate}: its '
+        'pruned network diverged, so there is no effect to choose examples by'
+      )
+  for part, example_ids in list_parts(run):
+    if _is_too_small(example_ids, config):
+      tqdm.tqdm.write(
+        f'{part.name}: skipped, fewer examples than config.batch_size='
+        f'{config.batch_size}: {", ".join(map(str, part.members))}'
+      )
+    elif not part.is_finished(run.workdir):
+      build.train(run, part, Schedule(config.epochs), example_ids)

@@ -1,47 +1,40 @@
-"""Width down-scaling: dense networks, each 0.8 times as wide as the one before.
+"""Width down-scaling: dense networks, each 0.8 times as wide as the last.
 
-Paper, section 5.2 and appendices F and I. The other way to make a network
-smaller: if size alone were what pruning changes, this should do the same.
+Paper, section 5.2 and appendices F and I: the other way to make a network
+smaller. If size alone explained pruning's effect, this should have it too.
 """
 
-from pruning_gen import config as protocol
-from pruning_gen.engine import session
-from pruning_gen.engine.over_members import Member
+from pruning_gen.engine.session import Part
+from pruning_gen.engine.session import Run
+from pruning_gen.engine.stack import Member
 from pruning_gen.experiments import build
+from pruning_gen.experiments import label_sets
+from pruning_gen.training.schedule import Schedule
 
 NAME = 'width'
 
 
-def is_finished(config, workdir):
-  """Tell whether every network is in results.csv."""
-  stage, members = session.Stage(NAME, NAME), list_members(config)
-  return stage.is_finished(workdir, members, config.width.levels)
-
-
-def list_members(config):
-  """List the networks of each width: one for every draw of the labels."""
+def list_parts(run: Run) -> list[Part]:
+  """List the widths, widest first: one network per label set and width."""
+  config = run.config
+  members = [
+    Member('dense', *own) for own in label_sets.list_label_sets(config)
+  ]
   return [
-    Member('dense', noise_fraction, replicate)
-    for noise_fraction, replicate in protocol.label_sets(config)
+    Part(NAME, NAME, members, level, width=config.width.fraction**level)
+    for level in range(config.width.levels + 1)
   ]
 
 
-def run(config, workdir, dataset, should_stop):
-  """Train the networks of each width that is not there yet, widest first.
+def is_finished(run: Run) -> bool:
+  """Return whether every network is in results.csv."""
+  return all(part.is_finished(run.workdir) for part in list_parts(run))
 
-  Raises:
-    Preempted: stopped on request, everything saved.
-    UserError: a loss is not finite.
-  """
-  members = list_members(config)
-  full = build.num_weights(config, dataset)
-  for level in range(config.width.levels + 1):
-    stage = session.Stage(NAME, NAME, level)
-    if stage.is_finished(workdir, members):
-      continue
-    width = config.width.fraction**level
-    engine = build.make_engine(config, dataset, members, width=width)
-    columns = {'width': width, 'weights_remaining': engine.num_weights / full}
-    session.train_dense(
-      session.once(config), workdir, stage, engine, should_stop, columns
-    )
+
+def train(run: Run) -> None:
+  """Train the networks of each width that is not finished."""
+  full = build.num_weights(run)
+  for part in list_parts(run):
+    if not part.is_finished(run.workdir):
+      part = part._replace(full_num_weights=full)
+      build.train(run, part, Schedule(run.config.epochs))

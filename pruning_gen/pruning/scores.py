@@ -4,6 +4,8 @@ A score is a tree of float32 arrays like the parameters. Only the scores of
 kept kernels are ever compared, over all layers at once.
 """
 
+from typing import NamedTuple
+
 import jax
 import jax.numpy as jnp
 
@@ -82,3 +84,18 @@ def synflow(model, params, batch_stats, masks, image_shape):
   root = jnp.sqrt(_DARK) / jnp.sqrt(jnp.where(arrived > 0, arrived, _DARK))
   grads = jax.grad(lambda weights: root * flow(weights, root))(linear)
   return gradient(linear, grads)
+
+
+class Score(NamedTuple):
+  """Stub."""
+
+  function: object
+  needs_images: bool = False
+
+
+SCORES = {
+  'magnitude': Score(magnitude),
+  'random': Score(random),
+  'gradient': Score(gradient, needs_images=True),
+  'synflow': Score(synflow),
+}

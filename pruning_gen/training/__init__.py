@@ -1,1 +1,1 @@
-"""Pure functions of one member, and the one place that stacks them."""
+"""Training one network: pure functions that the engine maps over many."""

@@ -1,41 +1,44 @@
-"""One epoch of one member, from shuffling to the last step, on the device."""
+"""One epoch, from shuffling to the last step, on the device."""
+
+from collections.abc import Callable
+from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Array
+from jaxtyping import Float
+from jaxtyping import Int
+from jaxtyping import UInt8
 
 from pruning_gen.data import streams
-from pruning_gen.engine import over_members as members
+from pruning_gen.training.train_state import MemberData
 
 
-def normalize(images, mean, std):
-  """Scale uint8 images to floats of zero mean and unit variance.
+def normalize(
+  images: UInt8[Array, '... channels'],
+  mean: Sequence[float],
+  std: Sequence[float],
+) -> Float[Array, '... channels']:
+  """Scale images to zero mean and unit variance per channel.
 
   Args:
-    images: uint8 [..., channels].
+    images: pixels.
     mean: per channel, of images in [0, 1].
     std: likewise.
-
-  Returns:
-    float32 [..., channels].
   """
-  # One multiplication and one addition a pixel, in place of three operations.
+  # One multiplication and one addition per pixel instead of three operations.
   mean, std = jnp.asarray(mean, jnp.float32), jnp.asarray(std, jnp.float32)
   scale = jnp.broadcast_to(1 / (255 * std), images.shape)
   offset = jnp.broadcast_to(mean / std, images.shape)
   return images.astype(jnp.float32) * scale - offset
 
 
-def batch_ids(member, global_epoch, batch_size):
-  """Return the examples of every batch of an epoch, a fresh permutation.
+def batch_ids(
+  member: MemberData, global_epoch: Int[Array, ''], batch_size: int
+) -> Int[Array, 'steps batch']:
+  """Return the example_ids of every batch: a fresh permutation per epoch.
 
-  Args:
-    member: MemberData.
-    global_epoch: int32 scalar, from `schedules.global_epoch`.
-    batch_size: int.
-
-  Returns:
-    int32 [steps, batch_size], example_ids. The remainder of the permutation
-    that fills no batch is left out.
+  The remainder of the permutation that fills no batch is left out.
   """
   key = streams.draw_key(member.key, 'order', global_epoch)
   order = jax.random.permutation(key, member.example_ids)
@@ -43,15 +46,19 @@ def batch_ids(member, global_epoch, batch_size):
   return order[: steps * batch_size].reshape(steps, batch_size)
 
 
-def make_train_epoch(train_step, batch_size, mean, std, augment=None):
+def make_train_epoch(
+  train_step: Callable,
+  batch_size: int,
+  prepare: Callable,
+  augment: Callable | None = None,
+) -> Callable:
   """Return the pure function of one epoch.
 
   Args:
     train_step: from `step.make_train_step`.
-    batch_size: int.
-    mean: the data set's mean by channel.
-    std: likewise.
-    augment: (key, uint8 images, example_ids) -> uint8 images, or None.
+    batch_size: examples per step.
+    prepare: uint8 images -> float32 images, normalized.
+    augment: (key, uint8 images, example_ids) -> uint8 images.
 
   Returns:
     train_epoch(state, member, images, global_epoch) -> (state, losses), where
@@ -63,17 +70,34 @@ def make_train_epoch(train_step, batch_size, mean, std, augment=None):
     augment_key = streams.draw_key(member.key, 'augment', global_epoch)
     shape = images.shape[1:]
     if not augment:
-      # Rows, which lie together. MNIST's images else lie across one another on
-      # a TPU, and each is read from 28 places; CIFAR's, to be cropped, do not.
+      # As rows, which are contiguous. On a TPU MNIST's images would otherwise
+      # be interleaved, and each read from 28 places; CIFAR's are not.
       images = images.reshape(len(images), -1)
 
     def one_step(state, ids):
-      batch = members.spread_batch(images[ids].reshape(len(ids), *shape))
+      batch = images[ids].reshape(len(ids), *shape)
       if augment:
         batch = augment(augment_key, batch, ids)
-      return train_step(state, normalize(batch, mean, std), member.labels[ids])
+      return train_step(state, prepare(batch), member.labels[ids])
 
     ids = batch_ids(member, global_epoch, batch_size)
     return jax.lax.scan(one_step, state, ids)
 
   return train_epoch
+
+
+def make_train_batch(train_step: Callable, prepare: Callable) -> Callable:
+  """Return the pure function of one step on images from the host.
+
+  Returns:
+    train_batch(state, member, row, images, example_ids, valid) -> (state,
+    loss). row is an int32 scalar, the stream that the member reads; images
+    are uint8 [streams, batch, height, width, channels], already augmented;
+    example_ids int32 and valid bool [streams, batch].
+  """
+
+  def train_batch(state, member, row, images, example_ids, valid):
+    labels = member.labels[example_ids[row]]
+    return train_step(state, prepare(images[row]), labels, valid[row])
+
+  return train_batch

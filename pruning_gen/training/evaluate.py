@@ -1,44 +1,43 @@
-"""Per-example scores of one member: a pass of its own, nothing averaged."""
+"""Per-example evaluation of one network: a separate pass, nothing averaged."""
+
+from collections.abc import Callable
 
 import flax.struct
 import jax
 import jax.numpy as jnp
 import optax
+from flax import linen as nn
+from jaxtyping import Array
+from jaxtyping import Bool
+from jaxtyping import Float
+from jaxtyping import Int
 
-from pruning_gen.engine import over_members as members
-from pruning_gen.training import epoch
+from pruning_gen.training import train_state
 
 
 @flax.struct.dataclass
-class ExampleScores:
+class PerExample:
   """What one network makes of each example, indexed by example_id.
 
   Attributes:
-    cross_entropy: float32 [N], on the given label, in nats.
-    prediction: int32 [N], the class of the largest logit.
-    el2n: float32 [N], L2 norm of softmax(logits) - one-hot(label) (Paul et
-      al. 2021).
+    cross_entropy: on the given label, in nats.
+    prediction: the class of the largest logit.
+    el2n: L2 norm of softmax(logits) - one-hot(label) (Paul et al. 2021).
   """
 
-  cross_entropy: jax.Array
-  prediction: jax.Array
-  el2n: jax.Array
+  cross_entropy: Float[Array, ' example']
+  prediction: Int[Array, ' example']
+  el2n: Float[Array, ' example']
 
 
-def score_logits(logits, labels):
-  """Score a batch.
-
-  Args:
-    logits: [batch, classes]; everything below is float32.
-    labels: int32 [batch].
-
-  Returns:
-    ExampleScores of the batch.
-  """
+def evaluate_logits(
+  logits: Float[Array, 'batch classes'], labels: Int[Array, ' batch']
+) -> PerExample:
+  """Evaluate a batch, in float32 whatever the logits are."""
   logits = logits.astype(jnp.float32)
   one_hot = jax.nn.one_hot(labels, logits.shape[-1])
   error = jax.nn.softmax(logits) - one_hot
-  return ExampleScores(
+  return PerExample(
     cross_entropy=optax.softmax_cross_entropy_with_integer_labels(
       logits, labels
     ),
@@ -47,51 +46,61 @@ def score_logits(logits, labels):
   )
 
 
-def make_score(model, batch_size, mean, std):
-  """Return the pure function that scores a whole split.
+def make_evaluate(
+  model: nn.Module, batch_size: int, prepare: Callable
+) -> Callable:
+  """Return the pure function that evaluates a whole split.
 
-  Evaluation mode, images as they are (no augmentation), every example exactly
-  once: the last batch is filled up with example 0, and what that adds is cut.
+  Evaluation mode, no augmentation, every example exactly once: the last batch
+  is padded with example 0, and the padding's results are dropped.
 
   Args:
-    model: Linen module, called as model(images, train).
-    batch_size: int, examples a forward pass; it changes memory, not results.
-    mean: the data set's mean by channel.
-    std: likewise.
+    model: called as model(images, train).
+    batch_size: examples per forward pass; it changes memory, not results.
+    prepare: uint8 images -> float32 images, normalized.
 
   Returns:
-    score(state, labels, images) -> ExampleScores [N], for labels int32 [N]
+    evaluate(state, labels, images) -> PerExample [N], for labels int32 [N]
     and images uint8 [N, height, width, channels].
   """
+  evaluate_batch = make_evaluate_batch(model, prepare)
 
-  def score(state, labels, images):
-    variables = {'params': state.params, 'batch_stats': state.batch_stats}
-
-    def score_batch(ids):
-      batch = members.spread_batch(images[ids])
-      batch = epoch.normalize(batch, mean, std)
-      return score_logits(
-        model.apply(variables, batch, train=False), labels[ids]
-      )
-
+  def evaluate(state, labels, images):
     ids, _ = _padded_batches(len(images), batch_size)
-    scores = jax.lax.map(score_batch, ids)
-    return jax.tree.map(lambda leaf: leaf.reshape(-1)[: len(images)], scores)
+    results = jax.lax.map(
+      lambda ids: evaluate_batch(state, labels, images[ids], ids), ids
+    )
+    return jax.tree.map(lambda leaf: leaf.reshape(-1)[: len(images)], results)
 
-  return score
+  return evaluate
 
 
-def make_loss_gradient(model, batch_size, mean, std):
+def make_evaluate_batch(model: nn.Module, prepare: Callable) -> Callable:
+  """Return the pure function that evaluates one batch.
+
+  Returns:
+    evaluate_batch(state, labels, images, example_ids) -> PerExample [batch],
+    for labels int32 [N], images uint8 [batch, height, width, channels] and
+    example_ids int32 [batch]; results for padding are meaningless.
+  """
+
+  def evaluate_batch(state, labels, images, example_ids):
+    logits = model.apply(
+      train_state.variables(state), prepare(images), train=False
+    )
+    return evaluate_logits(logits, labels[example_ids])
+
+  return evaluate_batch
+
+
+def make_loss_gradient(
+  model: nn.Module, batch_size: int, prepare: Callable
+) -> Callable:
   """Return the pure function of the training loss's gradient.
 
-  Of the mean cross-entropy over all of a member's examples, in evaluation
-  mode and without augmentation, like every measure of the training set here.
-
-  Args:
-    model: Linen module, called as model(images, train).
-    batch_size: int, examples a forward pass; it changes memory, not results.
-    mean: the data set's mean by channel.
-    std: likewise.
+  The loss is the mean cross-entropy over all of a network's examples, in
+  evaluation mode and without augmentation, like every measure of the training
+  set here. Arguments as for `make_evaluate`.
 
   Returns:
     loss_gradient(state, labels, example_ids, images) -> tree of float32 like
@@ -101,11 +110,10 @@ def make_loss_gradient(model, batch_size, mean, std):
 
   def loss_gradient(state, labels, example_ids, images):
     def loss(params, ids, valid):
-      variables = {'params': params, 'batch_stats': state.batch_stats}
-      batch = epoch.normalize(members.spread_batch(images[ids]), mean, std)
-      logits = model.apply(variables, batch, train=False).astype(jnp.float32)
+      variables = train_state.variables(state) | {'params': params}
+      logits = model.apply(variables, prepare(images[ids]), train=False)
       losses = optax.softmax_cross_entropy_with_integer_labels(
-        logits, labels[ids]
+        logits.astype(jnp.float32), labels[ids]
       )
       return losses.sum(where=valid)
 
@@ -123,8 +131,10 @@ def make_loss_gradient(model, batch_size, mean, std):
   return loss_gradient
 
 
-def _padded_batches(num_examples, batch_size):
-  """Return ids and valid [batches, batch_size]; padding is example 0."""
+def _padded_batches(
+  num_examples: int, batch_size: int
+) -> tuple[Int[Array, 'steps batch'], Bool[Array, 'steps batch']]:
+  """Return the position and validity of every example; padding is 0."""
   num_batches = -(-num_examples // batch_size)
   ids = jnp.arange(num_batches * batch_size).reshape(num_batches, batch_size)
   valid = ids < num_examples

@@ -1,32 +1,38 @@
-"""What happens to one member between two levels: score, prune, rewind."""
+"""What happens to one network between two levels: rank, prune, rewind."""
+
+from collections.abc import Callable
+from collections.abc import Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
+import optax
+from flax import linen as nn
 
-from pruning_gen.pruning import masks as masks_lib
+from pruning_gen.pruning import masks
 from pruning_gen.pruning import scores
-from pruning_gen.training import evaluate
-from pruning_gen.training import schedule as schedules
+from pruning_gen.training import schedule
 
 
-def make_score_weights(model, names, image_shape, batch_size, mean, std):
-  """Return the pure function that scores the weights of one member.
+def make_score_weights(
+  model: nn.Module,
+  names: Sequence[str],
+  image_shape: tuple[int, int, int],
+  loss_gradient: Callable,
+) -> Callable:
+  """Return the pure function that scores the weights of one network.
 
   Args:
-    model: Linen module, called as model(images, train).
-    names: list of str, the functions of `scores` that the stack's members go
-      by.
+    model: called as model(images, train).
+    names: the scores that the networks of the stack are ranked by.
     image_shape: (height, width, channels).
-    batch_size: int, examples a forward pass where the score needs the loss.
-    mean: the data set's mean by channel.
-    std: likewise.
+    loss_gradient: from `evaluate.make_loss_gradient`.
 
   Returns:
     score_weights(state, member, level, images) -> tree of float32 like the
-    parameters, by `names[member.score]`. level is an int32 scalar, images are
-    uint8 [num_train, height, width, channels], which 'gradient' alone needs.
+    parameters, by `names[member.score]`. level is an int32 scalar; images are
+    uint8 [num_train, height, width, channels], which only 'gradient' needs.
   """
-  loss_gradient = evaluate.make_loss_gradient(model, batch_size, mean, std)
 
   def score_weights(state, member, level, images):
     params = state.params
@@ -46,38 +52,48 @@ def make_score_weights(model, names, image_shape, batch_size, mean, std):
   return score_weights
 
 
-def start_level(
-  tx, prunable, rewind_step, state, weight_scores, num_pruned, rewinds_weights
-):
-  """Prune, then rewind the learning rate, and the weights where an arm does.
+def make_start_level(
+  optimizer: optax.GradientTransformation,
+  score_weights: Callable,
+  prunable: Any,
+  rewind_step: int,
+) -> Callable:
+  """Return the pure function that starts a level.
 
-  Without that, weights and BatchNorm statistics carry over. Momentum starts
-  at zero.
+  It prunes, then rewinds the learning rate, and the weights if the arm does.
+  Otherwise weights and BatchNorm statistics carry over. Momentum starts at 0.
 
   Args:
-    tx: optax transformation.
+    optimizer: its schedule counts from `rewind_step` again.
+    score_weights: from `make_score_weights`.
     prunable: tree of Python bool, from `masks.prunable`.
-    rewind_step: int, the step of the schedule to restart from.
-    state: TrainState at the end of the level before.
-    weight_scores: tree like the parameters; the lowest go.
-    num_pruned: int32 scalar, how many weights go; 0 in extended dense training.
-    rewinds_weights: bool scalar; without effect where `state.early` is empty.
+    rewind_step: the step of the schedule to restart from.
 
   Returns:
-    The TrainState before the first step of the level.
+    start_level(state, member, level, images) -> the state before the first
+    step of the level, for the state at the end of the level before.
   """
-  masks = masks_lib.prune(state.masks, weight_scores, prunable, num_pruned)
-  params, batch_stats = state.params, state.batch_stats
-  if state.early:
-    params, batch_stats = jax.tree.map(
-      lambda early, now: jnp.where(rewinds_weights, early, now),
-      state.early,
-      (params, batch_stats),
+
+  def start_level(state, member, level, images):
+    kept = masks.prune(
+      state.masks,
+      score_weights(state, member, level, images),
+      prunable,
+      member.num_pruned[level],
     )
-  params = masks_lib.apply(params, masks)
-  return state.replace(
-    params=params,
-    batch_stats=batch_stats,
-    masks=masks,
-    opt_state=schedules.rewind(tx, params, rewind_step),
-  )
+    params, batch_stats = state.params, state.batch_stats
+    if state.rewind_point:
+      params, batch_stats = jax.tree.map(
+        lambda before, now: jnp.where(member.rewinds_weights, before, now),
+        state.rewind_point,
+        (params, batch_stats),
+      )
+    params = masks.apply(params, kept)
+    return state.replace(
+      params=params,
+      batch_stats=batch_stats,
+      masks=kept,
+      opt_state=schedule.rewind(optimizer, params, rewind_step),
+    )
+
+  return start_level

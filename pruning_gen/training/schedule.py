@@ -1,23 +1,71 @@
-"""The learning rate over one level, and how rewinding replays it."""
+"""The epochs of a chain of levels, and the learning rate that they replay."""
+
+from collections.abc import Iterator
+from typing import Any
+from typing import NamedTuple
 
 import jax.numpy as jnp
 import optax
 
 
-def learning_rate(base, milestones, warmup_epochs, steps_per_epoch):
-  """Return the schedule of one standard training run.
+class Schedule(NamedTuple):
+  """How long each level trains: E epochs, then E - t after each rewinding.
 
-  Linear warm-up from 0, then `base`, divided by 10 at each milestone
-  (OpenLTH `training/optimizers.py`).
+  Level 0 trains epochs 0 to `epochs`, every later level `rewind_epoch` to
+  `epochs`. Global epochs number all of them, so that no two epochs of a chain
+  draw the same batches.
 
-  Args:
-    base: float, the learning rate after warm-up.
-    milestones: epochs at which the rate is divided by 10.
-    warmup_epochs: number of epochs of warm-up; 0 for none.
-    steps_per_epoch: int.
+  Attributes:
+    epochs: E, of one standard training run.
+    rewind_epoch: t, which every later level rewinds the learning rate to.
+    levels: how many levels follow level 0.
+  """
 
-  Returns:
-    An optax schedule: step in the level -> learning rate.
+  epochs: int
+  rewind_epoch: int = 0
+  levels: int = 0
+
+  def global_epoch(self, level: int, epoch: int) -> int:
+    """Return how many epochs precede an epoch of a level."""
+    if level == 0:
+      return epoch
+    # Each later level trains E - t epochs, from epoch t on.
+    return level * (self.epochs - self.rewind_epoch) + epoch
+
+  def epochs_by(self, level: int) -> int:
+    """Return how many epochs a network has trained at the end of a level."""
+    return self.global_epoch(level, self.epochs)
+
+  def level_of(self, done: int) -> int:
+    """Return the level of the last of `done` finished epochs."""
+    if done <= self.epochs:
+      return 0
+    return 1 + (done - self.epochs - 1) // (self.epochs - self.rewind_epoch)
+
+  def remaining(self, done: int) -> Iterator[tuple[int, range]]:
+    """List what is left to do after `done` finished epochs.
+
+    Yields:
+      (level, its epochs still to train), from the level of the last finished
+      epoch on. The first range is empty if that level is trained to its end.
+    """
+    first = self.level_of(done)
+    start = done - self.global_epoch(first, 0)
+    for level in range(first, self.levels + 1):
+      yield level, range(start, self.epochs)
+      start = self.rewind_epoch
+
+
+def learning_rate(
+  base: float,
+  milestones: tuple[int, ...],
+  warmup_epochs: int,
+  steps_per_epoch: int,
+) -> optax.Schedule:
+  """Return the learning rate of one standard training run, by step.
+
+  Linear warm-up from 0, then `base`, divided by 10 at each milestone (OpenLTH
+  `training/optimizers.py`).
   """
   drops = optax.piecewise_constant_schedule(
     base, {epoch * steps_per_epoch: 0.1 for epoch in milestones}
@@ -35,43 +83,12 @@ def learning_rate(base, milestones, warmup_epochs, steps_per_epoch):
   return schedule
 
 
-def rewind(tx, params, step):
+def rewind(
+  optimizer: optax.GradientTransformation, params: Any, step: int
+) -> optax.OptState:
   """Return the optimizer's state of a run that restarts at `step`.
 
-  Momentum starts at zero; the schedules of `tx` count on from `step`, and so
-  replay the learning rate from there (learning-rate rewinding, Renda et al.
-  2020).
-
-  Args:
-    tx: optax transformation.
-    params: tree of parameters.
-    step: int, where in the schedule to restart.
+  Momentum starts at zero; the schedule counts from `step`, and so replays the
+  learning rate from there (learning-rate rewinding, Renda et al. 2020).
   """
-  return optax.tree.set(tx.init(params), count=jnp.int32(step))
-
-
-def global_epoch(level, epoch, epochs, rewind_epoch):
-  """Count the epochs a network has seen before epoch `epoch` of a level.
-
-  Level 0 trains epochs 0 to `epochs`, every later level `rewind_epoch` to
-  `epochs`. No two epochs of a chain share a global epoch, so none is a copy
-  of another.
-  """
-  if level == 0:
-    return epoch
-  return epochs + (level - 1) * (epochs - rewind_epoch) + epoch - rewind_epoch
-
-
-def locate(global_epoch_, epochs, rewind_epoch):
-  """Invert `global_epoch` for a number of *finished* epochs.
-
-  Returns:
-    (level, epoch): the level of the last finished epoch, and how far that
-    level has come: `epoch == epochs` where the level is trained to its end.
-    For 0 finished epochs (0, 0).
-  """
-  if global_epoch_ <= epochs:
-    return 0, global_epoch_
-  beyond = global_epoch_ - epochs - 1
-  level, offset = divmod(beyond, epochs - rewind_epoch)
-  return level + 1, rewind_epoch + offset + 1
+  return optax.tree.set(optimizer.init(params), count=jnp.int32(step))

@@ -1,22 +1,22 @@
-"""One step of masked SGD, for one member."""
+"""One step of masked SGD."""
+
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
 import optax
+from flax import linen as nn
 
-from pruning_gen.pruning import masks as masks_lib
+from pruning_gen.pruning import masks
 
 
-def sgd(schedule, momentum, weight_decay):
+def sgd(
+  schedule: optax.Schedule, momentum: float, weight_decay: float
+) -> optax.GradientTransformation:
   """Return PyTorch's SGD as an optax transformation.
 
   Weight decay is added to the gradient of every parameter, biases and
-  BatchNorm too, before momentum; no dampening, no Nesterov.
-
-  Args:
-    schedule: optax schedule of the learning rate.
-    momentum: float in [0, 1).
-    weight_decay: float >= 0.
+  BatchNorm included, before momentum; no dampening, no Nesterov.
   """
   nothing = optax.identity()
   return optax.chain(
@@ -26,18 +26,16 @@ def sgd(schedule, momentum, weight_decay):
   )
 
 
-def make_train_step(model, tx):
+def make_train_step(
+  model: nn.Module, optimizer: optax.GradientTransformation
+) -> Callable:
   """Return the pure function of one training step.
-
-  Args:
-    model: Linen module, called as model(images, train).
-    tx: optax transformation.
 
   Returns:
     train_step(state, images, labels, valid=None) -> (state, loss), where
     images are float32 [batch, height, width, channels], labels int32 [batch],
-    valid bool [batch] (False: padding, without weight), and loss is the mean
-    cross-entropy *before* the step, float32 scalar.
+    valid bool [batch] (False for padding, which has no weight), and loss is
+    the mean cross-entropy *before* the step, a float32 scalar.
   """
 
   def loss_fn(params, batch_stats, images, labels, valid):
@@ -58,12 +56,12 @@ def make_train_step(model, tx):
     (loss, batch_stats), grads = grad_fn(
       state.params, state.batch_stats, images, labels, valid
     )
-    # Masked twice: before, so that momentum never stirs at a pruned weight;
-    # after, so that no transformation can revive one.
-    updates, opt_state = tx.update(
-      masks_lib.apply(grads, state.masks), state.opt_state, state.params
+    # Masked twice: before, so that momentum never builds up at a pruned
+    # weight; after, so that no transformation can revive one.
+    updates, opt_state = optimizer.update(
+      masks.apply(grads, state.masks), state.opt_state, state.params
     )
-    updates = masks_lib.apply(updates, state.masks)
+    updates = masks.apply(updates, state.masks)
     return (
       state.replace(
         params=optax.apply_updates(state.params, updates),

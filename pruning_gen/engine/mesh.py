@@ -1,0 +1,217 @@
+"""How a stack is laid out on the devices, and how arrays get there and back."""
+
+from collections.abc import Callable
+from typing import Any
+from typing import NamedTuple
+
+import jax
+import numpy as np
+from jax.experimental import multihost_utils
+from jax.sharding import Mesh
+from jax.sharding import NamedSharding
+from jax.sharding import PartitionSpec as P
+from jaxtyping import Array
+from jaxtyping import Int
+from ml_collections import ConfigDict
+
+from pruning_gen.errors import UserError
+from pruning_gen.models import MODELS
+
+
+class Layout(NamedTuple):
+  """How a stack is laid out, and how each device runs its members.
+
+  Attributes:
+    mesh: devices with the axes `member` and `data`.
+    num_members: how many networks the stack has.
+    vectorize: whether a device runs its members all at once (`vmap`) rather
+      than one after the other (`lax.map`).
+  """
+
+  mesh: Mesh
+  num_members: int
+  vectorize: bool
+
+  @property
+  def rows(self) -> Int[np.ndarray, ' row']:
+    """Which member each row of a stack on the mesh belongs to.
+
+    The last member is repeated until every device has as many. The copies
+    fill turns in which a device would idle; their results are dropped.
+    """
+    missing = -self.num_members % self.mesh.shape['member']
+    rows = np.arange(self.num_members + missing)
+    return np.minimum(rows, self.num_members - 1)
+
+  @property
+  def platform(self) -> str:
+    """'cpu', 'gpu' or 'tpu'."""
+    return self.mesh.devices.flat[0].platform
+
+  @property
+  def stacked(self) -> NamedSharding:
+    """The sharding of a stack: each member on its devices."""
+    return NamedSharding(self.mesh, P('member'))
+
+  @property
+  def shared(self) -> NamedSharding:
+    """The sharding of arrays that all members share: a copy per device."""
+    return NamedSharding(self.mesh, P())
+
+  @property
+  def without_copies(self) -> NamedSharding:
+    """The sharding of a stack without copies of its last member.
+
+    As `stacked` if the members divide evenly, otherwise all on all devices.
+    """
+    uneven = self.num_members % self.mesh.shape['member']
+    return self.shared if uneven else self.stacked
+
+
+def make_layout(
+  config: ConfigDict,
+  num_members: int,
+  *,
+  take_turns: bool = False,
+  devices: list | None = None,
+) -> Layout:
+  """Lay a stack out on the devices that a config asks for.
+
+  Args:
+    config: the config.
+    num_members: how many networks train together.
+    take_turns: whether all devices share every member's batches, and members
+      take turns.
+    devices: all of `jax.devices()` by default.
+
+  Raises:
+    UserError: there are too few devices, or they cannot share a batch evenly.
+  """
+  devices, asked = devices or jax.devices(), config.devices.count
+  if asked > len(devices):
+    raise UserError(
+      f'config.devices.count={asked}, but JAX sees {len(devices)} '
+      f'({devices[0].device_kind}): lower it, or pass 0 to use all of them'
+    )
+  devices = devices[: asked or len(devices)]
+  data_parallel = config.devices.data_parallel
+  if data_parallel and len(devices) % data_parallel:
+    raise UserError(
+      f'config.devices.data_parallel={data_parallel} must divide the number '
+      f'of devices, {len(devices)}'
+    )
+  mesh = arrange(1 if take_turns else num_members, devices, data_parallel)
+  if config.batch_size % mesh.shape['data']:
+    raise UserError(
+      f'config.batch_size={config.batch_size} must be a multiple of '
+      f'{mesh.shape["data"]}, the number of devices that a batch is split '
+      'over; or pass --config.devices.data_parallel=1'
+    )
+  stacking = config.stacking
+  if stacking == 'auto':
+    on_cpu = devices[0].platform == 'cpu'
+    # Matrix products combine into one larger product, convolutions do not.
+    convolves = MODELS[config.model.name].has_convolutions
+    stacking = 'map' if on_cpu or convolves else 'vmap'
+  return Layout(mesh, num_members, stacking == 'vmap')
+
+
+def arrange(num_members: int, devices: list, data_parallel: int = 0) -> Mesh:
+  """Arrange devices as a mesh with the axes `member` and `data`.
+
+  Members come first: as many devices train networks of their own as shorten
+  the work. The devices left over split each member's batches.
+
+  Args:
+    num_members: how many networks train together.
+    devices: all of them are used.
+    data_parallel: the size of the axis `data`, a divisor of the number of
+      devices; 0 for what is left over.
+
+  Returns:
+    A mesh whose axis `member` needs no more turns than one of any other size.
+  """
+  num_devices = len(devices)
+  slots = num_devices // (data_parallel or 1)
+  turns = -(-num_members // slots)
+  rows = min(
+    rows
+    for rows in range(1, slots + 1)
+    if slots % rows == 0 and -(-num_members // rows) == turns
+  )
+  if data_parallel:
+    rows = slots
+  return Mesh(
+    np.asarray(devices).reshape(rows, -1),
+    ('member', 'data'),
+    axis_types=(jax.sharding.AxisType.Auto,) * 2,
+  )
+
+
+def spread_batch(batch: Array) -> Array:
+  """Split a batch over the mesh axis `data`, inside `over_members`.
+
+  The compiler then splits everything computed from it, and sums over the
+  whole batch: gradients and BatchNorm are of the global batch. Outside a mesh
+  the batch is returned unchanged.
+  """
+  if 'data' not in jax.sharding.get_abstract_mesh().axis_names:
+    return batch
+  return jax.lax.with_sharding_constraint(batch, P('data'))
+
+
+def shard(tree: Any, layout: Layout) -> Any:
+  """Put a stack of NumPy arrays on the mesh, each member on its devices."""
+  return jax.tree.map(lambda leaf: _place(leaf, layout.stacked), tree)
+
+
+def broadcast(tree: Any, layout: Layout) -> Any:
+  """Put NumPy arrays that all members share on every device of the mesh."""
+  return jax.tree.map(lambda leaf: _place(leaf, layout.shared), tree)
+
+
+def _place(array: np.ndarray, sharding: NamedSharding) -> Array:
+  # Every process has the whole array and places its own part without
+  # communication: `device_put` would first compare all processes' copies.
+  return jax.make_array_from_callback(
+    array.shape, sharding, lambda index: array[index]
+  )
+
+
+def split_batch(array: np.ndarray, layout: Layout, spec: P) -> Array:
+  """Put a batch on the mesh, of which each process has its own part."""
+  return jax.make_array_from_process_local_data(
+    NamedSharding(layout.mesh, spec), array
+  )
+
+
+def gather(stacked: Array) -> np.ndarray:
+  """Copy an array to the memory of every process."""
+  if stacked.is_fully_addressable:
+    return np.asarray(stacked)
+  return multihost_utils.process_allgather(stacked, tiled=True)
+
+
+def gather_members(stacked: Array, layout: Layout) -> np.ndarray:
+  """Copy a stack to the memory of every process, without its copies."""
+  return gather(stacked)[: layout.num_members]
+
+
+def make_cut_copies(layout: Layout) -> Callable:
+  """Return the jitted function that drops the copies of the last member.
+
+  Without them a stack fits any number of devices.
+  """
+  return jax.jit(
+    lambda tree: jax.tree.map(lambda leaf: leaf[: layout.num_members], tree),
+    out_shardings=layout.without_copies,
+  )
+
+
+def make_add_copies(layout: Layout) -> Callable:
+  """Return the jitted function that undoes that of `make_cut_copies`."""
+  rows = layout.rows
+  return jax.jit(
+    lambda tree: jax.tree.map(lambda leaf: leaf[rows], tree),
+    out_shardings=layout.stacked,
+  )

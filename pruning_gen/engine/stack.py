@@ -1,0 +1,56 @@
+"""A stack: the networks that train together, and what each of them sees."""
+
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Bool
+from jaxtyping import Int
+
+
+class Member(NamedTuple):
+  """One network of a stack, identified by what it is compared on.
+
+  Attributes:
+    arm: a name in `arms.ARMS`, or 'dense'.
+    noise_fraction: the fraction of training labels that are changed.
+    replicate: which draw of the labels, the initial weights and the order.
+    network: 0 for the replicate's own network; EL2N averages over others,
+      which share its labels and nothing else.
+  """
+
+  arm: str
+  noise_fraction: float
+  replicate: int
+  network: int = 0
+
+  def __str__(self) -> str:
+    network = f', network {self.network}' if self.network else ''
+    return (
+      f'{self.arm}, noise {self.noise_fraction:g}, replicate '
+      f'{self.replicate}{network}'
+    )
+
+
+class Stack(NamedTuple):
+  """Members, and the examples and labels that each trains on.
+
+  Attributes:
+    members: identify the rows of all arrays of the stack.
+    labels: training labels by example_id.
+    is_noisy: whether a label was changed.
+    example_ids: the examples that each member trains on.
+  """
+
+  members: list[Member]
+  labels: Int[np.ndarray, 'member num_train']
+  is_noisy: Bool[np.ndarray, 'member num_train']
+  example_ids: Int[np.ndarray, 'member num_examples']
+
+  def steps_per_epoch(self, batch_size: int) -> int:
+    """Return how many whole batches an epoch has."""
+    return self.example_ids.shape[1] // batch_size
+
+  def images_per_epoch(self, batch_size: int) -> int:
+    """Return how many images all members together see in an epoch."""
+    steps = self.steps_per_epoch(batch_size)
+    return len(self.members) * steps * batch_size

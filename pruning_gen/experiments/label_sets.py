@@ -1,0 +1,72 @@
+"""Who trains on which labels.
+
+A label set is one draw of the training labels: (noise_fraction, replicate).
+"""
+
+import functools
+
+import numpy as np
+from jaxtyping import Int
+from ml_collections import ConfigDict
+
+from pruning_gen.data import label_noise
+from pruning_gen.data import streams
+from pruning_gen.engine.session import Run
+from pruning_gen.engine.stack import Member
+from pruning_gen.engine.stack import Stack
+
+
+def list_label_sets(config: ConfigDict) -> list[tuple[float, int]]:
+  """List the label sets of a config."""
+  first = config.first_replicate
+  return [
+    (noise_fraction, replicate)
+    for noise_fraction in config.noise_fractions
+    for replicate in range(first, first + config.replicates)
+  ]
+
+
+def list_members(config: ConfigDict) -> list[Member]:
+  """List the networks of the chain, arms innermost.
+
+  Neighbors are thus comparable: the arms of one noise level and replicate see
+  the same labels, in the same order.
+  """
+  return [
+    Member(arm, noise_fraction, replicate)
+    for noise_fraction, replicate in list_label_sets(config)
+    for arm in config.arms
+  ]
+
+
+def make_stack(
+  run: Run,
+  members: list[Member],
+  example_ids: Int[np.ndarray, 'member num_examples'] | None = None,
+) -> Stack:
+  """Draw the training labels of a stack, the same for all arms of a replicate.
+
+  Args:
+    run: the run.
+    members: the networks of the stack.
+    example_ids: the examples that each trains on; all of them by default.
+  """
+  dataset = run.dataset
+
+  # A stack of hundreds has a dozen label sets, and each is drawn once.
+  @functools.cache
+  def draw(noise_fraction, replicate):
+    key = streams.replicate_key(run.config.seed, replicate)
+    return label_noise.corrupt_labels(
+      streams.draw_key(key, 'noise', 0),
+      dataset.train_labels,
+      dataset.num_classes,
+      noise_fraction,
+    )
+
+  drawn = [draw(member.noise_fraction, member.replicate) for member in members]
+  labels, is_noisy = (np.stack(arrays) for arrays in zip(*drawn))
+  if example_ids is None:
+    every_id = np.arange(labels.shape[1], dtype=np.int32)
+    example_ids = np.broadcast_to(every_id, labels.shape)
+  return Stack(members, labels, is_noisy, example_ids)

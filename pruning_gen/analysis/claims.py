@@ -256,7 +256,7 @@ def _gaps(chain, level):
   """Return by replicate how much more noisy examples lose than original."""
   noisy, original = (
     statistics.select(chain, metric, arm='pruning', level=level)
-    for metric in (NOISY, 'train_cross_entropy_original')
+    for metric in (NOISY, 'train_cross_entropy_clean')
   )
   return noisy - original
 

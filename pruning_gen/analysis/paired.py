@@ -105,11 +105,8 @@ def pair_leave_out(results):
     how='left',
     on=label_set,
   )
-  parts = table.arm.str.extract(r'^(?P<left_out>.+)_(?P<number>\d+)$')
   table = table.assign(
-    left_out=parts.left_out,
-    number=parts.number.astype('Int64'),
-    num_left_out=table.num_all - table.num_train,
+    number=table.chosen_at, num_left_out=table.num_all - table.num_train
   )
   is_random = table.left_out == 'random'
   randoms = table[is_random][[*label_set, 'num_train', 'test_error']].rename(

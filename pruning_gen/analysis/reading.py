@@ -76,7 +76,7 @@ def read_results(workdir):
     UserError: names the column, or the line, and what is wrong with it.
   """
   table = read(results.read_results, workdir, name='results.csv')
-  numbers = table.columns.difference(['experiment', 'arm'])
+  numbers = table.columns.difference(['experiment', 'arm', 'left_out'])
   no_numbers = table[numbers].select_dtypes(exclude='number').columns
   required = table.columns.difference(statistics.METRICS)
   # Of a network that diverged, older runs kept not even the weights.

@@ -6,13 +6,13 @@ import numpy as np
 import pandas as pd
 
 # What a curve is: one experiment's arm at one noise level.
-CURVE = ['experiment', 'arm', 'noise_fraction']
+CURVE = ['experiment', 'arm', 'noise_fraction', 'left_out', 'chosen_at']
 
 # Columns of results.csv that are averaged over replicates.
 METRICS = (
   'train_cross_entropy',
   'train_error',
-  'train_cross_entropy_original',
+  'train_cross_entropy_clean',
   'train_cross_entropy_noisy',
   'validation_error',
   'test_error',
@@ -122,7 +122,7 @@ def drop_unfinished(results):
     The finished rows, and a list of sentences that say what was left out.
   """
   kept, notes = [results.head(0)], []
-  for (experiment, arm, noise_fraction), curve in results.groupby(
+  for (experiment, arm, noise_fraction, *_), curve in results.groupby(
     CURVE, sort=False
   ):
     replicates = curve.replicate.nunique()

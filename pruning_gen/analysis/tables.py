@@ -70,7 +70,7 @@ def noisy_loss(panel):
     panel,
     ('pruning', 'extended_dense'),
     {
-      'original': 'train_cross_entropy_original',
+      'original': 'train_cross_entropy_clean',
       'noisy': 'train_cross_entropy_noisy',
     },
   )

@@ -21,7 +21,8 @@ def label_arrays(stack: Stack, dataset: Any) -> dict[str, np.ndarray]:
 
   Returns:
     labels uint16, is_noisy bool and left_out bool [member, example_id];
-    true_labels uint16 [example_id].
+    true_labels uint16 [example_id]; validation_labels and test_labels uint16
+    [index].
   """
   left_out = np.ones(stack.labels.shape, bool)
   np.put_along_axis(left_out, stack.example_ids, False, axis=1)
@@ -30,6 +31,8 @@ def label_arrays(stack: Stack, dataset: Any) -> dict[str, np.ndarray]:
     'is_noisy': stack.is_noisy,
     'left_out': left_out,
     'true_labels': dataset.train_labels.astype(np.uint16),
+    'validation_labels': dataset.validation_labels.astype(np.uint16),
+    'test_labels': dataset.test_labels.astype(np.uint16),
   }
 
 
@@ -47,7 +50,9 @@ def measure(
   Returns:
     arrays: [member, example_id]: cross_entropy float32 (nats; NaN for an image
       that cannot be decoded), prediction uint16 (the predicted class, or
-      `results.UNDECODED`), correct bool (by the training label), el2n float32.
+      `results.UNDECODED`), correct bool (by the training label), el2n float32;
+      and of held-out examples [member, index]: validation_cross_entropy,
+      validation_prediction, test_cross_entropy, test_prediction.
     rows: one dict per member, with the columns of results.csv that can be read
       off a network. Training losses and errors are of the examples that it
       trains on; means leave out images that cannot be decoded. A network whose
@@ -62,6 +67,10 @@ def measure(
     'correct': train.prediction == stack.labels,
     'el2n': train.el2n,
   }
+  for split in ('validation', 'test'):
+    held_out = evaluated[split]
+    arrays[f'{split}_cross_entropy'] = held_out.cross_entropy
+    arrays[f'{split}_prediction'] = _stored(held_out.prediction)
   rows = []
   for i, member in enumerate(stack.members):
     own = jax.tree.map(lambda array, i=i: array[i], evaluated)
@@ -96,7 +105,7 @@ def _train_columns(train: Any, stack: Stack, i: int) -> dict[str, float]:
   return {
     'train_cross_entropy': _mean(loss, decoded),
     'train_error': _error(prediction, labels),
-    'train_cross_entropy_original': _mean(loss, decoded & ~is_noisy),
+    'train_cross_entropy_clean': _mean(loss, decoded & ~is_noisy),
     'train_cross_entropy_noisy': _mean(loss, decoded & is_noisy),
   }
 

@@ -50,9 +50,7 @@ class Spec(NamedTuple):
   @property
   def arms(self) -> list[arms.Arm]:
     """The arm of each member."""
-    return [
-      arms.ARMS.get(member.arm, arms.DENSE) for member in self.stack.members
-    ]
+    return [arms.arm_of(member.arm) for member in self.stack.members]
 
   @property
   def eval_batch_size(self) -> int:

@@ -69,7 +69,15 @@ class Part(NamedTuple):
   level: int = 0
   width: float = 1.0
   full_num_weights: int | None = None
-  arrays: tuple[str, ...] = ('cross_entropy', 'prediction', 'correct')
+  arrays: tuple[str, ...] = (
+    'cross_entropy',
+    'prediction',
+    'correct',
+    'validation_cross_entropy',
+    'validation_prediction',
+    'test_cross_entropy',
+    'test_prediction',
+  )
   keeps_checkpoints: bool = False
 
   @property

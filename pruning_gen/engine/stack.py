@@ -16,19 +16,27 @@ class Member(NamedTuple):
     replicate: which draw of the labels, the initial weights and the order.
     network: 0 for the replicate's own network; EL2N averages over others,
       which share its labels and nothing else.
+    left_out: which kind of examples it does not train on, of leave-out.
+    chosen_at: the chain level whose losses chose them, the subgroup, or the
+      size of a random set.
   """
 
   arm: str
   noise_fraction: float
   replicate: int
   network: int = 0
+  left_out: str = ''
+  chosen_at: int = -1
 
   def __str__(self) -> str:
-    network = f', network {self.network}' if self.network else ''
-    return (
-      f'{self.arm}, noise {self.noise_fraction:g}, replicate '
-      f'{self.replicate}{network}'
+    text = (
+      f'{self.arm}, noise {self.noise_fraction:g}, replicate {self.replicate}'
     )
+    if self.network:
+      text += f', network {self.network}'
+    if self.left_out:
+      text += f', without {self.left_out} {self.chosen_at}'
+    return text
 
 
 class Stack(NamedTuple):

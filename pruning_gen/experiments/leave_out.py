@@ -127,7 +127,9 @@ def list_parts(run: Run) -> list[tuple[Part, Int[np.ndarray, 'member n']]]:
       kept = np.ones(num_examples, bool)
       kept[ids] = False
       members, example_ids = stacks.setdefault(int(kept.sum()), ([], []))
-      members.append(Member(_arm(left_out, number), *label_set))
+      members.append(
+        Member('dense', *label_set, left_out=left_out, chosen_at=number)
+      )
       example_ids.append(np.flatnonzero(kept).astype(np.int32))
   return [
     (Part(NAME, f'{NAME}/train_{num_train}', members), np.stack(example_ids))
@@ -135,14 +137,6 @@ def list_parts(run: Run) -> list[tuple[Part, Int[np.ndarray, 'member n']]]:
       stacks.items(), reverse=True
     )
   ]
-
-
-def _arm(left_out, number):
-  return (
-    f'{left_out}_{number:02d}'
-    if left_out == 'subgroup'
-    else (f'{left_out}_{number}')
-  )
 
 
 def _is_too_small(example_ids: np.ndarray, config: ConfigDict) -> bool:

@@ -128,13 +128,17 @@ def read_table(path, columns, dtype=None):
 def parse_table(text, dtype=None):
   """Parse the text of a CSV file: a DataFrame."""
   # As text an empty field stays empty; as a number it is NaN.
-  return pd.read_csv(
+  table = pd.read_csv(
     io.StringIO(text),
     dtype=dtype,
     keep_default_na=dtype is not str,
-    # It names label sets, so to the last bit, unlike pandas 2 by itself.
+    # It identifies label sets, so exactly, unlike pandas 2 by default.
     converters=None if dtype else {'noise_fraction': float},
   )
+  if 'left_out' in table:
+    # A column without a single name would be read as numbers.
+    table['left_out'] = table.left_out.astype(object).fillna('')
+  return table
 
 
 def read_json(path):

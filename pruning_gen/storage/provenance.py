@@ -19,7 +19,7 @@ from pruning_gen.storage import files
 from pruning_gen.storage import results
 
 # Raised when a file changes its meaning; older workdirs are then refused.
-LAYOUT_VERSION = 3
+LAYOUT_VERSION = 4
 
 PACKAGES = ('pruning_gen', 'jax', 'jaxlib', 'flax', 'optax', 'orbax-checkpoint')
 

@@ -7,8 +7,10 @@
     summary.csv      over replicates: mean, std, n, verdict against dense
     FOLDER/members.csv    what the rows [member] of the arrays are
     FOLDER/labels.npz     labels, is_noisy, left_out [member, example_id];
-                          true_labels [example_id]
-    FOLDER/level_003.npz  per-example arrays [member, example_id]
+                          true_labels [example_id]; validation_labels,
+                          test_labels [index]
+    FOLDER/level_003.npz  per-example arrays [member, example_id]; of held-out
+                          examples validation_*, test_* [member, index]
     el2n/scores.npz       el2n [row, example_id], whose rows are scores.csv's
     chain/most_worsened.csv, .npz  the examples that pruning worsens most
     checkpoints/FOLDER/   Orbax
@@ -34,6 +36,8 @@ COLUMNS = (
   'noise_fraction',
   'replicate',
   'network',
+  'left_out',
+  'chosen_at',
   'level',
   'width',
   'num_weights',
@@ -42,7 +46,7 @@ COLUMNS = (
   'epochs_trained',
   'train_cross_entropy',
   'train_error',
-  'train_cross_entropy_original',
+  'train_cross_entropy_clean',
   'train_cross_entropy_noisy',
   'validation_error',
   'test_error',
@@ -58,6 +62,8 @@ IDENTITY = (
   'noise_fraction',
   'replicate',
   'network',
+  'left_out',
+  'chosen_at',
   'level',
 )
 
@@ -138,7 +144,7 @@ def read_results(workdir):
 
 
 def finished_rows(workdir, experiment):
-  """Return the set of (arm, noise_fraction, replicate, network, level) there.
+  """Return the set of rows that are there, each as in `IDENTITY[1:]`.
 
   Args:
     workdir: path.
@@ -181,7 +187,7 @@ def read_labels(workdir, folder):
   arrays = files.read_arrays(path, 'labels', 'true_labels')
   shape = (len(read_members(workdir, folder)), arrays['true_labels'].size)
   for name, array in arrays.items():
-    if name != 'true_labels' and array.shape != shape:
+    if array.ndim > 1 and array.shape != shape:
       raise UserError(
         f'{path}: {name} is {array.shape}, not {shape}, [member, '
         'example_id] as members.csv and true_labels have it: put it back from '

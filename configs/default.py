@@ -117,13 +117,16 @@ def get_config():
   # with the others and marks it in results.csv as diverged.
   config.on_divergence = 'stop'
 
-  # What the network computes in: 'float32' or 'bfloat16'. Parameters, losses
-  # and scores are float32 always.
+  # What a network trains in: 'float32' or 'bfloat16'. Parameters, losses and
+  # evaluation are always float32.
   config.dtype = 'float32'
   # Precision of float32 matrix products on accelerators: 'default' (the
   # fastest), 'high' or 'highest'.
   config.matmul_precision = 'default'
-  # Examples a forward pass when scoring; it changes memory, not results.
+  # The same in evaluation, which is always in float32: one pass per level is
+  # cheap.
+  config.eval_precision = 'highest'
+  # Examples per forward pass of evaluation; it changes memory, not results.
   config.eval_batch_size = 2000
   # How a core runs its members: 'vmap' (all at once), 'map' (one after the
   # other), or 'auto' ('vmap' for LeNet on accelerators, else 'map').

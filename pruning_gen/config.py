@@ -164,6 +164,7 @@ NAMES = (
   _one_of('on_divergence', ('stop', 'continue')),
   _one_of('dtype', ('float32', 'bfloat16')),
   _one_of('matmul_precision', ('default', 'high', 'highest')),
+  _one_of('eval_precision', ('default', 'high', 'highest')),
   _one_of('model.batch_norm_scale_init', ('uniform', 'ones')),
 )
 

@@ -6,6 +6,7 @@ from typing import Any
 from typing import NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import optax
 from flax import linen as nn
@@ -57,6 +58,13 @@ class Spec(NamedTuple):
     """Rounded up to what the devices can share; it changes no result."""
     batch_size = self.config.eval_batch_size
     return batch_size + -batch_size % self.layout.mesh.shape['data']
+
+  @property
+  def eval_model(self) -> nn.Module:
+    """The model in float32, whatever it trains in."""
+    model = self.network.model
+    has_dtype = hasattr(model, 'dtype')
+    return model.clone(dtype=jnp.float32) if has_dtype else model
 
   def prepare(self, images: jax.Array) -> jax.Array:
     """Spread a batch of uint8 images over the devices, and normalize it."""
@@ -121,7 +129,10 @@ def build(spec: Spec) -> Programs:
     layout,
   )
   evaluate_split = evaluate.make_evaluate(
-    spec.network.model, spec.eval_batch_size, spec.prepare
+    spec.eval_model,
+    spec.eval_batch_size,
+    spec.prepare,
+    spec.config.eval_precision,
   )
   evaluate_train, evaluate_held_out = (
     over_members(evaluate_split, layout, axes, skip_copies=True)

@@ -95,7 +95,7 @@ def _make_evaluate(spec: Spec, data: MemberData):
   """
   dataset, layout = spec.dataset, spec.layout
   evaluate_batch = evaluate.make_evaluate_batch(
-    spec.network.model, spec.prepare
+    spec.eval_model, spec.prepare, spec.config.eval_precision
   )
   on_train, on_held_out = (
     over_members(evaluate_batch, layout, (0, axis, *(_EVALUATE,) * 2))

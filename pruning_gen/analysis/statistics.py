@@ -62,15 +62,23 @@ def judge(differences):
   with np.errstate(invalid='ignore'):
     mean = float(differences.mean(skipna=False))
     std = float(differences.std(ddof=1, skipna=False))
-  if not np.isfinite([mean, std]).all():
-    verdict = ''
-  # Errors are k / N, so that a mean may be just a std: those differ, whatever
-  # is left by rounding.
-  elif mean == 0 or abs(mean) < std * (1 - TOLERANCE):
-    verdict = 'match'
-  else:
-    verdict = 'better' if mean < 0 else 'worse'
-  return Comparison(mean, std, n, verdict)
+  return Comparison(mean, std, n, str(verdict_of(mean, std)))
+
+
+def verdict_of(mean: np.ndarray, std: np.ndarray) -> np.ndarray:
+  """Apply the paper's rule to means and standard deviations of differences.
+
+  Returns:
+    'better', 'worse', 'match', or '' where one of them is not finite.
+  """
+  has_none = ~(np.isfinite(mean) & np.isfinite(std))
+  # Errors are k / N, so a mean may equal its std: those differ, whatever
+  # rounding leaves.
+  is_match = (mean == 0) | (np.abs(mean) < std * (1 - TOLERANCE))
+  is_better = np.less(mean, 0)
+  return np.select(
+    [has_none, is_match, is_better], ['', 'match', 'better'], 'worse'
+  )
 
 
 def select(results, metric, **identity):
@@ -145,7 +153,8 @@ def find_missing(results):
   for metric in METRICS:
     missing = results[metric].isna()
     if metric == 'train_cross_entropy_noisy':
-      missing &= has_noise
+      # A set that is left out may have held all noisy examples.
+      missing &= has_noise & (results.experiment != 'leave_out')
     if missing.any():
       row = results[missing].iloc[0]
       sentences.append(

@@ -146,7 +146,8 @@ def get_config():
 
   # Write TensorBoard scalars. Needs TensorFlow, which takes 7 s to import.
   config.tensorboard = True
-  return config
+  # A key that nothing reads, such as a misspelt one, is an error from here on.
+  return config.lock()
 
 
 def get_cifar_config():

@@ -299,6 +299,22 @@ EXPERIMENT_RULES = (
   _if_run(
     'chain',
     Rule(
+      'model.widths',
+      lambda widths, c: (
+        c.model.name != 'lenet'
+        or len(widths) > 0
+        or c.prune_output
+        or not any(arms.ARMS[arm].prunes for arm in c.arms)
+      ),
+      lambda c: (
+        'leaves nothing to prune but the output layer: add a hidden layer, or '
+        'pass --config.prune_output=True'
+      ),
+    ),
+  ),
+  _if_run(
+    'chain',
+    Rule(
       'arms',
       lambda names, c: (
         not DATASETS[c.data.name].is_streamed or not _arms_that_need_images(c)

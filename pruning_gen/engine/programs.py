@@ -6,70 +6,22 @@ from typing import Any
 from typing import NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
-import optax
-from flax import linen as nn
-from ml_collections import ConfigDict
 
 from pruning_gen.data import augment
-from pruning_gen.data import streams
+from pruning_gen.engine import inputs
 from pruning_gen.engine import memory
 from pruning_gen.engine import mesh
 from pruning_gen.engine import packing
-from pruning_gen.engine.mesh import Layout
+from pruning_gen.engine.inputs import Spec
 from pruning_gen.engine.over_members import over_members
-from pruning_gen.engine.stack import Stack
-from pruning_gen.pruning import arms
 from pruning_gen.pruning import masks
 from pruning_gen.training import epoch
 from pruning_gen.training import evaluate
 from pruning_gen.training import level
 from pruning_gen.training import step
 from pruning_gen.training import train_state
-from pruning_gen.training.schedule import Schedule
 from pruning_gen.training.train_state import MemberData
-
-
-class Network(NamedTuple):
-  """A model and its optimizer, of one member."""
-
-  model: nn.Module
-  optimizer: optax.GradientTransformation
-
-
-class Spec(NamedTuple):
-  """What the programs of a stack are compiled from."""
-
-  config: ConfigDict
-  dataset: Any
-  stack: Stack
-  network: Network
-  schedule: Schedule
-  layout: Layout
-
-  @property
-  def arms(self) -> list[arms.Arm]:
-    """The arm of each member."""
-    return [arms.arm_of(member.arm) for member in self.stack.members]
-
-  @property
-  def eval_batch_size(self) -> int:
-    """Rounded up to what the devices can share; it changes no result."""
-    batch_size = self.config.eval_batch_size
-    return batch_size + -batch_size % self.layout.mesh.shape['data']
-
-  @property
-  def eval_model(self) -> nn.Module:
-    """The model in float32, whatever it trains in."""
-    model = self.network.model
-    has_dtype = hasattr(model, 'dtype')
-    return model.clone(dtype=jnp.float32) if has_dtype else model
-
-  def prepare(self, images: jax.Array) -> jax.Array:
-    """Spread a batch of uint8 images over the devices, and normalize it."""
-    images = mesh.spread_batch(images)
-    return epoch.normalize(images, self.dataset.mean, self.dataset.std)
 
 
 class Programs(NamedTuple):
@@ -118,7 +70,7 @@ def build(spec: Spec) -> Programs:
   dataset, layout = spec.dataset, spec.layout
   train = lower(spec).compile()
   memory_needed = memory.check(train, layout)
-  data = place_members(spec)
+  data = inputs.place_members(spec)
   images = mesh.broadcast(dataset.train_images, layout)
   # Evaluated in one pass, since every program costs seconds to compile.
   held_out = mesh.broadcast(
@@ -185,8 +137,8 @@ def lower(spec: Spec) -> jax.stages.Lowered:
     donate_argnums=(0,),
   )
   return mapped.lower(
-    abstract_state(spec),
-    abstract_members(spec),
+    inputs.abstract_state(spec),
+    inputs.abstract_members(spec),
     jax.ShapeDtypeStruct(images.shape, images.dtype),
     jax.ShapeDtypeStruct((), np.int32),
   )
@@ -208,7 +160,7 @@ def assemble(
     **by_data: the fields of `Programs` that depend on where images are.
   """
   layout = spec.layout
-  create = _make_create(spec)
+  create = inputs.make_create(spec)
   pack, unpack, num_kept = (
     over_members(function, layout, (0,), is_short=True)
     for function in (
@@ -230,7 +182,7 @@ def assemble(
     return state, bool(own(is_intact).all())
 
   packed = jax.eval_shape(
-    cut_copies, jax.eval_shape(pack, abstract_state(spec))
+    cut_copies, jax.eval_shape(pack, inputs.abstract_state(spec))
   )
   return Programs(
     create=lambda: create(data.key),
@@ -238,36 +190,22 @@ def assemble(
       state, data, np.int32(level), images
     ),
     set_rewind_point=(
-      set_rewind_point if _has_rewind_point(spec) else lambda state: state
+      set_rewind_point if inputs.has_rewind_point(spec) else lambda state: state
     ),
     num_kept=lambda state: own(num_kept(state)),
     pack=lambda state: cut_copies(pack(state)),
     unpack=unpack_all,
     packed=train_state.shapes(packed, layout.without_copies),
-    num_weights=masks.num_weights(_abstract_params(spec)),
+    num_weights=masks.num_weights(inputs.abstract_params(spec)),
     **by_data,
   )
-
-
-def _has_rewind_point(spec: Spec) -> bool:
-  return any(arm.rewinds_weights for arm in spec.arms)
-
-
-def _make_create(spec: Spec) -> Callable:
-  create = functools.partial(
-    train_state.create,
-    *spec.network,
-    spec.dataset.image_shape,
-    _has_rewind_point(spec),
-  )
-  return over_members(create, spec.layout, (0,), is_short=True)
 
 
 def _make_start_level(spec: Spec) -> Callable:
   model, optimizer = spec.network
   score_weights = level.make_score_weights(
     model,
-    _score_names(spec),
+    inputs.score_names(spec),
     spec.dataset.image_shape,
     evaluate.make_loss_gradient(model, spec.eval_batch_size, spec.prepare),
   )
@@ -275,78 +213,9 @@ def _make_start_level(spec: Spec) -> Callable:
   start_level = level.make_start_level(
     optimizer,
     score_weights,
-    masks.prunable(_abstract_params(spec), spec.config.prune_output),
+    masks.prunable(inputs.abstract_params(spec), spec.config.prune_output),
     rewind_step=spec.schedule.rewind_epoch * steps,
   )
   return over_members(
     start_level, spec.layout, (0, 0, None, None), donate_argnums=(0,)
   )
-
-
-def _score_names(spec: Spec) -> list[str]:
-  return sorted({arm.score for arm in spec.arms})
-
-
-def _abstract_params(spec: Spec) -> Any:
-  """Return the parameters of one member, without values."""
-  create = functools.partial(
-    train_state.create, *spec.network, spec.dataset.image_shape, False
-  )
-  return jax.eval_shape(create, jax.random.key(0)).params
-
-
-def num_pruned_by_level(spec: Spec) -> list[int]:
-  """Count the weights that an arm that prunes removes before each level."""
-  params, config = _abstract_params(spec), spec.config
-  prunable = masks.prunable(params, config.prune_output)
-  return masks.num_pruned_by_level(
-    masks.num_weights(params),
-    masks.num_prunable(params, prunable),
-    config.prune_fraction,
-    spec.schedule.levels,
-  )
-
-
-def _member_arrays(spec: Spec) -> dict[str, np.ndarray]:
-  """Return what distinguishes the members, as stacked NumPy arrays."""
-  stack, rows, names = spec.stack, spec.layout.rows, _score_names(spec)
-  own_arms = [spec.arms[row] for row in rows]
-  counts = num_pruned_by_level(spec)
-  return {
-    'replicate': np.int32([stack.members[row].replicate for row in rows]),
-    'network': np.int32([stack.members[row].network for row in rows]),
-    'labels': stack.labels[rows],
-    'example_ids': stack.example_ids[rows],
-    'num_pruned': np.int32(
-      [np.multiply(counts, arm.prunes) for arm in own_arms]
-    ),
-    'score': np.int32([names.index(arm.score) for arm in own_arms]),
-    'rewinds_weights': np.array([arm.rewinds_weights for arm in own_arms]),
-  }
-
-
-def _make_keys(spec: Spec) -> Callable:
-  make_key = functools.partial(streams.replicate_key, spec.config.seed)
-  return over_members(make_key, spec.layout, (0, 0), is_short=True)
-
-
-def place_members(spec: Spec) -> MemberData:
-  """Put what distinguishes the members on the devices."""
-  arrays = mesh.shard(_member_arrays(spec), spec.layout)
-  key = _make_keys(spec)(arrays.pop('replicate'), arrays.pop('network'))
-  return MemberData(key=key, **arrays)
-
-
-def abstract_members(spec: Spec) -> MemberData:
-  """Return what `place_members` does, without values."""
-  arrays = train_state.shapes(_member_arrays(spec))
-  key = jax.eval_shape(
-    _make_keys(spec), arrays.pop('replicate'), arrays.pop('network')
-  )
-  return MemberData(key=key, **arrays)
-
-
-def abstract_state(spec: Spec) -> Any:
-  """Return the shapes, dtypes and shardings of a stack's state."""
-  state = jax.eval_shape(_make_create(spec), abstract_members(spec).key)
-  return train_state.shapes(state, spec.layout.stacked)

@@ -13,12 +13,13 @@ from jax.sharding import PartitionSpec as P
 
 from pruning_gen.data import imagenet
 from pruning_gen.data import streams
+from pruning_gen.engine import inputs
 from pruning_gen.engine import memory
 from pruning_gen.engine import mesh
 from pruning_gen.engine import programs
+from pruning_gen.engine.inputs import Spec
 from pruning_gen.engine.over_members import over_members
 from pruning_gen.engine.programs import Programs
-from pruning_gen.engine.programs import Spec
 from pruning_gen.engine.stack import Stack
 from pruning_gen.training import epoch
 from pruning_gen.training import evaluate
@@ -39,7 +40,7 @@ def build(spec: Spec) -> Programs:
   layout = spec.layout
   train = lower(spec).compile()
   memory_needed = memory.check(train, layout)
-  data = programs.place_members(spec)
+  data = inputs.place_members(spec)
   first_members, stream_of = distinct_streams(spec.stack)
   row = mesh.shard(np.int32([stream_of[i] for i in layout.rows]), layout)
 
@@ -79,8 +80,8 @@ def lower(spec: Spec) -> jax.stages.Lowered:
   )
   shape = (len(first_members), spec.config.batch_size)
   return mapped.lower(
-    programs.abstract_state(spec),
-    programs.abstract_members(spec),
+    inputs.abstract_state(spec),
+    inputs.abstract_members(spec),
     jax.ShapeDtypeStruct((len(spec.layout.rows),), np.int32),
     jax.ShapeDtypeStruct((*shape, *spec.dataset.image_shape), np.uint8),
     jax.ShapeDtypeStruct(shape, np.int32),

@@ -13,9 +13,9 @@ from pruning_gen.data.datasets import Dataset
 from pruning_gen.engine import mesh
 from pruning_gen.engine import programs
 from pruning_gen.engine import session
-from pruning_gen.engine.programs import Network
+from pruning_gen.engine.inputs import Network
+from pruning_gen.engine.inputs import Spec
 from pruning_gen.engine.programs import Programs
-from pruning_gen.engine.programs import Spec
 from pruning_gen.engine.session import Part
 from pruning_gen.engine.session import Run
 from pruning_gen.engine.stack import Stack

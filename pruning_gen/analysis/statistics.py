@@ -257,6 +257,19 @@ def optimal_levels(summary, experiment, arm):
   return dict(zip(rows.noise_fraction, rows.level))
 
 
+def highest_improving_levels(summary: pd.DataFrame) -> dict[float, int]:
+  """Return pruning's sparsest level that is better than dense, by noise.
+
+  A noise level without one has no entry.
+  """
+  rows = summary[
+    (summary.experiment == 'chain')
+    & (summary.arm == 'pruning')
+    & summary.is_highest_improving
+  ]
+  return dict(zip(rows.noise_fraction, rows.level))
+
+
 def average(table, by, metric):
   """Average one column over replicates.
 

@@ -45,7 +45,7 @@ def tabulate_pair(
   table['verdict'] = [found.verdict for found in judged]
   table.insert(0, 'pair', pruning)
   # The star is pruning's alone.
-  table['is_optimal'] &= table.arm == pruning
+  table['is_optimal'] &= table.arm == 'pruning'
   return table
 
 

@@ -45,7 +45,8 @@ def draw_by_epochs(table: pd.DataFrame) -> Drawing:
     axes.xaxis.set_major_locator(ticker.MaxNLocator(5, integer=True))
     style.set_error_axis(axes)
   style.label_left(grid)
-  style.add_legend(figure, two_keys(table, 'extended_dense'))
+  keys = two_keys(table, 'extended_dense')
+  style.add_legend(figure, keys, has_curves=False)
   return figure
 
 
@@ -101,7 +102,7 @@ def draw_differences(table: pd.DataFrame) -> Drawing:
     axes.set_xticks(range(len(noise)), [f'{100 * q:.3g}' for q in noise])
     axes.set_xlim(-0.6, len(noise) - 0.4)
     axes.set_xlabel('label noise (%)')
-    axes.set_ylabel('test error minus that of pruning (points)')
+    axes.set_ylabel('minus pruning (points)')
     style.show_percent(axes.yaxis)
     if np.ptp(axes.get_ylim()) < 1e-6:
       # All are equal: do not magnify what rounding leaves.

@@ -93,8 +93,8 @@ def draw_errors(table: pd.DataFrame) -> Drawing:
       cells = own[
         (own.arm == arm) & (own.split == kind[0]) & (own.by == kind[1])
       ]
-      heading = f'{style.arm_label(arm)}: {label}'
-      axes.set_title(f'{title}\n{heading}' if arm == ARMS[0] else heading)
+      heading = f'{style.arm_label(arm)}\n{label}'
+      axes.set_title(f'{title}, {heading}')
       meshes.append(
         heat_maps.draw_cells(axes, cells, 'group', 'difference_mean', norm)
       )
@@ -128,7 +128,8 @@ def draw_harm(table: pd.DataFrame) -> Drawing:
     own = table[(table.split == kind[0]) & (table.by == kind[1])]
     for axes, rows in style.by_benchmark(row, own, 'not in this run'):
       _draw_groups(axes, rows, kind[1])
-    row[0].set_ylabel(f'{GROUPS[kind]}:\nharmed below weights (%)')
+      axes.set_title(f'{rows.benchmark.iloc[0]}\n{GROUPS[kind]}')
+      axes.set_ylabel('harmed below weights (%)')
   style.label_left(grid)
   style.add_legend(
     figure,

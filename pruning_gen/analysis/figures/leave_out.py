@@ -111,8 +111,8 @@ def _draw_set(axes: Axes, rows: pd.DataFrame, x: pd.Series, kind: str) -> None:
     x,
     rows,
     'random',
-    color=style.arm_color('random'),
-    label=style.arm_label('random'),
+    color=style.arm_color('random_set'),
+    label=style.arm_label('random_set'),
     **RANDOM,
   )
   # Of all replicates, where some have no such set.
@@ -150,7 +150,7 @@ def draw_misclassified(table: pd.DataFrame) -> Drawing:
   networks = {
     'dense': ('all', 'o', 'dense, all examples'),
     'without': ('misclassified', '^', style.arm_label('misclassified')),
-    'random': ('random', 's', style.arm_label('random')),
+    'random': ('random_set', 's', style.arm_label('random_set')),
     'pruning': ('pruning', 'D', 'pruning, optimally sparse'),
   }
   table = table.assign(dense_std=np.nan)

@@ -54,7 +54,7 @@ OTHERS = {
   'most_worsened': ('without the most worsened', '#AA4499'),
   'misclassified': ('without the misclassified', '#8A6A00'),
   'subgroup': ('without this subgroup', '#117733'),
-  'random': ('without as many at random', '#6E6E6E'),
+  'random_set': ('without as many at random', '#6E6E6E'),
   'all': ('all examples', '#1A1A1A'),
 }
 # For an arm without a color of its own.
@@ -172,9 +172,7 @@ def by_benchmark(
 
 def say(axes: Axes, text: str) -> None:
   """Write into axes that have nothing else to show."""
-  axes.set_xticks([])
-  axes.set_yticks([])
-  axes.grid(False)
+  axes.set_axis_off()
   axes.text(0.5, 0.5, text, ha='center', va='center', transform=axes.transAxes)
 
 
@@ -252,7 +250,9 @@ def set_weights_axis(axes: Axes, weights: pd.Series) -> None:
   """Make the horizontal axis one of weights remaining, dense on the left."""
   axes.set_xlabel('weights remaining (%)')
   axes.set_xscale('log')
-  axes.set_xlim(1.15 * weights.max(), weights.min() / 1.15)
+  # A single point is not magnified.
+  margin = 1.15 if weights.max() > 2 * weights.min() else 1.6
+  axes.set_xlim(margin * weights.max(), weights.min() / margin)
   set_log_ticks(axes.xaxis, crowded=30)
   show_percent(axes.xaxis)
 
@@ -281,23 +281,32 @@ def set_error_axis(axes: Axes, label: str = 'test error (%)') -> None:
   axes.set_ylabel(label)
   show_percent(axes.yaxis)
   axes.set_ylim(bottom=max(axes.get_ylim()[0], 0))
-  curves = [line for line in axes.lines if line.get_gid() == CURVE]
-  errors = np.concatenate([line.get_ydata() for line in curves] or [[]])
-  errors = errors[np.isfinite(errors)].astype(float)
+  errors = _drawn_values(axes)
   if not len(errors):
     return
   low, upper = errors.min(), np.quantile(errors, 0.75)
   top = upper + 3 * (upper - low)
-  if top < errors.max():
+  # Only where it doubles the room of the others, at least.
+  if errors.max() - low > 2 * (top - low) > 0:
     bottom = max(low - 0.05 * (top - low), 0)
     axes.set_ylim(bottom, top)
-    _mark_cut_off(axes, curves, top)
+    mark_cut_off(axes)
 
 
-def _mark_cut_off(axes: Axes, curves: list[Line2D], top: float) -> None:
-  """Mark each point above the axis with an arrow and its value."""
-  places = {}
-  for line in curves:
+def _drawn_values(axes: Axes) -> np.ndarray:
+  """Return the finite values of all curves and points."""
+  lines = [line for line in axes.lines if line.get_gid() == CURVE]
+  values = [np.asarray(line.get_ydata(), float) for line in lines]
+  values = np.concatenate(values or [np.zeros(0)])
+  return values[np.isfinite(values)]
+
+
+def mark_cut_off(axes: Axes) -> None:
+  """Mark each point above the axis with an arrow and its value, in percent."""
+  places, top = {}, axes.get_ylim()[1]
+  for line in axes.lines:
+    if line.get_gid() != CURVE:
+      continue
     for x, y in zip(line.get_xdata(), line.get_ydata()):
       if y <= top:
         continue
@@ -305,12 +314,12 @@ def _mark_cut_off(axes: Axes, curves: list[Line2D], top: float) -> None:
       # angle, the arrow points up.
       place = places[x] = places.get(x, -1) + 1
       axes.annotate(
-        f'{100 * y:.0f} % →',
+        f'{100 * y:.2g} % →',
         (x, 1),
-        (0, -26 * place),
+        (0, -29 * place),
         xycoords=('data', 'axes fraction'),
         textcoords='offset points',
-        fontsize=6.5,
+        fontsize=7,
         rotation=90,
         ha='center',
         va='top',
@@ -321,8 +330,7 @@ def _mark_cut_off(axes: Axes, curves: list[Line2D], top: float) -> None:
 def set_loss_axis(axes: Axes, label: str = 'training loss (nats)') -> None:
   """Make the vertical axis a logarithmic one of losses."""
   axes.set_ylabel(label)
-  curves = [line for line in axes.lines if line.get_gid() == CURVE]
-  losses = np.concatenate([line.get_ydata() for line in curves] or [[]])
+  losses = _drawn_values(axes)
   losses = losses[losses > 0]
   if not len(losses):
     return
@@ -355,10 +363,18 @@ DENSE = {'label': 'dense', 'ls': '--', 'lw': 1}
 OPTIMAL = {'label': 'optimal sparsity', 'marker': '*', 'ms': 10, 'ls': ''}
 
 
-def add_legend(figure: Figure, extra: Iterable[Line2D] = ()) -> None:
-  """Add one legend for all axes, below them, each label once."""
+def add_legend(
+  figure: Figure, extra: Iterable[Any] = (), has_curves: bool = True
+) -> None:
+  """Add one legend for all axes, below them, each label once.
+
+  Args:
+    figure: which.
+    extra: entries that are no curves.
+    has_curves: whether each curve has an entry, too.
+  """
   handles = {}
-  for axes in figure.axes:
+  for axes in figure.axes if has_curves else ():
     for handle, label in zip(*axes.get_legend_handles_labels()):
       handles.setdefault(label, handle)
   handles |= {handle.get_label(): handle for handle in extra}

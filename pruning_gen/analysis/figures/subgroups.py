@@ -120,7 +120,8 @@ def draw_one(axes: Axes, rows: pd.DataFrame) -> None:
 
 def draw_clean(table: pd.DataFrame) -> Drawing:
   """Draw one sparsity, a column for each benchmark."""
-  figure, grid = style.columns(table, height=2.7)
+  has_curves = table.effect_mean.notna().any()
+  figure, grid = style.columns(table, height=2.7 if has_curves else 0.8)
   for axes, rows in style.by_benchmark(
     grid[0], table, 'no EL2N scores\nor no clean labels'
   ):
@@ -132,7 +133,8 @@ def draw_clean(table: pd.DataFrame) -> Drawing:
 def draw_first_page(table: pd.DataFrame) -> Drawing:
   """Draw two sparsities side by side, a row for each benchmark."""
   titles = [t for t in style.benchmarks_of(table) if t in set(table.benchmark)]
-  figure, grid = style.make_grid(len(titles), 2, 2.7)
+  has_curves = table.effect_mean.notna().any()
+  figure, grid = style.make_grid(len(titles), 2, 2.7 if has_curves else 0.8)
   for row, title in zip(grid, titles):
     for axes, sparsity in zip(row, (OPTIMAL, HIGHEST)):
       axes.set_title(f'{title}: {sparsity} sparsity')

@@ -76,7 +76,8 @@ def draw(table: pd.DataFrame) -> Drawing:
     style.set_weights_axis(axes, rows.weights_remaining)
     style.set_error_axis(axes)
   style.label_left(grid)
-  style.add_legend(figure, extended.two_keys(table, 'width'))
+  keys = extended.two_keys(table, 'width')
+  style.add_legend(figure, keys, has_curves=False)
   return figure
 
 
@@ -116,7 +117,8 @@ def draw_zooms(table: pd.DataFrame) -> Drawing:
         label=style.arm_label(arm),
       )
     style.set_weights_axis(axes, rows.weights_remaining)
-    style.set_error_axis(axes)
+    axes.set_ylabel('test error (%)')
+    style.show_percent(axes.yaxis)
     _zoom(axes, rows)
   style.label_left(grid)
   ring = {'marker': 'o', 'ms': 9, 'mfc': 'none', 'ls': ''}
@@ -129,8 +131,9 @@ def _zoom(axes: Axes, rows: pd.DataFrame) -> None:
   minima = rows.loc[rows.groupby('arm').test_error_mean.idxmin()]
   low, high = minima.test_error_mean.min(), minima.test_error_mean.max()
   dense = rows[rows.level == 0].test_error_mean.max()
-  top = max(high, dense) + max(high - low, 0.25 * low, 1e-3)
+  top = max(high, dense) + max(high - low, 0.5 * low, 1e-3)
   axes.set_ylim(max(low - 0.2 * (top - low), 0), top)
+  style.mark_cut_off(axes)
   for row in minima.itertuples():
     axes.plot(
       row.weights_remaining,
@@ -209,8 +212,8 @@ APPENDIX_F = base.Figure(
   'Appendix F: Figure 7, each noise level apart',
   caption=(
     'Vertical axes differ: each ends a little above the dense network and the '
-    'higher of the two minima, which are ringed. An arrow and a value mark '
-    'points of collapsed networks above the axis; others are cut off.'
+    'higher of the two minima, which are ringed. An arrow and a value '
+    'mark points above the axis.'
   ),
   needs=base.WIDTH,
   tabulate=tabulate_test_error,

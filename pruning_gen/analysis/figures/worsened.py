@@ -73,7 +73,7 @@ def _draw_images(axes: Axes, rows: pd.DataFrame) -> None:
     truth = f' ({row.true_label})' if is_noisy else ''
     axes.text(
       left + width / 2,
-      bottom - height - 0.02 * down,
+      bottom - height - 0.5 - 0.03 * down,
       f'{row.label} → {row.prediction}{truth}',
       fontsize=8,
       ha='center',

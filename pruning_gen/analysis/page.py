@@ -18,7 +18,7 @@ MARKS = {
 }
 
 # More rows than a page should hold; the CSV has them.
-MAX_ROWS = 200
+MAX_ROWS = 120
 
 # How columns are called, and in what unit they are shown: files hold
 # fractions, pages percent, and points for differences of errors.

@@ -77,7 +77,8 @@ def _some_of(key: str, names: Collection[str]) -> Rule:
       and len(set(values)) == len(values) > 0
     ),
     lambda config: (
-      f'must name at least one of: {", ".join(names)}; each at most once'
+      f'must name at least one of: {", ".join(names)}; each at most once, and '
+      f'several as "{tuple(names)[:2]}"'
     ),
   )
 

@@ -20,7 +20,7 @@ from pruning_gen.engine.session import Part
 from pruning_gen.engine.session import Run
 from pruning_gen.engine.stack import Stack
 from pruning_gen.experiments import label_sets
-from pruning_gen.models import MODELS
+from pruning_gen.models import model_of
 from pruning_gen.pruning import masks
 from pruning_gen.training import schedule as schedule_lib
 from pruning_gen.training import step
@@ -116,5 +116,5 @@ def make_model(
   convolution: str = 'auto',
 ) -> nn.Module:
   """Build the model that a config names."""
-  build = MODELS[config.model.name].build
-  return build(config, num_classes, width, convolution)
+  model = model_of(config.model.name)
+  return model.build(config, num_classes, width, convolution)

@@ -6,17 +6,16 @@ import pytest
 from pruning_gen.experiments import chain
 from pruning_gen.pruning import arms
 from pruning_gen.storage import results
+from tests import small_chain
 
 
 @pytest.fixture(scope='module')
 def workdir(tmp_path_factory, digits):
-  from tests import conftest
-
-  config = conftest.config.__wrapped__()
+  config = small_chain.make_config()
   config.arms = tuple(arms.ARMS)
   config.noise_fractions = (0.2,)
   workdir = tmp_path_factory.mktemp('arms')
-  chain.run(config, workdir, digits, lambda: False)
+  chain.train(small_chain.make_run(config, workdir, digits))
   return workdir
 
 
@@ -52,9 +51,9 @@ def test_arms_part_where_they_should(losses):
         assert (one != other).any()
 
 
-def test_weight_rewinding_is_training_from_the_early_weights(losses):
+def test_weight_rewinding_is_training_from_earlier_weights(losses):
   # It starts from the weights of epoch 1 again, so it fits far less well than
-  # the networks that train on.
+  # networks that continue from those of the level before.
   dense, rewound = (
     losses[2][name].mean()
     for name in ('extended_dense', 'weight_rewinding_dense')

@@ -21,7 +21,7 @@ from pruning_gen.models import resnet
 from pruning_gen.models import vgg
 from pruning_gen.pruning import masks as masks_lib
 from pruning_gen.training import evaluate
-from pruning_gen.training import schedule as schedules
+from pruning_gen.training import schedule
 from pruning_gen.training import step
 from pruning_gen.training import train_state
 from tests import golden
@@ -430,15 +430,15 @@ def test_evaluation_agrees_with_pytorch(name, method):
     {'params': reference.params, 'batch_stats': reference.batch_stats},
     reference.images[0],
   )
-  scores = evaluate.score_logits(logits, reference.labels[0])
+  found = evaluate.evaluate_logits(logits, reference.labels[0])
   assert_close(logits, reference.expected['eval_logits'], 1e-4)
   assert_close(
-    scores.cross_entropy,
+    found.cross_entropy,
     reference.expected['per_example_cross_entropy'],
     1e-4,
   )
   # ResNet-50's logits are in the thousands: their rounding shows here.
-  assert_close(scores.el2n, reference.expected['el2n'], 1e-3)
+  assert_close(found.el2n, reference.expected['el2n'], 1e-3)
 
 
 @pytest.mark.parametrize('name, method', RUNS)
@@ -502,16 +502,16 @@ def test_masked_sgd_agrees_with_pytorch(name, method):
   model, reference = load(name, method)
   expected = reference.expected['masked_sgd_losses']
   num_steps = len(expected)
-  schedule = schedules.learning_rate(0.05, (num_steps * 2 // 3,), 0, 1)
-  tx = step.sgd(schedule, momentum=0.9, weight_decay=5e-4)
+  rate = schedule.learning_rate(0.05, (num_steps * 2 // 3,), 0, 1)
+  optimizer = step.sgd(rate, momentum=0.9, weight_decay=5e-4)
   params = masks_lib.apply(reference.params, reference.masks)
   state = train_state.TrainState(
     params=params,
     batch_stats=reference.batch_stats,
     masks=reference.masks,
-    opt_state=tx.init(params),
+    opt_state=optimizer.init(params),
   )
-  train_step = jax.jit(step.make_train_step(model, tx))
+  train_step = jax.jit(step.make_train_step(model, optimizer))
   losses = []
   for images, labels in zip(reference.images, reference.labels):
     state, loss = train_step(state, images, labels)

@@ -14,9 +14,11 @@ import threading
 import traceback
 
 from pruning_gen import errors
+from pruning_gen import output
 
 # The imports below take seconds, in which there is nothing to save.
 if __name__ == '__main__':
+  output.guard()
   signal.signal(signal.SIGTERM, errors.stop_at_once)
 
 from absl import app
@@ -26,6 +28,7 @@ from etils import epath
 from ml_collections import config_flags
 from ml_collections import ConfigDict
 
+from pruning_gen import command_line
 from pruning_gen import config as config_rules
 from pruning_gen import environment
 from pruning_gen import processes
@@ -82,11 +85,13 @@ def main(argv: list[str]) -> None:
   """Run the program, and exit with its code."""
   if len(argv) > 1:
     raise app.UsageError(f'unexpected arguments: {argv[1:]}')
+  output.guard()
   quiet_logs()
   stop = threading.Event()
   code = 1
   try:
-    config = _CONFIG.value
+    config, workdir = _CONFIG.value, command_line.local_path(_WORKDIR)
+    command_line.check_keys(config)
     config_rules.check(config)
     check_flags()
     environment.set_up(config, len(label_sets.list_members(config)))
@@ -99,24 +104,26 @@ def main(argv: list[str]) -> None:
       )
     # After `join`, in which JAX installs a handler of its own.
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
-    run(
-      Run(config, _WORKDIR.value, None, stop.is_set),
-      _ALLOW_DEVICE_CHANGE.value,
-    )
+    say(f'devices: {environment.check_devices()}')
+    run(Run(config, workdir, None, stop.is_set), _ALLOW_DEVICE_CHANGE.value)
     code = 0
   except UserError as error:
-    processes.say(f'error: {error}')
+    say(f'error: {error}')
   except Preempted as preempted:
-    processes.say(f'{preempted}; run the same command to continue')
+    say(f'{preempted}; run the same command to continue')
     code = errors.EXIT_PREEMPTED
   except KeyboardInterrupt:
-    processes.say('interrupted; run the same command to continue')
+    say('interrupted; run the same command to continue')
   except Exception:
-    processes.say(traceback.format_exc())
+    say(traceback.format_exc())
   if code == 1:
     processes.exit_soon(code)
-  processes.flush()
   sys.exit(code)
+
+
+def say(text: str) -> None:
+  """Print a final message."""
+  print(text, file=sys.stderr, flush=True)
 
 
 def run(run: Run, allow_device_change: bool = False) -> None:
@@ -229,28 +236,6 @@ def check_flags() -> None:
       )
 
 
-def parse_flags(argv: list[str]) -> list[str]:
-  """Parse the command line, with an error message for a faulty config."""
-  try:
-    arguments = app.parse_flags_with_usage(argv)
-    # If no key is set, a file that cannot be loaded shows only here.
-    _CONFIG.value.keys()
-    return arguments
-  except AttributeError as error:
-    # What ml_collections raises for an unknown key; others are the file's own.
-    if not error.args or not isinstance(error.args[0], KeyError):
-      raise
-    sys.exit(
-      f'error: --config has no key {error.args[0].args[0]}\nsee '
-      'configs/default.py'
-    )
-  except (OSError, ModuleNotFoundError) as error:
-    sys.exit(
-      f'error: --config: {error}\nname a file, such as configs/lenet.py, and '
-      'start in the folder that holds configs/'
-    )
-
-
 def quiet_logs() -> None:
   """Show warnings only, unless --verbosity is set.
 
@@ -270,4 +255,4 @@ def quiet_logs() -> None:
 
 if __name__ == '__main__':
   flags.mark_flags_as_required(['config', 'workdir'])
-  app.run(main, flags_parser=parse_flags)
+  app.run(main, flags_parser=lambda argv: command_line.parse(argv, _CONFIG))

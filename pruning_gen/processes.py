@@ -119,22 +119,6 @@ def stopping_at_once() -> Iterator[None]:
     signal.signal(signal.SIGTERM, handler)
 
 
-def say(text: str) -> None:
-  """Print a final message; ignore a closed terminal or a full disk."""
-  with contextlib.suppress(OSError):
-    print(text, file=sys.stderr)
-  flush()
-
-
-def flush() -> None:
-  """Flush the output, or Python would exit with a code of its own, 120."""
-  for stream in (sys.stdout, sys.stderr):
-    try:
-      stream.flush()
-    except OSError:
-      os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
-
-
 def exit_soon(code: int) -> None:
   """Exit with an error code, whatever other threads and processes wait for."""
   if are_several():

@@ -2,18 +2,18 @@
 
   python -m pruning_gen.report --workdir=runs/quickstart
 
-Needs no accelerator, works while a run is still going, and shows what is there
-so far. Several runs make one page; folders may be named behind the flags:
+Needs no accelerator, works while a run is in progress, and shows what is
+finished. Several runs make one page; folders may follow the flags:
 
   python -m pruning_gen.report --output=runs/report runs/lenet runs/vgg16
   python -m pruning_gen.report --output=runs/resnet20/report runs/resnet20/*/
 
-Runs that each did a part of one panel, other experiments or other replicates of
-one config, as the jobs of a sweep, are shown as that one panel. Different runs,
-as the paper's panels or two runs of the same networks, stand side by side and
-are never averaged together.
+Runs that each did a part of one benchmark, other experiments or other
+replicates of one config, as the jobs of a sweep do, are shown as that one
+benchmark. Different runs, as the paper's benchmarks or two runs of the same
+networks, stay apart and are never averaged together.
 
-Writes summary.csv beside a single run, and in the report's folder index.html,
+Writes summary.csv next to a single run, and in the report's folder index.html,
 figures/NAME.png and .pdf, and the plotted numbers as tables/NAME.csv.
 """
 
@@ -28,8 +28,7 @@ from absl import flags
 from etils import epath
 
 from pruning_gen.analysis import claims
-from pruning_gen.analysis import contents
-from pruning_gen.analysis import load as panels
+from pruning_gen.analysis import load
 from pruning_gen.analysis import page
 from pruning_gen.errors import UserError
 from pruning_gen.storage import files
@@ -99,13 +98,13 @@ def build(workdir):
   """
   # Before they are read: what comes later, it does not know.
   signature = _sign(workdir)
-  panel = panels.read(workdir)
-  files.write_table(results.summary_path(workdir), panel.summary)
-  return _write([panel], results.report_dir(workdir), signature)
+  benchmark = load.read(workdir)
+  files.write_table(results.summary_path(workdir), benchmark.summary)
+  return _write([benchmark], results.report_dir(workdir), signature)
 
 
 def build_together(workdirs, output):
-  """Build one report of several runs, and join those that are of one panel.
+  """Build one report of several runs, and join the parts of a benchmark.
 
   Args:
     workdirs: list of paths. Nothing is written there. Of several, those that
@@ -118,7 +117,7 @@ def build_together(workdirs, output):
   Raises:
     UserError: as `build`, for any of them.
   """
-  return _write(panels.read_all(_find_runs(workdirs)), output)
+  return _write(load.read_all(_find_runs(workdirs)), output)
 
 
 def _find_runs(workdirs):
@@ -137,20 +136,21 @@ def _find_runs(workdirs):
   return runs
 
 
-def _write(all_panels, output, signature=''):
+def _write(benchmarks, output, signature=''):
   output = epath.Path(output)
   chapters, tested = [], []
-  for number, panel in enumerate(all_panels, start=1):
-    title = f'{panel.config["model"]["name"]} on {panel.config["data"]["name"]}'
-    table = claims.tabulate(panel)
+  for number, benchmark in enumerate(benchmarks, start=1):
+    config = benchmark.config
+    title = f'{config["model"]["name"]} on {config["data"]["name"]}'
+    table = claims.tabulate(benchmark)
     prefix = ''
-    if len(all_panels) > 1:
+    if len(benchmarks) > 1:
       # Two runs may have one name, and their files must stay apart.
-      name = f'{number} {panel.name}'
+      name = f'{number} {benchmark.name}'
       prefix = re.sub(r'\W+', '_', name) + '_'
       title = f'{name}: {title}'
-      table.insert(1, 'panel', name)
-    chapters.append(_chapter(panel, title, output, prefix))
+      table.insert(1, 'benchmark', name)
+    chapters.append(_chapter(benchmark, title, output, prefix))
     tested.append(table)
   tested = _group_by_sentence(pd.concat(tested))
   files.write_table(output / 'tables' / 'claims.csv', tested)
@@ -166,12 +166,19 @@ def _write(all_panels, output, signature=''):
 def _remove_others(output, chapters):
   """Remove figures and tables of the page before that this one has not."""
   kept = {section['file'] for own in chapters for section in own['sections']}
-  # Of a panel alone, or of one of several; what else lies there is not ours.
-  names = '|'.join(section.name for section in contents.SECTIONS)
+  # Of a benchmark alone, or of one of several; other files are not ours.
+  names = '|'.join(figure.name for figure in _figures())
   ours = re.compile(rf'(\d+_\w+_)?({names})\.(png|pdf|csv)')
   for path in [*output.glob('figures/*'), *output.glob('tables/*')]:
     if ours.fullmatch(path.name) and path.stem not in kept:
       path.unlink(missing_ok=True)
+
+
+def _figures():
+  # matplotlib is slow to import, and nothing but a report needs it.
+  from pruning_gen.analysis import figures
+
+  return figures.FIGURES
 
 
 def _group_by_sentence(tested):
@@ -181,41 +188,41 @@ def _group_by_sentence(tested):
   )
 
 
-def _chapter(panel, title, output, prefix):
-  """Write a panel's figures and tables; return what the page shows."""
+def _chapter(benchmark, title, output, prefix):
+  """Write a benchmark's figures and tables; return what the page shows."""
   sections, missing = [], {}
-  for section in contents.SECTIONS:
-    table = section.tabulate(panel)
+  for figure in _figures():
+    table = figure.tabulate(benchmark)
     if table.empty:
-      missing.setdefault(section.needs, []).append(section.title)
+      missing.setdefault(figure.needs, []).append(figure.title)
     else:
-      sections.append(_section(section, table, output, prefix))
+      sections.append(_section(figure, table, output, prefix))
   return {
-    'id': f'{prefix}panel',
+    'id': f'{prefix}benchmark',
     'title': title,
-    'lead': [_progress(panel), *panel.notes],
+    'lead': [_progress(benchmark), *benchmark.notes],
     'missing': [
       f'{"; ".join(titles)}: run pruning_gen.main with {needs}.'
       for needs, titles in missing.items()
     ],
     'sections': sections,
-    'config': panel.config,
-    'provenance': panel.provenance,
+    'config': benchmark.config,
+    'provenance': benchmark.provenance,
   }
 
 
-def _section(section, table, output, prefix):
-  name = f'{prefix}{section.name}'
+def _section(figure, table, output, prefix):
+  name = f'{prefix}{figure.name}'
   image = None
-  if section.draw:
-    image = _save(section.draw(table), output / 'figures', name)
+  if figure.draw:
+    image = _save(figure.draw(table), output / 'figures', name)
   # A column of images is drawn, and is no number.
   table = table.drop(columns='image', errors='ignore')
   files.write_table(output / 'tables' / f'{name}.csv', table)
   return {
     'id': name,
-    'title': section.title,
-    'caption': section.caption,
+    'title': figure.title,
+    'caption': figure.caption,
     'image': image,
     'file': name,
     'table': page.lay_out(table),
@@ -233,11 +240,11 @@ def _save(figure, folder, name):
   return buffer.getvalue()
 
 
-def _progress(panel):
-  chain = panel.results[panel.results.experiment == 'chain']
+def _progress(benchmark):
+  chain = benchmark.results[benchmark.results.experiment == 'chain']
   if chain.empty:
     return 'The chain has no finished level.'
-  finished, levels = chain.level.max(), panel.config['levels']
+  finished, levels = chain.level.max(), benchmark.config['levels']
   replicates = chain.replicate.nunique()
   return (
     f'{finished} of {levels} levels finished'
@@ -247,7 +254,7 @@ def _progress(panel):
       if replicates > 1
       else ', one replicate, so there are no verdicts and no spread'
     )
-    + f'. Pruning removes {panel.config["prune_fraction"]:.0%} of the '
+    + f'. Pruning removes {benchmark.config["prune_fraction"]:.0%} of the '
     'remaining weights a level.'
   )
 

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from pruning_gen.analysis import claims
-from pruning_gen.analysis import load as panels
+from pruning_gen.analysis import load
 from pruning_gen.analysis import paired as comparisons
 from pruning_gen.analysis import statistics
 from pruning_gen.storage import provenance
@@ -117,7 +117,7 @@ def test_no_narrower_network_is_as_small(tmp_path, test_error, verdict):
   own = (table.experiment == 'width') & (table.level > 0)
   table.loc[own, 'test_error'] = test_error
   results.write_rows(tmp_path, table[own].to_dict('records'))
-  table = claims.tabulate(panels.read(tmp_path))
+  table = claims.tabulate(load.read(tmp_path))
   improves = table[table.sentence.str.startswith('Narrower')]
   assert improves.verdict.tolist() == [verdict] * 2
   (loss,) = table[table.sentence.str.contains('as many weights')].itertuples()
@@ -127,7 +127,7 @@ def test_no_narrower_network_is_as_small(tmp_path, test_error, verdict):
 
 def test_claims_of_a_run(tmp_path):
   fake_runs.write_all(tmp_path)
-  table = claims.tabulate(panels.read(tmp_path))
+  table = claims.tabulate(load.read(tmp_path))
   clean = table[table.noise_fraction == 0].set_index('sentence')
   row = clean.loc['Pruning to the optimal sparsity improves the test error.']
   # Level 3 against level 0: -.06 and -.03.
@@ -176,7 +176,7 @@ def make_panel(noise_fraction, metrics, name=('lenet', 'digits'), epochs=160):
     for column, values in columns.items():
       table.loc[rows, column] = values
   nothing = pd.DataFrame()
-  return panels.Panel(
+  return load.Benchmark(
     name='run',
     config={
       'model': {'name': name[0], 'num_filters': 64},
@@ -232,7 +232,7 @@ def test_better_training():
 
 
 def test_regularization():
-  noisy, original = (f'train_cross_entropy_{k}' for k in ('noisy', 'original'))
+  noisy, original = (f'train_cross_entropy_{k}' for k in ('noisy', 'clean'))
   panel = make_panel(
     0.15,
     {
@@ -283,7 +283,7 @@ def test_one_replicate_cannot_tell(tmp_path):
   provenance.open_workdir(tmp_path, fake_runs.CONFIG | {'levels': 1})
   table = fake_runs.make_results({0: [0.3], 1: [0.2]})
   results.write_rows(tmp_path, table.to_dict('records'))
-  table = claims.tabulate(panels.read(tmp_path))
+  table = claims.tabulate(load.read(tmp_path))
   assert set(table.verdict) == {'cannot tell'}
   assert table.detail[0] == 'one replicate; level 1 against dense'
 
@@ -339,7 +339,7 @@ def test_narrower_networks_where_pruning_does_not_improve(tmp_path):
   own = (table.experiment == 'chain') & (table.noise_fraction == 0)
   table.loc[own, 'test_error'] = 0.3
   results.write_rows(tmp_path, table[own].to_dict('records'))
-  table = claims.tabulate(panels.read(tmp_path))
+  table = claims.tabulate(load.read(tmp_path))
   rows = table[table.sentence.str.startswith('Narrower')]
   # Fake widths ignore noise.
   assert rows.verdict.tolist() == ['cannot tell', 'does not agree']
@@ -349,7 +349,7 @@ def test_narrower_networks_where_pruning_does_not_improve(tmp_path):
 def test_narrower_networks_that_are_still_to_come(tmp_path):
   fake_runs.write_chain(tmp_path)
   fake_runs.write_width(tmp_path, levels=2)
-  table = claims.tabulate(panels.read(tmp_path))
+  table = claims.tabulate(load.read(tmp_path))
   rows = table[table.sentence.str.startswith('Narrower')]
   assert set(rows.verdict) == {'cannot tell'}
   assert set(rows.detail) == {'width has finished level 1 of 2'}
@@ -358,7 +358,7 @@ def test_narrower_networks_that_are_still_to_come(tmp_path):
 def test_sets_that_one_of_two_replicates_chose(tmp_path):
   fake_runs.write_chain(tmp_path)
   fake_runs.write_leave_out(tmp_path, replicates=(1,))
-  table = claims.tabulate(panels.read(tmp_path))
+  table = claims.tabulate(load.read(tmp_path))
   rows = table[table.sentence.str.contains('eaving out')]
   assert set(rows.verdict) == {'cannot tell'}
   assert set(rows.detail) == {'level 3: sets of 1 of 2 replicates'}

@@ -3,7 +3,6 @@ import pandas as pd
 import pytest
 
 from pruning_gen.analysis import examples
-from pruning_gen.analysis import reading
 from pruning_gen.errors import UserError
 from pruning_gen.storage import results
 from tests import fake_runs
@@ -141,7 +140,7 @@ def test_arrays_of_another_run(run):
   write_losses(run, 1, np.zeros((8, 3), np.float32))
   message = r"level_001.npz .*'cross_entropy': \(8, 3\).* shape \(8, 20\)"
   with pytest.raises(UserError, match=message):
-    reading.read_losses(run, 'chain', 1, (8, 20), [0])
+    examples.read_losses(run, 'chain', 1, (8, 20), [0])
 
 
 @pytest.mark.parametrize('content', [b'', b'half a file', None])
@@ -151,4 +150,4 @@ def test_broken_files(run, content):
   with pytest.raises(
     UserError, match=r'level_001.npz is missing or holds no arrays'
   ):
-    reading.read_losses(run, 'chain', 1, (8, 20), [0])
+    examples.read_losses(run, 'chain', 1, (8, 20), [0])

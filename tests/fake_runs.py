@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from pruning_gen.engine.over_members import Member
+from pruning_gen.engine.stack import Member
 from pruning_gen.storage import provenance
 from pruning_gen.storage import results
 
@@ -34,6 +34,8 @@ def make_row(**columns):
       'noise_fraction': 0.0,
       'replicate': 0,
       'network': 0,
+      'left_out': '',
+      'chosen_at': -1,
       'level': 0,
       'num_weights': 1000,
       'weights_remaining': 1.0,
@@ -129,24 +131,26 @@ def write_el2n(workdir, replicates=REPLICATES):
 def write_leave_out(workdir, replicates=REPLICATES):
   """Write networks without sets of 4 and 5 examples, and random ones."""
   sets = {
-    'most_improved_3': (16, 0.4),
-    'most_worsened_3': (16, 0.2),
-    'random_4': (16, 0.3),
-    'misclassified_3': (15, 0.1),
-    'subgroup_00': (15, 0.3),
-    'subgroup_01': (15, 0.35),
-    'random_5': (15, 0.25),
+    ('most_improved', 3): (16, 0.4),
+    ('most_worsened', 3): (16, 0.2),
+    ('random', 4): (16, 0.3),
+    ('misclassified', 3): (15, 0.1),
+    ('subgroup', 0): (15, 0.3),
+    ('subgroup', 1): (15, 0.35),
+    ('random', 5): (15, 0.25),
   }
   rows = [
     make_row(
       experiment='leave_out',
-      arm=arm,
+      arm='dense',
+      left_out=left_out,
+      chosen_at=chosen_at,
       noise_fraction=noise_fraction,
       replicate=replicate,
       num_train=num_train,
       test_error=error + 0.01 * replicate,
     )
-    for arm, (num_train, error) in sets.items()
+    for (left_out, chosen_at), (num_train, error) in sets.items()
     for noise_fraction in NOISE_FRACTIONS
     for replicate in replicates
   ]

@@ -2,25 +2,33 @@ import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 
-from pruning_gen.analysis import contents
-from pruning_gen.analysis import figures
-from pruning_gen.analysis import load as panels
+from pruning_gen.analysis import load
 from pruning_gen.analysis import statistics
-from pruning_gen.analysis import tables
+from pruning_gen.analysis.figures import curves
+from pruning_gen.analysis.figures import extended
+from pruning_gen.analysis.figures import FIGURES
+from pruning_gen.analysis.figures import heat_maps
+from pruning_gen.analysis.figures import leave_out
+from pruning_gen.analysis.figures import noise
+from pruning_gen.analysis.figures import sparsity
+from pruning_gen.analysis.figures import style
+from pruning_gen.analysis.figures import subgroups
+from pruning_gen.analysis.figures import tables
+from pruning_gen.analysis.figures import worsened
 from tests import fake_runs
 from tests.fake_runs import make_results
 
 
 @pytest.fixture(scope='module')
-def panel(tmp_path_factory):
+def benchmark(tmp_path_factory):
   workdir = tmp_path_factory.mktemp('run')
   fake_runs.write_all(workdir)
-  return panels.read(workdir)
+  return load.read(workdir)
 
 
-def test_curves_draw_the_table(panel):
-  table = tables.test_error(panel, 'pruning', 'extended_dense')
-  figure = figures.curves(table, ylabel='test error (%)')
+def test_curves_draw_the_table(benchmark):
+  table = sparsity.tabulate_test_error(benchmark, 'pruning', 'extended_dense')
+  figure = curves.draw(table, ylabel='test error (%)')
   clean, noisy = figure.axes
   assert clean.get_title() == '0% label noise'
   assert noisy.get_title() == '20% label noise'
@@ -29,7 +37,7 @@ def test_curves_draw_the_table(panel):
   assert not clean.xaxis_inverted() or clean.get_xlim()[0] > 1
   line = clean.get_lines()[0]
   rows = table[(table.arm == 'pruning') & (table.noise_fraction == 0)]
-  assert line.get_color() == figures.COLORS['pruning']
+  assert line.get_color() == style.color_of('pruning')
   assert line.get_xdata().tolist() == pytest.approx([1, 0.8, 0.64, 0.512])
   assert line.get_ydata().tolist() == rows['mean'].tolist()
   # Fractions, printed as percent.
@@ -42,21 +50,21 @@ def test_curves_draw_the_table(panel):
   ]
 
 
-def test_collapsed_networks_do_not_stretch_an_axis(panel):
+def test_collapsed_networks_do_not_stretch_an_axis(benchmark):
   errors = [0.30, 0.29, 0.28, 0.29, 0.30, 0.31, 0.32, 0.9]
   results = make_results({k: [error] for k, error in enumerate(errors)})
-  panel = panel._replace(summary=statistics.summarize(results, 0.2))
-  table = tables.test_error(panel, 'pruning')
-  (axes,) = figures.curves(table, ylabel='').axes
+  benchmark = benchmark._replace(summary=statistics.summarize(results, 0.2))
+  table = sparsity.tabulate_test_error(benchmark, 'pruning')
+  (axes,) = curves.draw(table, ylabel='').axes
   # Three quarters are at most .3125, and the lowest is .28.
   top = 0.3125 + 3 * 0.0325
   assert axes.get_ylim() == pytest.approx((0.28 - 0.05 * (top - 0.28), top))
   assert axes.get_lines()[0].get_ydata().tolist() == errors
 
 
-def test_noisy_loss_is_dotted(panel):
-  table = tables.noisy_loss(panel)
-  figure = figures.curves(table, ylabel='nats', percent=False)
+def test_noisy_loss_is_dotted(benchmark):
+  table = noise.tabulate_noisy_loss(benchmark)
+  figure = curves.draw(table, ylabel='nats', percent=False)
   (axes,) = figure.axes
   assert axes.get_yscale() == 'log'
   lines = {line.get_label(): line.get_linestyle() for line in axes.get_lines()}
@@ -78,15 +86,15 @@ def test_ticks_of_logarithmic_axes(low, high, expected):
   axes = Figure().add_subplot()
   axes.set_xscale('log')
   axes.set_xlim(high, low)
-  figures._log_ticks(axes.xaxis, crowded=100)
+  style.set_log_ticks(axes.xaxis, crowded=100)
   ticks = [tick for tick in axes.get_xticks() if low <= tick <= high]
   assert ticks == pytest.approx(expected)
   assert axes.xaxis.get_major_formatter()(0.05, None) == '0.05'
 
 
-def test_points_are_the_tables(panel):
-  table = tables.extended_dense(panel)
-  errors, differences = figures.extended_dense(table).axes
+def test_points_are_the_tables(benchmark):
+  table = extended.tabulate_extended_dense(benchmark)
+  errors, differences = extended.draw_extended_dense(table).axes
   drawn = {
     container.get_label(): container.lines[0].get_ydata().tolist()
     for container in errors.containers
@@ -99,11 +107,11 @@ def test_points_are_the_tables(panel):
   assert sorted(verdicts) == sorted(others.against_pruning_verdict)
 
 
-def test_points_stand_at_their_noise(panel):
+def test_points_stand_at_their_noise(benchmark):
   # A run may list its noise levels in any order.
-  table = tables.extended_dense(panel)[::-1]
+  table = extended.tabulate_extended_dense(benchmark)[::-1]
   assert table.noise_fraction.iloc[0] == 0.2
-  errors, _ = figures.extended_dense(table).axes
+  errors, _ = extended.draw_extended_dense(table).axes
   assert [label.get_text() for label in errors.get_xticklabels()] == [
     '0%',
     '20%',
@@ -114,30 +122,32 @@ def test_points_stand_at_their_noise(panel):
   assert drawn.lines[0].get_ydata().tolist() == pytest.approx([0.365, 0.265])
 
 
-def test_equal_errors_are_not_magnified(panel):
-  table = tables.extended_dense(panel)
+def test_equal_errors_are_not_magnified(benchmark):
+  table = extended.tabulate_extended_dense(benchmark)
   table['against_pruning_mean'] = [0.0, 1e-17] * (len(table) // 2)
   table['against_pruning_std'] = 0.0
-  differences = figures.extended_dense(table).axes[1]
+  differences = extended.draw_extended_dense(table).axes[1]
   assert differences.get_ylim() == (-0.01, 0.01)
 
 
-def test_nothing_is_drawn_of_a_dense_optimum(panel):
+def test_nothing_is_drawn_of_a_dense_optimum(benchmark):
   # Errors rise with the level, so that level 0 is the best.
   results = make_results({0: [0.1, 0.1], 1: [0.2, 0.3], 3: [0.3, 0.3]})
-  panel = panel._replace(summary=statistics.summarize(results, 0.2))
-  assert tables.subgroups_at_optimum(panel, with_noise=False).empty
-  assert tables.concentration(panel).empty
-  assert tables.optima(panel).optimal_level.tolist() == [0]
+  benchmark = benchmark._replace(summary=statistics.summarize(results, 0.2))
+  assert subgroups.tabulate_subgroups_at_optimum(
+    benchmark, with_noise=False
+  ).empty
+  assert tables.tabulate_concentration(benchmark).empty
+  assert tables.tabulate_optima(benchmark).optimal_level.tolist() == [0]
 
 
-def test_optima(panel):
+def test_optima(benchmark):
   table = make_results({0: [0.3, 0.3], 1: [0.2, 0.1], 2: [0.1, 0.5]})
   # Without validation errors a curve has no optimum, and is left out.
   lost = make_results({0: [0.3, 0.3]}, 'random')
   lost['validation_error'] = float('nan')
   summary = statistics.summarize(pd.concat([table, lost]), 0.2)
-  found = tables.optima(panel._replace(summary=summary))
+  found = tables.tabulate_optima(benchmark._replace(summary=summary))
   assert found.arm.tolist() == ['pruning']
   # Level 2 has the mean .3, which is level 0's: no better.
   assert found.optimal_level.tolist() == [1]
@@ -145,12 +155,12 @@ def test_optima(panel):
   assert found['mean'].tolist() == pytest.approx([0.15])
   assert found.against_dense_mean.tolist() == pytest.approx([-0.15])
   summary = statistics.summarize(lost, 0.2)
-  assert tables.optima(panel._replace(summary=summary)).empty
+  assert tables.tabulate_optima(benchmark._replace(summary=summary)).empty
 
 
-def test_subgroups_are_the_tables(panel):
-  table = tables.subgroups_at_optimum(panel, with_noise=True)
-  (axes,) = figures.subgroup_effects(table).axes
+def test_subgroups_are_the_tables(benchmark):
+  table = subgroups.tabulate_subgroups_at_optimum(benchmark, with_noise=True)
+  (axes,) = subgroups.draw_subgroup_effects(table).axes
   line = axes.get_lines()[0]
   # Level 3: -0.3 x the mean ranks 2, 7, 12, 17.
   assert line.get_xdata().tolist() == [0, 1, 2, 3]
@@ -158,18 +168,20 @@ def test_subgroups_are_the_tables(panel):
   assert axes.get_title().startswith('20% label noise\npruning: level 3')
 
 
-def test_heat_maps_are_centred_at_zero(panel):
-  table = tables.heat_maps(panel)
-  figure = figures.heat_maps(table)
+def test_heat_maps_are_centred_at_zero(benchmark):
+  table = heat_maps.tabulate_heat_maps(benchmark)
+  figure = heat_maps.draw_heat_maps(table)
   mesh = figure.axes[0].collections[0]
   assert mesh.norm.vmin == -mesh.norm.vmax == pytest.approx(-5.1)
   rows = table[(table.arm == 'pruning') & (table.noise_fraction == 0)]
   assert mesh.get_array().ravel().tolist() == rows['mean'].tolist()
 
 
-def test_leave_out_draws_sets_beside_random(panel):
-  table = tables.leave_out(panel, 'most_improved', with_noise=False)
-  (axes,) = figures.leave_out(table, 'level').axes
+def test_leave_out_draws_sets_beside_random(benchmark):
+  table = leave_out.tabulate_leave_out(
+    benchmark, 'most_improved', with_noise=False
+  )
+  (axes,) = leave_out.draw_leave_out(table, 'level').axes
   chosen, random = (
     container.lines[0].get_ydata().tolist() for container in axes.containers
   )
@@ -177,9 +189,9 @@ def test_leave_out_draws_sets_beside_random(panel):
   assert random == table.random_mean.tolist() == pytest.approx([0.305])
 
 
-def test_images_and_their_labels(panel):
-  table = tables.most_worsened(panel)
-  clean, noisy = figures.most_worsened(table, columns=1).axes
+def test_images_and_their_labels(benchmark):
+  table = worsened.tabulate_most_worsened(benchmark)
+  clean, noisy = worsened.draw_most_worsened(table, columns=1).axes
   assert [text.get_text() for text in noisy.texts] == ['1 > 2 (2)'] * 2
   canvas = clean.images[0].get_array()
   # Two images of 8x8 below each other, in white.
@@ -187,17 +199,19 @@ def test_images_and_their_labels(panel):
   assert (canvas == 128).sum() == 2 * 64 and canvas.max() == 255
 
 
-def test_images_of_the_first_replicate_of_each_noise_level(panel):
-  table, images = panel.most_worsened
+def test_images_of_the_first_replicate_of_each_noise_level(benchmark):
+  table, images = benchmark.most_worsened
   # With noise replicate 0 diverged, and without it replicate 1 is there too.
   table = table.assign(replicate=[0, 1, 1, 1])
-  found = tables.most_worsened(panel._replace(most_worsened=(table, images)))
+  found = worsened.tabulate_most_worsened(
+    benchmark._replace(most_worsened=(table, images))
+  )
   assert found.noise_fraction.tolist() == [0, 0.2, 0.2]
   assert found.replicate.tolist() == [0, 1, 1]
 
 
-def test_every_section_is_empty_or_drawn(panel):
-  names = [section.name for section in contents.SECTIONS]
+def test_every_section_is_empty_or_drawn(benchmark):
+  names = [section.name for section in FIGURES]
   assert len(set(names)) == len(names)
-  empty = [s.name for s in contents.SECTIONS if s.tabulate(panel).empty]
+  empty = [s.name for s in FIGURES if s.tabulate(benchmark).empty]
   assert empty == ['appendix_j_ablations']

@@ -1,11 +1,11 @@
-"""Runs that are parts of one panel make what one run of all would."""
+"""Runs that are parts of one benchmark make what one run of all would."""
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from pruning_gen.analysis import load as panels
-from pruning_gen.analysis import tables
+from pruning_gen.analysis import load
+from pruning_gen.analysis.figures import width
 from pruning_gen.errors import UserError
 from pruning_gen.storage import provenance
 from pruning_gen.storage import results
@@ -60,7 +60,7 @@ def vary(workdir):
 
 @pytest.fixture(scope='module')
 def workdirs(tmp_path_factory):
-  """Three jobs that share the work of one panel, as launch/plan.py has it."""
+  """Three jobs that share the work of one benchmark."""
   root = tmp_path_factory.mktemp('sweep')
   return [
     write_part(root / 'digits-chain-r0-1a', CHAIN, 0),
@@ -71,8 +71,8 @@ def workdirs(tmp_path_factory):
 
 @pytest.fixture(scope='module')
 def joined(workdirs):
-  (panel,) = panels.read_all(workdirs)
-  return panel
+  (benchmark,) = load.read_all(workdirs)
+  return benchmark
 
 
 def assert_same(table, other):
@@ -88,7 +88,7 @@ def assert_same(table, other):
 
 
 def test_parts_make_what_one_run_of_all_makes(joined, tmp_path):
-  whole = panels.read(write_part(tmp_path / 'run', (*CHAIN, 'width'), 0, 1))
+  whole = load.read(write_part(tmp_path / 'run', (*CHAIN, 'width'), 0, 1))
   # What the parts lack when each stands alone.
   assert len(whole.effects) and set(whole.effects.experiment) == {
     'chain',
@@ -113,7 +113,7 @@ def test_parts_make_what_one_run_of_all_makes(joined, tmp_path):
   ).loc[('width', 1, 0.2, 1, 0)]
   # Lowest five scores: those of 3 to 7.
   assert row.effect == pytest.approx(-0.1 * 5 * (1.2 + 1 / 7), rel=1e-5)
-  assert len(tables.subgroups_by_size(joined)) == 2 * 2 * 4
+  assert len(width.tabulate_subgroups_by_size(joined)) == 2 * 2 * 4
 
 
 def test_what_a_joined_panel_says_of_itself(joined, workdirs):
@@ -123,20 +123,22 @@ def test_what_a_joined_panel_says_of_itself(joined, workdirs):
   assert joined.config['first_replicate'] == 0
   assert list(joined.provenance) == [str(path) for path in workdirs]
   assert joined.notes == [
-    '3 workdirs are parts of this panel: see provenance.json.'
+    '3 workdirs are parts of this benchmark: see provenance.json.'
   ]
 
 
 def test_a_run_alone_is_as_it_was(workdirs):
-  panel = panels.read(workdirs[0])
-  assert panel.name == 'digits-chain-r0-1a'
-  assert panel.provenance['starts'][0]['command'].endswith('pruning_gen.main')
-  assert set(panel.summary.n) == {1}
+  benchmark = load.read(workdirs[0])
+  assert benchmark.name == 'digits-chain-r0-1a'
+  assert benchmark.provenance['starts'][0]['command'].endswith(
+    'pruning_gen.main'
+  )
+  assert set(benchmark.summary.n) == {1}
 
 
 def test_runs_with_a_network_in_common_are_never_averaged(workdirs, tmp_path):
   again = write_part(tmp_path / 'again', ('chain',), 0, 1)
-  first, second = panels.read_all([*workdirs, again])
+  first, second = load.read_all([*workdirs, again])
   assert set(first.summary.n) == {2} and set(second.summary.n) == {2}
   assert set(first.results.experiment) == {'chain', 'width', 'leave_out'}
   assert set(second.results.experiment) == {'chain'}
@@ -156,7 +158,7 @@ def test_runs_with_a_network_in_common_are_never_averaged(workdirs, tmp_path):
 def test_which_configs_are_of_one_panel(tmp_path, config, num_panels):
   write_dense(tmp_path / 'a', 0)
   write_dense(tmp_path / 'b', 1, config)
-  found = panels.read_all([tmp_path / 'a', tmp_path / 'b'])
+  found = load.read_all([tmp_path / 'a', tmp_path / 'b'])
   assert len(found) == num_panels
 
 
@@ -164,7 +166,7 @@ def test_runs_on_other_data_are_not_joined(tmp_path):
   write_dense(tmp_path / 'a', 0)
   write_dense(tmp_path / 'b', 1, digest='34')
   write_dense(tmp_path / 'c', 2)
-  first, second = panels.read_all([tmp_path / name for name in 'abc'])
+  first, second = load.read_all([tmp_path / name for name in 'abc'])
   assert first.results.replicate.tolist() == [0, 2]
   assert second.results.replicate.tolist() == [1]
 
@@ -178,17 +180,17 @@ def write_dense(workdir, replicate, config=(), digest='12'):
 
 def test_networks_without_scores_are_left_out_and_said(workdirs, tmp_path):
   late = write_part(tmp_path / 'late', ('chain',), 1)
-  (panel,) = panels.read_all([workdirs[0], late, workdirs[2]])
-  assert panel.notes[1:] == [
+  (benchmark,) = load.read_all([workdirs[0], late, workdirs[2]])
+  assert benchmark.notes[1:] == [
     f'Left out of what is by EL2N: {noise} noise, replicate 1: el2n has not '
     'finished.'
     for noise in ('0%', '20%')
   ]
-  assert set(panel.effects.replicate) == {0}
-  assert set(panel.effects.experiment) == {'chain', 'width'}
-  assert panel.noisy_share.replicate.tolist() == [0]
+  assert set(benchmark.effects.replicate) == {0}
+  assert set(benchmark.effects.experiment) == {'chain', 'width'}
+  assert benchmark.noisy_share.replicate.tolist() == [0]
   # All else is of both.
-  assert set(panel.results.replicate) == {0, 1}
+  assert set(benchmark.results.replicate) == {0, 1}
 
 
 def test_scores_of_other_examples(workdirs, tmp_path):
@@ -197,15 +199,15 @@ def test_scores_of_other_examples(workdirs, tmp_path):
   results.write_el2n(other, label_sets, np.zeros((2, 19), np.float32))
   message = r'width-.* losses of 20 examples.* scores of 19 .*replicate=1'
   with pytest.raises(UserError, match=message):
-    panels.read_all([workdirs[0], workdirs[2], other])
+    load.read_all([workdirs[0], workdirs[2], other])
 
 
 def test_scores_of_a_job_that_has_nothing_else(workdirs, tmp_path):
   late = write_part(tmp_path / 'chain', ('chain',), 1)
   scores = write_part(tmp_path / 'scores', ('el2n',), 1)
-  (panel,) = panels.read_all([scores, workdirs[0], late])
-  assert len(panel.notes) == 1
-  assert set(panel.effects.replicate) == {0, 1}
+  (benchmark,) = load.read_all([scores, workdirs[0], late])
+  assert len(benchmark.notes) == 1
+  assert set(benchmark.effects.replicate) == {0, 1}
 
 
 def test_a_job_that_has_just_begun(workdirs, tmp_path):
@@ -215,14 +217,14 @@ def test_a_job_that_has_just_begun(workdirs, tmp_path):
     tmp_path / 'other', ('width',), 2, config={'learning_rate': 0.2}
   )
   (other / 'results.csv').unlink()
-  (panel,) = panels.read_all([other, begun, *workdirs])
-  assert panel.notes[1:] == [
+  (benchmark,) = load.read_all([other, begun, *workdirs])
+  assert benchmark.notes[1:] == [
     f'Left out: {path} has no finished level yet.' for path in (begun, other)
   ]
   # A config says what is asked for.
-  assert panel.config['replicates'] == 3
+  assert benchmark.config['replicates'] == 3
   with pytest.raises(UserError, match='no finished level yet'):
-    panels.read_all([begun, other])
+    load.read_all([begun, other])
 
 
 def test_a_panel_that_diverged_does_not_hide_the_others(workdirs, tmp_path):
@@ -231,21 +233,21 @@ def test_a_panel_that_diverged_does_not_hide_the_others(workdirs, tmp_path):
   )
   table = results.read_results(lost).assign(diverged=1)
   table.to_csv(lost / 'results.csv', index=False)
-  (panel,) = panels.read_all([lost, *workdirs])
-  assert 'learning_rate' not in panel.config
-  assert sum('its loss was not finite' in note for note in panel.notes) == 4
+  (benchmark,) = load.read_all([lost, *workdirs])
+  assert 'learning_rate' not in benchmark.config
+  assert sum('its loss was not finite' in note for note in benchmark.notes) == 4
   with pytest.raises(UserError, match='its loss was not finite at level 0'):
-    panels.read_all([lost])
+    load.read_all([lost])
 
 
 def test_levels_that_one_part_has_not_finished(workdirs, tmp_path):
   late = write_part(tmp_path / 'late', ('chain', 'el2n'), 1)
   table = results.read_results(late)
   table[table.level < 3].to_csv(late / 'results.csv', index=False)
-  (panel,) = panels.read_all([workdirs[0], late])
-  chain = panel.results[panel.results.experiment == 'chain']
+  (benchmark,) = load.read_all([workdirs[0], late])
+  chain = benchmark.results[benchmark.results.experiment == 'chain']
   assert sorted(set(chain.level)) == [0, 1, 2] and len(chain) == 2 * 3 * 4
-  assert panel.notes[1] == (
+  assert benchmark.notes[1] == (
     'Left out: level 3 of chain, pruning, 0% noise: 1 of 2 replicates have '
     'finished it.'
   )

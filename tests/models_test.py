@@ -1,4 +1,5 @@
 import functools
+import re
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -9,9 +10,13 @@ import optax
 import pytest
 from flax import traverse_util
 
+from configs import default
+from pruning_gen.errors import UserError
 from pruning_gen.models import conv
 from pruning_gen.models import layers
 from pruning_gen.models import lenet
+from pruning_gen.models import model_of
+from pruning_gen.models import MODELS
 from pruning_gen.models import resnet
 from pruning_gen.models import vgg
 from pruning_gen.pruning import masks as masks_lib
@@ -132,6 +137,33 @@ def test_no_layer_vanishes(make, image_shape):
     images,
   )
   assert logits.shape == (2, 3)
+
+
+# The table.
+
+
+@pytest.mark.parametrize('name', MODELS)
+@jax.numpy_dtype_promotion('standard')  # Flax's BatchNorm mixes dtypes.
+def test_every_model_of_the_table_takes_its_smallest_image(name):
+  config = default.get_config()
+  config.model.name = name
+  config.dtype = 'bfloat16'
+  model = MODELS[name].build(config, 3, 0.5, 'plain')
+  size = MODELS[name].smallest_image
+  shapes = shapes_of(model, (size, size, 1))
+  assert shapes['output/kernel'][-1] == 3
+  assert model.width_multiplier == 0.5
+  assert model.dtype == jnp.bfloat16
+  has_convolutions = any(len(shape) == 4 for shape in shapes.values())
+  assert MODELS[name].has_convolutions == has_convolutions
+
+
+def test_an_unknown_model_is_refused_with_those_that_there_are():
+  assert model_of('vgg16') is MODELS['vgg16']
+  with pytest.raises(UserError) as error:
+    model_of('alexnet')
+  words = re.findall(r'[\w.]+', str(error.value))
+  assert {'config.model.name', 'alexnet', *MODELS} <= set(words)
 
 
 # Initial weights and dtypes.

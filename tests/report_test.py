@@ -7,8 +7,8 @@ import pandas as pd
 import pytest
 
 from pruning_gen import report
-from pruning_gen.analysis import contents
-from pruning_gen.analysis import load as panels
+from pruning_gen.analysis import figures
+from pruning_gen.analysis import load
 from pruning_gen.analysis import page
 from pruning_gen.analysis import statistics
 from pruning_gen.errors import UserError
@@ -46,8 +46,8 @@ def full(tmp_path_factory):
 def few_sections(monkeypatch):
   """A short report, since drawing every figure takes long."""
   kept = ('figure_1a_test_error', 'figure_7_width', 'every_level')
-  sections = [s for s in contents.SECTIONS if s.name in kept]
-  monkeypatch.setattr(contents, 'SECTIONS', sections)
+  sections = [s for s in figures.FIGURES if s.name in kept]
+  monkeypatch.setattr(figures, 'FIGURES', sections)
 
 
 def test_the_page_is_self_contained(full):
@@ -55,7 +55,7 @@ def test_the_page_is_self_contained(full):
   parsed = Page(text)
   assert '<title>lenet on digits</title>' in text
   # One image a figure, and the icon that keeps browsers from asking for one.
-  drawn = [section for section in contents.SECTIONS if section.draw]
+  drawn = [section for section in figures.FIGURES if section.draw]
   assert len(parsed.sources) == len(drawn) - 1
   assert all(s.startswith('data:image/png;base64,') for s in parsed.sources)
   links = [link for link in parsed.links if link != 'data:,']
@@ -140,18 +140,18 @@ def test_is_built_notices_what_is_new(tmp_path):
 @pytest.mark.usefixtures('few_sections')
 def test_what_is_written_while_a_report_is_built_is_news(tmp_path, monkeypatch):
   def read(workdir):
-    panel = read_(workdir)
+    benchmark = read_(workdir)
     write_level(1)
-    return panel
+    return benchmark
 
   def write_level(level):
     table = fake_runs.make_results({level: [0.1, 0.2]})
     results.write_rows(tmp_path, table.to_dict('records'))
 
-  read_ = report.panels.read
+  read_ = report.load.read
   provenance.open_workdir(tmp_path, fake_runs.CONFIG)
   write_level(0)
-  monkeypatch.setattr(report.panels, 'read', read)
+  monkeypatch.setattr(report.load, 'read', read)
   report.build(tmp_path)
   assert not report.is_built(tmp_path)
   report.build(tmp_path)
@@ -201,8 +201,8 @@ def test_several_runs_are_never_averaged(full, tmp_path):
   assert first.n.tolist() == [2] * 16 and second.n.tolist() == [3] * 2
   assert sorted(first.noise_fraction.unique()) == [0, 0.2]
   assert second['mean'].tolist() == pytest.approx([0.2, 0.1])
-  panels = pd.read_csv(path.parent / 'tables/claims.csv').panel
-  assert panels.unique().tolist() == [f'1 {full.name}', '2 a b']
+  names = pd.read_csv(path.parent / 'tables/claims.csv').benchmark
+  assert names.unique().tolist() == [f'1 {full.name}', '2 a b']
   # Nothing is written beside the runs.
   assert not (tmp_path / 'a b' / 'summary.csv').exists()
 
@@ -217,7 +217,7 @@ def test_the_jobs_of_a_sweep_are_one_panel(tmp_path, capsys):
   text = page_path.read_text()
   assert '<title>lenet on digits</title>' in text
   assert '3 of 3 levels finished, 2 replicates.' in text
-  assert '2 workdirs are parts of this panel' in text
+  assert '2 workdirs are parts of this benchmark' in text
   assert '<td class="good">agrees</td>' in text
   table = pd.read_csv(tmp_path / 'r' / 'tables' / 'figure_1a_test_error.csv')
   assert set(table.n) == {2}
@@ -291,10 +291,12 @@ def test_networks_that_diverged_are_left_out(tmp_path, weights_remaining):
   table.loc[lost, 'weights_remaining'] = weights_remaining
   table.loc[lost, 'diverged'] = 1
   results.write_rows(tmp_path, table.to_dict('records'))
-  panel = panels.read(tmp_path)
-  assert panel.results.replicate.tolist() == [0, 2, 0, 2]
-  assert panel.summary.test_error_mean.tolist() == pytest.approx([0.35, 0.2])
-  assert panel.notes == [
+  benchmark = load.read(tmp_path)
+  assert benchmark.results.replicate.tolist() == [0, 2, 0, 2]
+  assert benchmark.summary.test_error_mean.tolist() == pytest.approx(
+    [0.35, 0.2]
+  )
+  assert benchmark.notes == [
     'Left out: replicate 1 of chain, pruning, 0% noise: its loss was not '
     'finite at level 1.'
   ]

@@ -150,7 +150,9 @@ def test_the_least_sparse_of_equals_is_optimal_whatever_rounding_leaves():
 
 
 def test_sets_left_out_have_no_optimal_sparsity():
-  table = make_results({0: [0.1, 0.2]}, 'subgroup_00', experiment='leave_out')
+  table = make_results(
+    {0: [0.1, 0.2]}, 'dense', experiment='leave_out', left_out='subgroup'
+  )
   assert not statistics.summarize(table, 0.2).is_optimal.any()
 
 

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from pruning_gen.analysis import paired as comparisons
+from pruning_gen.analysis import paired
 from pruning_gen.analysis import statistics
 from pruning_gen.storage import provenance
 
@@ -360,7 +360,7 @@ def _width(panel, own, noise_fraction, level):
     f'best narrower width (level {best}) minus pruning (level {level})',
   )
   no_size = 'no narrower network has about as many weights'
-  as_small = comparisons.find_same_size(panel.summary, noise_fraction, level)
+  as_small = paired.find_same_size(panel.summary, noise_fraction, level)
   pruning = _compare(chain, 'test_error', ('pruning', level), DENSE)
   finished, widths = narrow.level.max(), panel.config['width']['levels']
   if finished < widths:

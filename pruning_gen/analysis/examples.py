@@ -7,9 +7,8 @@ cannot be decoded have neither score nor loss, and are in no mean.
 
 import numpy as np
 import pandas as pd
+from jaxtyping import Float
 
-from pruning_gen.analysis.reading import read
-from pruning_gen.analysis.reading import read_losses
 from pruning_gen.data import subgroups
 from pruning_gen.errors import UserError
 from pruning_gen.storage import results
@@ -146,10 +145,52 @@ def tabulate_noisy_share(workdir, el2n):
   return table.astype(columns)
 
 
+def read_losses(
+  workdir: str,
+  folder: str,
+  level: int,
+  shape: tuple[int, int],
+  rows: list[int],
+) -> Float[np.ndarray, 'member example_id']:
+  """Read the training losses of a level.
+
+  Args:
+    workdir: path.
+    folder: 'chain' or 'width'.
+    level: one that results.csv has.
+    shape: what they must have.
+    rows: the members whose losses are needed, and must be finite for images
+      that can be decoded; they are NaN for others.
+
+  Raises:
+    UserError: names the file, the array and what is wrong with it.
+  """
+  arrays = results.read_level(workdir, folder, level)
+  path = results.level_path(workdir, folder, level)
+  for needed in ('cross_entropy', 'prediction'):
+    if needed not in arrays or arrays[needed].shape != shape:
+      shapes = {key: array.shape for key, array in arrays.items()}
+      raise UserError(
+        f'{path} has the arrays {shapes}; by members.csv and el2n/scores.npz '
+        f'it needs a {needed} of shape {shape}: the files are of different '
+        'runs, so copy the workdir again'
+      )
+  losses = arrays['cross_entropy']
+  decoded = arrays['prediction'][rows] != results.UNDECODED
+  not_finite = decoded & ~np.isfinite(losses[rows])
+  if not_finite.any():
+    members = np.array(rows)[not_finite.any(axis=1)].tolist()
+    raise UserError(
+      f'{path}: cross_entropy has {not_finite.sum()} values of {losses.size} '
+      f'that are not finite, of the members {members} (members.csv), which '
+      'results.csv does not call diverged: copy the workdir again'
+    )
+  return losses
+
+
 def _read_networks(workdir, folder):
   """List who the rows of the arrays are, as `NETWORK`."""
-  name = f'{folder}/members.csv'
-  return _list_networks(read(results.read_members, workdir, folder, name=name))
+  return _list_networks(results.read_members(workdir, folder))
 
 
 def _list_networks(table):

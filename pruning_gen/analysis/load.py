@@ -1,7 +1,7 @@
-"""All that a report knows of a panel, read from the files of its runs once.
+"""Reads the files of one or several runs into what a report shows.
 
-A panel is one run, or several that each did a part of it: other experiments or
-other replicates of one config, as the jobs of a sweep do.
+A benchmark is a network on a data set: one run, or several that each did a
+part of it, as the jobs of a sweep do (`runs.group`).
 """
 
 from typing import NamedTuple
@@ -10,32 +10,31 @@ import numpy as np
 import pandas as pd
 
 from pruning_gen.analysis import examples
-from pruning_gen.analysis import paired as comparisons
-from pruning_gen.analysis import reading
+from pruning_gen.analysis import paired
 from pruning_gen.analysis import runs
 from pruning_gen.analysis import statistics
 from pruning_gen.errors import UserError
 from pruning_gen.storage import results
 
 
-class Panel(NamedTuple):
-  """One panel: what it is, what was measured, and what follows from it.
+class Benchmark(NamedTuple):
+  """One benchmark: its config, measurements, and what follows from them.
 
   Attributes:
-    name: str, the workdir's last part; of several what their names begin with.
+    name: the workdir's last part, or the words that several begin with.
     config: nested dict; of several runs the first one's, with the experiments
       and replicates of all.
     provenance: dict; of several runs {workdir: dict}.
-    results: DataFrame like results.csv, of finished levels; without EL2N's
-      networks, of which only the scores count.
-    summary: DataFrame from `statistics.summarize`.
-    effects: DataFrame with experiment and the columns of
-      `examples.tabulate_effects`; empty without EL2N.
-    concentration: DataFrame likewise.
-    noisy_share: DataFrame from `examples.tabulate_noisy_share`; may be empty.
-    leave_out: DataFrame from `comparisons.average_leave_out`; may be empty.
+    results: like results.csv, of finished levels; without EL2N's networks, of
+      which only the scores count.
+    summary: from `statistics.summarize`.
+    effects: experiment and the columns of `examples.tabulate_effects`; empty
+      without EL2N.
+    concentration: likewise.
+    noisy_share: from `examples.tabulate_noisy_share`; may be empty.
+    leave_out: from `paired.average_leave_out`; may be empty.
     most_worsened: (table, images), or None.
-    notes: list of str, what was left out and why.
+    notes: what was left out and why.
   """
 
   name: str
@@ -47,59 +46,52 @@ class Panel(NamedTuple):
   concentration: pd.DataFrame
   noisy_share: pd.DataFrame
   leave_out: pd.DataFrame
-  most_worsened: tuple | None
-  notes: list
+  most_worsened: tuple[pd.DataFrame, np.ndarray] | None
+  notes: list[str]
 
 
-def read(workdir):
-  """Read a run and compute what its report shows.
-
-  Args:
-    workdir: path of a run, finished or not.
-
-  Returns:
-    A Panel.
+def read(workdir: str) -> Benchmark:
+  """Read one run, finished or not, and compute what its report shows.
 
   Raises:
     UserError: the folder holds no run, one of another layout, nothing that is
       finished, or a broken file.
   """
-  (panel,) = read_all([workdir])
-  return panel
+  (benchmark,) = read_all([workdir])
+  return benchmark
 
 
-def read_all(workdirs):
-  """Read runs, and join those that are parts of one panel (`runs.group`).
-
-  Args:
-    workdirs: list of paths, finished or not.
+def read_all(workdirs: list[str]) -> list[Benchmark]:
+  """Read runs, and join those that are parts of one benchmark.
 
   Returns:
-    List of Panels, in the order of their first workdirs. A run that has only
-    begun is left out, and a note says so.
+    Benchmarks in the order of their first workdirs. A run that has only begun
+    is left out, with a note.
 
   Raises:
     UserError: as `read`, if no run has anything finished.
   """
-  panels, left_out = [], []
-  for parts in runs.group(list(map(runs.read, workdirs))):
+  benchmarks, left_out = [], []
+  for parts in runs.group([runs.read(workdir) for workdir in workdirs]):
     table, notes = _join_tables(parts)
     if table.empty:
       left_out += notes
     else:
-      panels.append(_join(parts, table, notes))
-  if not panels:
+      benchmarks.append(_join(parts, table, notes))
+  if not benchmarks:
     raise UserError(
       f'--workdir={workdirs[0]} has nothing to show yet:\n'
       + '\n'.join(left_out)
       + '\nrun pruning_gen.main on it first'
     )
-  panels[0].notes.extend(left_out)
-  return panels
+  benchmarks[0].notes.extend(left_out)
+  return benchmarks
 
 
-def _join(parts, table, notes):
-  """Make a Panel of the runs that are its parts, and their joined table."""
+def _join(
+  parts: list[runs.Run], table: pd.DataFrame, notes: list[str]
+) -> Benchmark:
+  """Make a Benchmark of its parts and their joined table."""
   workdirs = [run.workdir for run in parts]
   config = runs.join_configs([run.config for run in parts])
   effects, concentration, noisy_share, unscored = _read_examples(
@@ -109,9 +101,9 @@ def _join(parts, table, notes):
   summary = statistics.summarize(table, config['prune_fraction'])
   histories = {run.workdir: run.provenance for run in parts}
   if len(parts) > 1:
-    together = 'workdirs are parts of this panel: see provenance.json.'
+    together = 'workdirs are parts of this benchmark: see provenance.json.'
     notes.insert(0, f'{len(parts)} {together}')
-  return Panel(
+  return Benchmark(
     name=runs.join_names(workdirs),
     config=config,
     provenance=histories if len(parts) > 1 else parts[0].provenance,
@@ -120,17 +112,17 @@ def _join(parts, table, notes):
     effects=effects,
     concentration=concentration,
     noisy_share=noisy_share,
-    leave_out=comparisons.average_leave_out(comparisons.pair_leave_out(table)),
+    leave_out=paired.average_leave_out(paired.pair_leave_out(table)),
     most_worsened=_read_most_worsened(workdirs),
-    notes=[*notes, *unscored, *_say_dense(summary)],
+    notes=[*notes, *unscored, *_note_dense_optima(summary)],
   )
 
 
-def _join_tables(parts):
-  """Join what is finished of results.csv, whose index begins with the workdir.
+def _join_tables(parts: list[runs.Run]) -> tuple[pd.DataFrame, list[str]]:
+  """Join the finished rows of results.csv; the index begins with the workdir.
 
   Returns:
-    A DataFrame, and a list of sentences that say what was left out.
+    The rows, and notes on what was left out.
   """
   notes = [
     f'Left out: {run.workdir} has no finished level yet.'
@@ -147,7 +139,7 @@ def _join_tables(parts):
   return table, lost + unfinished + statistics.find_missing(table) + notes
 
 
-def _say_dense(summary):
+def _note_dense_optima(summary: pd.DataFrame) -> list[str]:
   optima = statistics.optimal_levels(summary, 'chain', 'pruning')
   return [
     f'With {noise_fraction:.0%} noise the optimal sparsity is level 0: the '
@@ -157,22 +149,24 @@ def _say_dense(summary):
   ]
 
 
-def _read_examples(workdirs, config, table):
-  """Read what the arrays of all parts tell of single examples.
+def _read_examples(
+  workdirs: list[str], config: dict, table: pd.DataFrame
+) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame, list[str]]:
+  """Tabulate what the per-example arrays of all parts hold.
 
   Args:
-    workdirs: list of paths.
+    workdirs: of all parts.
     config: nested dict.
-    table: DataFrame like results.csv, whose index begins with the workdir.
+    table: from `_join_tables`.
 
   Returns:
-    effects, concentration and noisy_share, as in `Panel`; and a list of
-    sentences that say what has no EL2N scores yet.
+    effects, concentration and noisy_share, as in `Benchmark`; and notes on
+    label sets that have no EL2N scores yet.
   """
   nothing = pd.DataFrame()
   el2n = {}
   for workdir in filter(results.has_el2n, workdirs):
-    el2n |= reading.read(results.read_el2n, workdir, name='el2n')
+    el2n |= results.read_el2n(workdir)
   if not el2n:
     return nothing, nothing, nothing, []
   table = table[table.experiment.isin(['chain', 'width'])]
@@ -207,14 +201,18 @@ def _read_examples(workdirs, config, table):
   return *(pd.concat(table, ignore_index=True) for table in tables), notes
 
 
-def _read_most_worsened(workdirs):
-  """Read the examples that pruning worsens most: (table, images), or None."""
-  found = [
-    reading.read(
-      results.read_most_worsened, workdir, name='chain/most_worsened'
-    )
-    for workdir in filter(results.has_most_worsened, workdirs)
-  ]
+def _read_most_worsened(
+  workdirs: list[str],
+) -> tuple[pd.DataFrame, np.ndarray] | None:
+  found = []
+  for workdir in filter(results.has_most_worsened, workdirs):
+    try:
+      found.append(results.read_most_worsened(workdir))
+    except (OSError, ValueError) as error:
+      raise UserError(
+        f'{workdir}/chain/most_worsened.csv cannot be read ({error!r}): copy '
+        'the workdir again'
+      ) from error
   if not found:
     return None
   tables, images = zip(*found)

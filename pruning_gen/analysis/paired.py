@@ -8,19 +8,21 @@ import numpy as np
 import pandas as pd
 
 from pruning_gen.analysis import statistics
-
-# Every arm that prunes, and the arm that trains as it does and removes nothing.
-TWINS = {
-  'pruning': 'extended_dense',
-  'random': 'extended_dense',
-  'gradient': 'extended_dense',
-  'synflow': 'extended_dense',
-  'weight_rewinding': 'weight_rewinding_dense',
-}
+from pruning_gen.pruning.arms import ARMS
 
 # Networks are of one size up to this factor in weights; a network and the next
 # narrower one are a factor 1 / 0.8**2 = 1.56 apart.
 SAME_SIZE = 1.5
+
+
+def dense_controls(summary: pd.DataFrame) -> dict[str, str]:
+  """Map each arm that prunes to its dense control, where both are there."""
+  there = set(summary.arm)
+  return {
+    name: arm.dense_control
+    for name, arm in ARMS.items()
+    if name in there and arm.dense_control in there
+  }
 
 
 def compare_at_optimum(results, summary):

@@ -1,6 +1,6 @@
-"""The runs that a report is of, and which of them are parts of one panel.
+"""The runs that a report shows, and which of them are parts of one benchmark.
 
-The jobs of a sweep each do a part of a panel: other experiments, or other
+The jobs of a sweep each do a part of a benchmark: other experiments, or other
 replicates, of one config.
 """
 
@@ -11,29 +11,43 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from pruning_gen.analysis import reading
+from pruning_gen.analysis import statistics
+from pruning_gen.errors import UserError
 from pruning_gen.storage import provenance
 from pruning_gen.storage import results
 
-# Keys of a config that say which part was run, or do not change results; what
-# is under 'devices', too.
+# What a report reads of config.json.
+CONFIG_KEYS = (
+  'model.name',
+  'data.name',
+  'levels',
+  'prune_fraction',
+  'num_subgroups',
+  'width.levels',
+  'experiments',
+  'replicates',
+  'first_replicate',
+)
+# Keys of a config that name the part of a benchmark, or do not change results;
+# everything under 'devices', too.
 PART_KEYS = (
   *provenance.MAY_CHANGE,
   'replicates',
   'first_replicate',
   'devices',
 )
+TEXT_COLUMNS = ('experiment', 'arm', 'left_out')
 
 
 class Run(NamedTuple):
-  """One workdir, and what tells of which panel it is.
+  """One workdir.
 
   Attributes:
-    workdir: str.
+    workdir: its path.
     config: nested dict.
     provenance: dict.
-    table: DataFrame like results.csv, without EL2N's networks, of which only
-      the scores count: jobs share those without noise.
+    table: like results.csv, without EL2N's networks, of which only the scores
+      count: jobs share those without noise.
   """
 
   workdir: str
@@ -42,39 +56,65 @@ class Run(NamedTuple):
   table: pd.DataFrame
 
 
-def read(workdir):
-  """Read a Run.
-
-  Args:
-    workdir: path of a run, finished or not.
+def read(workdir: str) -> Run:
+  """Read a run, finished or not.
 
   Raises:
     UserError: the folder holds no run, one of another layout, or a broken file.
   """
-  config = reading.read_config(workdir)
-  table = reading.read_results(workdir)
+  config = _read_config(workdir)
+  table = _read_results(workdir)
   return Run(
     workdir=str(workdir),
     config=config,
-    provenance=reading.read(
-      provenance.read_provenance, workdir, name='provenance.json'
-    ),
+    provenance=provenance.read_provenance(workdir),
     table=table[table.experiment != 'el2n'],
   )
 
 
-def group(runs):
-  """Put the parts of one panel together.
+def _read_config(workdir: str) -> dict:
+  config = provenance.read_config(workdir)
+  keys = provenance.flatten(config)
+  missing = [key for key in CONFIG_KEYS if key not in keys]
+  if missing:
+    raise UserError(
+      f'{workdir}/config.json lacks {", ".join(missing)}: it was written by '
+      'another version of pruning_gen; use that one'
+    )
+  return config
 
-  Runs are, if their configs differ in `PART_KEYS` alone, their data sets do not
-  differ, and they have no network in common. Of two runs of one thing, each
-  makes a panel, and what else there is belongs to the first.
 
-  Args:
-    runs: list of Run.
+def _read_results(workdir: str) -> pd.DataFrame:
+  """Read results.csv, and check that no row is cut off.
 
-  Returns:
-    List of lists of Run.
+  Metrics may be missing, as the loss of noisy examples is without noise.
+  """
+  table = results.read_results(workdir)
+  numbers = table.columns.difference(TEXT_COLUMNS)
+  no_numbers = table[numbers].select_dtypes(exclude='number').columns
+  required = table.columns.difference(statistics.METRICS)
+  # Older runs kept not even the weights of a network that diverged.
+  cut_off = table[required].isna().any(axis=1) & (table.diverged != 1)
+  if len(table) and (len(no_numbers) or cut_off.any()):
+    wrong = (
+      f'its {", ".join(no_numbers)} are no numbers'
+      if len(no_numbers)
+      # The header is line 1.
+      else f'line {cut_off.idxmax() + 2} has empty fields'
+    )
+    raise UserError(
+      f'{results.results_path(workdir)} is damaged ({wrong}): copy the workdir '
+      'again'
+    )
+  return table
+
+
+def group(runs: list[Run]) -> list[list[Run]]:
+  """Put the parts of each benchmark together.
+
+  Runs are parts of one if their configs differ in `PART_KEYS` alone, they use
+  the same data, and have no network in common. Of two runs of the same
+  networks, each makes a benchmark, and other parts belong to the first.
   """
   groups = []
   # What has no networks yet fits all runs of its config: it joins the first.
@@ -92,20 +132,20 @@ def group(runs):
   return [parts for _, _, parts in groups]
 
 
-def _describe(run):
-  """Return what the parts of one panel have in common, as text."""
+def _describe(run: Run) -> str:
+  """Return what the parts of one benchmark have in common, as text."""
   config = {
     key: value
     for key, value in provenance.flatten(run.config).items()
     if not {key, key.split('.')[0]} & set(PART_KEYS)
   }
-  # data.dir is no part of it, so what lay there is.
+  # data.dir may differ, but not the content of that folder.
   starts = run.provenance.get('starts', [])
   datasets = [start.get('dataset') for start in starts]
   return json.dumps([config, datasets[-1:]], sort_keys=True)
 
 
-def join_configs(configs):
+def join_configs(configs: list[dict]) -> dict:
   """Return the first config, with the experiments and replicates of all."""
   if len(configs) == 1:
     return configs[0]
@@ -124,8 +164,8 @@ def join_configs(configs):
   }
 
 
-def join_names(workdirs):
-  """Return a workdir's last part; of several what those begin with."""
+def join_names(workdirs: list[str]) -> str:
+  """Return a workdir's last part, or the words that several begin with."""
   names = [pathlib.PurePath(path).name or path for path in workdirs]
   words = [name.split('-') for name in names]
   # Of lists as well as of text.

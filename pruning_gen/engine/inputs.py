@@ -49,8 +49,10 @@ class Spec(NamedTuple):
 
   @property
   def eval_batch_size(self) -> int:
-    """Rounded up to what the devices can share; it changes no result."""
-    batch_size = self.config.eval_batch_size
+    """At most a split, rounded up to what the devices can share."""
+    dataset = self.dataset
+    largest = max(len(dataset.train_labels), len(dataset.test_labels))
+    batch_size = min(self.config.eval_batch_size, largest)
     return batch_size + -batch_size % self.layout.mesh.shape['data']
 
   @property

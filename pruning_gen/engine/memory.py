@@ -1,9 +1,8 @@
 """Whether a compiled program fits the memory there is."""
 
-import os
-
 import jax
 
+from pruning_gen import environment
 from pruning_gen.engine.mesh import Layout
 from pruning_gen.errors import UserError
 
@@ -38,8 +37,7 @@ def estimate(compiled: jax.stages.Compiled, layout: Layout) -> tuple[int, int]:
   statistics = devices[0].memory_stats()
   if statistics:
     return needed, statistics['bytes_limit']
-  physical = os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES')
-  return needed * len(devices), physical
+  return needed * len(devices), environment.memory_limit()
 
 
 def count_bytes(compiled: jax.stages.Compiled) -> int:

@@ -55,6 +55,9 @@ def over_members(
     in_specs=tuple(specs),
     out_specs=P('member'),
     axis_names={'member'},
+    # Members do not communicate, so nothing has to be known of which values
+    # vary over them; a pruning score may well return a constant.
+    check_vma=False,
   )
   on_cpu = layout.platform == 'cpu'
   # The name shows in profiles and in the log of compilations. The shardings
@@ -110,9 +113,7 @@ def _unless(skip: jax.Array, call: Callable) -> Any:
 
   def zeros():
     return jax.tree.map(
-      lambda leaf: jax.lax.pcast(
-        jax.numpy.zeros(leaf.shape, leaf.dtype), 'member', to='varying'
-      ),
+      lambda leaf: jax.numpy.zeros(leaf.shape, leaf.dtype),
       jax.eval_shape(call),
     )
 

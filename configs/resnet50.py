@@ -26,6 +26,8 @@ def get_config(size='paper'):
   # Ours, as is the number of levels.
   config.noise_fractions = (0.0, 0.15)
   config.levels = 12
+  # No narrower than the chain gets sparse: 0.8**12 of the weights.
+  config.width.levels = 6
   config.el2n.epoch = 10
   config.prune_output = True
   config.epochs = 90

@@ -1,4 +1,4 @@
-"""One part of an experiment: train, measure, save, stop and resume."""
+"""One part of an experiment in progress: measure, save, stop and resume."""
 
 import contextlib
 from collections.abc import Callable
@@ -93,35 +93,6 @@ class Part(NamedTuple):
   def rows_of(self, level: int) -> set[tuple]:
     """Return the rows that a level has in results.csv, as `finished_rows`."""
     return {(*member, self.level + level) for member in self.members}
-
-
-def train_levels(
-  run: Run, part: Part, stack: Stack, programs: Programs, schedule: Schedule
-) -> None:
-  """Train and measure every level of a part that is not finished.
-
-  Raises:
-    Preempted: stopped on request, with everything saved.
-    UserError: a loss is not finite, or something cannot be written.
-  """
-  with Session(run, part, stack, programs, schedule) as session:
-    state, done = session.restore_or_create()
-    for level, epochs in schedule.remaining(done):
-      if level and epochs.start == schedule.rewind_epoch:
-        state = programs.start_level(state, level)
-      for epoch in epochs:
-        if level == 0 and epoch == schedule.rewind_epoch:
-          state = programs.set_rewind_point(state)
-        state, losses = programs.train_epoch(
-          state, schedule.global_epoch(level, epoch)
-        )
-        session.end_epoch(state, losses, level, epoch)
-      session.end_level(state, level)
-  # Other processes read what the first has written.
-  processes.wait_for_all(part.name)
-  if not part.keeps_checkpoints:
-    results.remove_checkpoints(run.workdir, part.name)
-    run.stop_if_asked(f'{part.name} after its end')
 
 
 class Session(contextlib.AbstractContextManager):
@@ -255,7 +226,7 @@ class Session(contextlib.AbstractContextManager):
     part, shown = self._part, self._part.level + level
     epochs = self._schedule.epochs_by(level)
     arrays, rows = measure.measure(
-      self._stack, self._programs, state, self._run
+      self._stack, self._programs, state, self._run.dataset
     )
     for i in np.flatnonzero([row['diverged'] for row in rows]):
       self._lose(i, f'is not finite at the end of level {shown}')
@@ -296,6 +267,14 @@ class Session(contextlib.AbstractContextManager):
         # The user must see the error that ended the run, not a later one.
         with contextlib.suppress(UserError):
           self._checkpoints.close()
+
+  def finish(self) -> None:
+    """Remove the checkpoints of a part that keeps none; called at its end."""
+    # Other processes read what the first has written.
+    processes.wait_for_all(self._part.name)
+    if not self._part.keeps_checkpoints:
+      results.remove_checkpoints(self._run.workdir, self._part.name)
+      self._stop_if_asked('after its end')
 
   def _check_finite(self, losses: np.ndarray, level: int, epoch: int) -> None:
     """Report which members diverged in this epoch, or end the run.

@@ -16,7 +16,6 @@ from pruning_gen.data import subgroups
 from pruning_gen.engine.session import Part
 from pruning_gen.engine.session import Run
 from pruning_gen.engine.stack import Member
-from pruning_gen.experiments import build
 from pruning_gen.experiments import chain
 from pruning_gen.experiments import effects
 from pruning_gen.experiments import el2n
@@ -173,4 +172,4 @@ def train(run: Run) -> None:
         f'{config.batch_size}: {", ".join(map(str, part.members))}'
       )
     elif not part.is_finished(run.workdir):
-      build.train(run, part, Schedule(config.epochs), example_ids)
+      chain.train_levels(run, part, Schedule(config.epochs), example_ids)

@@ -56,9 +56,9 @@ _WORKDIR = flags.DEFINE_string(
 _ALLOW_DEVICE_CHANGE = flags.DEFINE_bool(
   'allow_device_change',
   False,
-  'Continue a workdir on other devices, or on another number of them, than it '
-  'was started on. Later results differ in rounding; provenance.json records '
-  'the change.',
+  'Continue a workdir on other devices, another number of them or of cores, or '
+  "with other flags of XLA, than the last start's. Later results differ in "
+  'rounding; provenance.json records the change.',
 )
 _DISTRIBUTED = flags.DEFINE_bool(
   'distributed',
@@ -171,6 +171,7 @@ def load_dataset(run: Run, allow_device_change: bool) -> Run:
     data = run.config.data
     dataset = datasets.load(data.name, data.dir, data.cache_dir, data.num_train)
   start = provenance.describe_start() | {
+    'environment': environment.describe(),
     'dataset': datasets.describe(dataset),
     'resumed_from': provenance.saved_epochs(run.workdir),
   }

@@ -278,10 +278,12 @@ def describe_start():
 
 def git_revision():
   """Return the checkout's commit, with '+changes' if it has any, or None."""
-  folder = pathlib.Path(__file__).parent
+  path = pathlib.Path(__file__)
   try:
-    commit = _git(folder, 'rev-parse', 'HEAD')
-    changes = _git(folder, 'status', '--porcelain', '--untracked-files=no')
+    # Installed inside somebody's repository, it is none of theirs.
+    _git(path.parent, 'ls-files', '--error-unmatch', path.name)
+    commit = _git(path.parent, 'rev-parse', 'HEAD')
+    changes = _git(path.parent, 'status', '--porcelain', '--untracked-files=no')
   except (OSError, subprocess.CalledProcessError):
     # Installed without its repository, or no git.
     return None
@@ -289,8 +291,18 @@ def git_revision():
 
 
 def _git(folder, *command):
+  # A hook of another repository names that one in GIT_DIR and more.
+  environment = {
+    name: value
+    for name, value in os.environ.items()
+    if not name.startswith('GIT_') or name.startswith('GIT_CONFIG')
+  }
   result = subprocess.run(
-    ['git', '-C', folder, *command], capture_output=True, text=True, check=True
+    ['git', '-C', folder, *command],
+    capture_output=True,
+    text=True,
+    check=True,
+    env=environment,
   )
   return result.stdout.strip()
 

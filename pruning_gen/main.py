@@ -90,7 +90,8 @@ def main(argv: list[str]) -> None:
   stop = threading.Event()
   code = 1
   try:
-    config, workdir = _CONFIG.value, command_line.local_path(_WORKDIR)
+    config = _CONFIG.value
+    workdir = command_line.local_path('workdir', _WORKDIR.value)
     command_line.check_keys(config)
     config_rules.check(config)
     check_flags()

@@ -50,5 +50,8 @@ def guard() -> None:
     stream = getattr(sys, name)
     if stream is None:
       stream = os.fdopen(number, 'w', closefd=False)
+    # A folder's name may have letters that the terminal has not.
+    if hasattr(stream, 'reconfigure'):
+      stream.reconfigure(errors='backslashreplace')
     if not isinstance(stream, _Guarded):
       setattr(sys, name, _Guarded(stream))

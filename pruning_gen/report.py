@@ -27,6 +27,8 @@ from absl import app
 from absl import flags
 from etils import epath
 
+from pruning_gen import command_line
+from pruning_gen import output
 from pruning_gen.analysis import claims
 from pruning_gen.analysis import load
 from pruning_gen.analysis import page
@@ -37,11 +39,15 @@ from pruning_gen.storage import results
 
 def main(argv):
   """Build the report of every --workdir and every folder behind the flags."""
-  workdirs, output = flags.FLAGS.workdir + argv[1:], flags.FLAGS.output
+  workdirs, folder = flags.FLAGS.workdir + argv[1:], flags.FLAGS.output
   if not workdirs:
     raise app.UsageError('name the folder of a run: --workdir=FOLDER')
   try:
-    path = build_together(workdirs, output) if output else _build_one(workdirs)
+    workdirs = [command_line.local_path('workdir', path) for path in workdirs]
+    if folder is None:
+      path = _build_one(workdirs)
+    else:
+      path = build_together(workdirs, command_line.local_path('output', folder))
     print(f'report: {path}')
   except UserError as error:
     sys.exit(f'error: {error}')
@@ -271,4 +277,5 @@ if __name__ == '__main__':
   )
   # Folders may stand before flags too.
   flags.FLAGS.set_gnu_getopt()
+  output.guard()
   app.run(main)

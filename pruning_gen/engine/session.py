@@ -301,7 +301,14 @@ class Session(contextlib.AbstractContextManager):
         'to continue without such networks; finished levels stay in '
         'results.csv'
       )
-    self._progress.say(
-      f'{message}: dropping this network and continuing with the others'
-    )
     self._diverged.add(i)
+    if len(self._diverged) < len(self._stack.members):
+      self._progress.say(
+        f'{message}: dropping this network and continuing with the others'
+      )
+    else:
+      self._progress.say(
+        f'{message}: every network has diverged; stop, and lower '
+        f'config.learning_rate (now {config.learning_rate:g}) in another '
+        '--workdir'
+      )

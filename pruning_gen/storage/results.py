@@ -22,6 +22,7 @@ the networks that train on so many examples. Files are replaced in one move: a
 reader never sees half a file.
 """
 
+import numpy as np
 import pandas as pd
 from etils import epath
 
@@ -53,6 +54,8 @@ COLUMNS = (
   'test_cross_entropy',
   'diverged',
 )
+# What `write_members` writes into a folder.
+MEMBER_FILES = ('members.csv', 'labels.npz')
 # The prediction of level_003.npz for an image that cannot be decoded.
 UNDECODED = 2**16 - 1
 # What tells two rows apart.
@@ -163,12 +166,53 @@ def write_members(workdir, folder, members, labels):
     folder: str, as 'chain'.
     members: list of `Member`.
     labels: dict of arrays; see `measure.label_arrays`.
+
+  Raises:
+    UserError: an earlier start wrote others; they are never replaced.
   """
+  if not processes.is_primary():
+    return
   path = epath.Path(workdir) / folder
   table = pd.DataFrame(members)
   table.index.name = 'member'
-  files.write_text(path / 'members.csv', table.to_csv())
-  files.write_arrays(path / 'labels.npz', labels)
+  written = [(path / name).exists() for name in MEMBER_FILES]
+  # Parsed, so that 0 and 0.0 are one.
+  if written[0] and not files.read_table(path / 'members.csv', ()).equals(
+    files.parse_table(table.to_csv())
+  ):
+    raise _differs(path / 'members.csv')
+  if written[1] and not _are_equal(
+    files.read_arrays(path / 'labels.npz'), labels
+  ):
+    raise _differs(path / 'labels.npz')
+  if not written[0]:
+    files.write_text(path / 'members.csv', table.to_csv())
+  if not written[1]:
+    files.write_arrays(path / 'labels.npz', labels)
+
+
+def _are_equal(arrays, others):
+  return arrays.keys() == others.keys() and all(
+    arrays[name].dtype == array.dtype and np.array_equal(arrays[name], array)
+    for name, array in others.items()
+  )
+
+
+def _differs(path):
+  return UserError(
+    f'{path} is not what this start would write, so the results next to it are '
+    'of other networks or labels: put it back from a copy, use the version of '
+    'pruning_gen that wrote it, or start in another --workdir'
+  )
+
+
+def remove_members(workdir):
+  """Remove what `write_members` wrote, where no results depend on it."""
+  if processes.is_primary():
+    for folder in epath.Path(workdir).iterdir():
+      if folder.is_dir():
+        for name in MEMBER_FILES:
+          (folder / name).unlink(missing_ok=True)
 
 
 def read_members(workdir, folder):

@@ -43,6 +43,8 @@ def get_config():
   # networks (paper).
   config.rewind_epoch = 0
   config.batch_size = 128
+  # 'sgd' or 'adam'. Momentum and Adam's moments start at zero at every level.
+  config.optimizer = 'sgd'
   config.learning_rate = 0.1
   # Epochs, below `epochs`, at which the learning rate is divided by 10.
   config.milestones = ()

@@ -26,6 +26,9 @@ def get_config(size='paper'):
   # Ours, like the number of levels.
   config.noise_fractions = (0.0, 0.15)
   config.levels = 12
+  # At the last width about as many weights remain as at the last level: 0.8**12
+  # of them.
+  config.width.levels = 6
   config.el2n.epoch = 10
   config.prune_output = True
   config.epochs = 90

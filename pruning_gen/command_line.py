@@ -55,7 +55,7 @@ def _explain(message: str) -> str:
   last = message.strip().splitlines()[-1]
   if 'get_config() takes 0 positional arguments' in last:
     return '--config: this config has no sizes: drop the colon and its size'
-  if last.startswith('ValueError: size'):
+  if re.match(r"ValueError: \w+ '.*' must be ", last):
     return f'--config: {last.removeprefix("ValueError: ")}'
   if 'as a ConfigDict' in message:
     return (

@@ -13,6 +13,7 @@ from ml_collections import ConfigDict
 from pruning_gen.data import streams
 from pruning_gen.data.datasets import DATASETS
 from pruning_gen.errors import UserError
+from pruning_gen.experiments import build
 from pruning_gen.experiments import EXPERIMENTS
 from pruning_gen.experiments import leave_out
 from pruning_gen.models import MODELS
@@ -155,6 +156,7 @@ NAMES = (
   _some_of('leave_out.sets', leave_out.SETS),
   _one_of('data.name', DATASETS),
   _one_of('model.name', MODELS),
+  _one_of('optimizer', build.OPTIMIZERS),
   _one_of('stacking', ('auto', 'vmap', 'map')),
   _one_of('data.on_broken', ('stop', 'skip')),
   _one_of('on_divergence', ('stop', 'continue')),
@@ -246,6 +248,11 @@ RANGES = (
 )
 
 SCHEDULE = (
+  Rule(
+    'momentum',
+    lambda momentum, c: c.optimizer == 'sgd' or momentum == 0,
+    "must be 0 with config.optimizer='adam', which has moments of its own",
+  ),
   Rule(
     'rewind_epoch',
     lambda epoch, c: epoch < c.epochs,

@@ -7,6 +7,7 @@ import pytest
 from pruning_gen.models import lenet
 from pruning_gen.pruning import masks
 from pruning_gen.training import level
+from pruning_gen.training import schedule
 from pruning_gen.training import step
 from pruning_gen.training import train_state
 
@@ -46,10 +47,27 @@ def start_level(
   return start(state, member, jnp.int32(1), None)
 
 
-def test_a_pruned_weight_and_its_momentum_stay_zero_bit_for_bit(setup):
-  model, optimizer, state, images, labels = setup
+OPTIMIZERS = {
+  'sgd': step.sgd(optax.constant_schedule(0.1), 0.9, 0.01),
+  'adam': step.adam(optax.constant_schedule(0.01), 0.01),
+}
+
+
+def moments(opt_state):
+  """List the trees of momentum, or of Adam's moments."""
+  state = opt_state[1]
+  if isinstance(state, optax.ScaleByAdamState):
+    return [state.mu, state.nu]
+  return [state.trace]
+
+
+@pytest.mark.parametrize('name', OPTIMIZERS)
+def test_a_pruned_weight_and_its_moments_stay_zero_bit_for_bit(setup, name):
+  model, _, state, images, labels = setup
+  optimizer = OPTIMIZERS[name]
+  state = state.replace(opt_state=optimizer.init(state.params))
   train_step = jax.jit(step.make_train_step(model, optimizer))
-  # Momentum first, on a dense network: then prune without resetting it in
+  # Moments first, on a dense network: then prune without resetting them in
   # the weights, as a careless loop would.
   for i in range(5):
     state, _ = train_step(state, images[i], labels[i])
@@ -58,14 +76,35 @@ def test_a_pruned_weight_and_its_momentum_stay_zero_bit_for_bit(setup):
   pruned = jax.tree.map(jnp.logical_not, state.masks)
   for i in range(20):
     state, _ = train_step(state, images[i], labels[i])
-    momentum = state.opt_state[1].trace
-    for tree in (state.params, momentum):
+    for tree in (state.params, *moments(state.opt_state)):
       gone = jax.tree.map(lambda leaf, at: leaf[at], tree, pruned)
       flat, _ = jax.flatten_util.ravel_pytree(gone)
       assert flat.shape == (20,)
       assert not np.asarray(flat).view(np.uint32).any()
   kept, _ = jax.flatten_util.ravel_pytree(state.params)
   assert (kept != 0).sum() == kept.size - 20
+
+
+def test_adam_by_hand():
+  # The first step is lr * g / |g| whatever g; the second, for g = 0, has
+  # m = .9 * .1 / (1 - .81) and v = .999 * .001 / (1 - .999 ** 2).
+  optimizer = step.adam(optax.constant_schedule(0.5), weight_decay=0.0)
+  params = {'bias': jnp.array([2.0])}
+  opt_state = optimizer.init(params)
+  second = 0.5 * (0.09 / 0.19) / (0.000999 / (1 - 0.999**2)) ** 0.5
+  for grad, expected in [(1.0, 1.5), (0.0, 1.5 - second)]:
+    updates, opt_state = optimizer.update(
+      {'bias': jnp.array([grad])}, opt_state, params
+    )
+    params = optax.apply_updates(params, updates)
+    assert float(params['bias'][0]) == pytest.approx(expected, rel=1e-5)
+
+
+def test_rewinding_restarts_the_schedule_and_not_the_count_of_adam():
+  state = schedule.rewind(OPTIMIZERS['adam'], {'kernel': jnp.ones(3)}, 7)
+  assert int(state[1].count) == 0
+  assert not state[1].mu['kernel'].any() and not state[1].nu['kernel'].any()
+  assert int(state[2].count) == 7
 
 
 def test_sgd_by_hand():

@@ -226,7 +226,7 @@ class Session(contextlib.AbstractContextManager):
     part, shown = self._part, self._part.level + level
     epochs = self._schedule.epochs_by(level)
     arrays, rows = measure.measure(
-      self._stack, self._programs, state, self._run
+      self._stack, self._programs, state, self._run.dataset
     )
     for i in np.flatnonzero([row['diverged'] for row in rows]):
       self._lose(i, f'is not finite at the end of level {shown}')

@@ -67,8 +67,15 @@ def make_network(
   )
   return Network(
     make_model(config, num_classes, width, convolution),
-    step.sgd(rate, config.momentum, config.weight_decay),
+    OPTIMIZERS[config.optimizer](rate, config),
   )
+
+
+# What `config.optimizer` chooses from.
+OPTIMIZERS = {
+  'sgd': lambda rate, c: step.sgd(rate, c.momentum, c.weight_decay),
+  'adam': lambda rate, c: step.adam(rate, c.weight_decay),
+}
 
 
 def num_weights(run: Run) -> int:

@@ -6,7 +6,7 @@ import pathlib
 import jax
 from ml_collections import ConfigDict
 
-from pruning_gen.data import datasets
+from pruning_gen.data import cache
 from pruning_gen.errors import UserError
 
 # Settings on which results depend, pinned whatever the environment says: with
@@ -48,9 +48,9 @@ def set_up(config: ConfigDict, num_members: int) -> None:
     jax.config.update(
       'jax_num_cpu_devices', config.devices.count or min(cores(), num_members)
     )
-  cache_dir = config.data.cache_dir or datasets.default_cache_dir()
+  cache_dir = cache.folder(config.data.cache_dir)
   jax.config.update(
-    'jax_compilation_cache_dir', str(pathlib.Path(cache_dir) / 'xla')
+    'jax_compilation_cache_dir', str(cache_dir / 'xla') if cache_dir else None
   )
   # By default only programs that took a second: 8 of the quickstart's 59. With
   # all of them, a second run takes 30 s instead of 45.

@@ -2,7 +2,7 @@
 
 Other configs start from this one and override a few keys. Numbers that the
 paper states are marked (paper); the others are OpenLTH's defaults, or ours
-where a comment says so.
+where marked.
 """
 
 import ml_collections

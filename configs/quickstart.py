@@ -3,9 +3,10 @@
   python -m pruning_gen.main --config=configs/quickstart.py \
       --workdir=runs/quickstart
 
-No download. 42 members (7 arms x 2 noise levels x 3 replicates), 5 levels;
-then width, EL2N and leave-out. The numbers mean little on 1,400 training
-images; the program is the one that runs the paper's panels.
+No download. The chain has 42 networks (7 arms x 2 noise levels x 3 replicates)
+and 5 levels; then come width, EL2N and leave-out. With 1,400 training images
+the numbers mean little, but the program is the one that runs the paper's
+benchmarks.
 """
 
 from configs import default
@@ -29,13 +30,13 @@ def get_config():
   config.epochs = 8
   config.batch_size = 40
   config.eval_batch_size = 500
-  # Each width, and each size of training set, is compiled: seconds each.
+  # Every width, and every size of training set, takes seconds to compile.
   config.width.levels = 2
   config.leave_out.sets = ('most_improved', 'most_worsened', 'subgroups')
-  # A fifth of the training set, as the other sets that are left out: so all
-  # of them train together.
+  # A subgroup is then a fifth of the training set, like the other sets that are
+  # left out, so that all of these networks train together.
   config.num_subgroups = 5
   config.data.num_train = 1400
-  # TensorFlow alone would take 7 of the seconds.
+  # Importing TensorFlow alone would take 7 s.
   config.tensorboard = False
   return config

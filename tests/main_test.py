@@ -116,7 +116,7 @@ def unbroken(folder):
 def test_what_a_run_leaves_behind(unbroken):
   workdir, out, err = unbroken
   assert f'report: {workdir}/report/index.html' in out
-  assert 'level 12, noise 0.15, pruning: ' in out
+  assert 'level 12, noise 0.3, pruning: ' in out
   assert 'level 12/12' in err and 'image/s' in err
   names = {path.name for path in workdir.iterdir()}
   assert names == {

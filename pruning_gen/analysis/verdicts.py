@@ -11,6 +11,7 @@ import math
 
 import numpy as np
 import pandas as pd
+from jaxtyping import Float
 from scipy import special
 
 from pruning_gen.analysis import statistics
@@ -49,22 +50,22 @@ def allowed_by_chance(count: int, n: int, sides: int = 2) -> int:
   )
 
 
-def judge_unpaired(values: pd.Series, baseline: pd.Series) -> str:
-  """Apply the rule without pairing, to the same replicates as `compare`.
-
-  Args:
-    values: one value per replicate (the index); lower is better.
-    baseline: likewise.
+def judge_unpaired(
+  values: Float[np.ndarray, ' replicate'],
+  baseline: Float[np.ndarray, ' replicate'],
+) -> str:
+  """Apply the rule without pairing.
 
   Returns:
     'better', 'worse' or 'match' of the difference in means, whose standard
     deviation is that of a difference of independent results; '' where a value
     is missing or n < 2.
   """
-  values, baseline = values.align(baseline, join='inner')
+  if min(len(values), len(baseline)) < 2:
+    return ''
   with np.errstate(invalid='ignore'):
-    mean = (values - baseline).mean(skipna=False)
-    std = math.hypot(values.std(skipna=False), baseline.std(skipna=False))
+    mean = values.mean() - baseline.mean()
+    std = np.hypot(values.std(ddof=1), baseline.std(ddof=1))
   return str(statistics.verdict_of(mean, std))
 
 

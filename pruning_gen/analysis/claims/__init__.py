@@ -12,6 +12,7 @@ import pandas as pd
 from pruning_gen.analysis.claims import base
 from pruning_gen.analysis.claims import paper
 from pruning_gen.analysis.claims import several
+from pruning_gen.analysis.claims.base import Claim
 from pruning_gen.analysis.claims.base import Finding
 from pruning_gen.analysis.claims.base import Undecided
 from pruning_gen.analysis.claims.case import Case
@@ -26,7 +27,9 @@ COLUMNS += ['detail']
 ALL = 'all'
 
 
-def tabulate(benchmarks: list[Benchmark]) -> pd.DataFrame:
+def tabulate(
+  benchmarks: list[Benchmark], claims: tuple[Claim, ...] = CLAIMS
+) -> pd.DataFrame:
   """Test every claim on every benchmark that it is about.
 
   Returns:
@@ -38,7 +41,7 @@ def tabulate(benchmarks: list[Benchmark]) -> pd.DataFrame:
     cases for benchmark in benchmarks if (cases := list_cases(benchmark))
   ]
   rows = []
-  for claim in CLAIMS if all_cases else ():
+  for claim in claims if all_cases else ():
     if claim.scope in (base.ALL_CLEAN, base.ALL_NOISY):
       found = _test_over(claim, all_cases)
       rows.append(_row(claim, ALL, np.nan, claim.paper, found))

@@ -105,8 +105,10 @@ def measure(
   if baseline is None:
     found = statistics.judge(values)
   else:
-    found = statistics.compare(values, baseline)
-    unpaired = verdicts.judge_unpaired(values, baseline)
+    if not values.index.equals(baseline.index):
+      values, baseline = values.align(baseline, join='inner')
+    found = statistics.judge(values - baseline)
+    unpaired = verdicts.judge_unpaired(values.to_numpy(), baseline.to_numpy())
   scale = 100 if unit == 'points' else 1
   read = dict(zip(ERROR, words))
   return Finding(
@@ -154,6 +156,8 @@ def decide(finding: Finding, paper: str | float | tuple | Count) -> Finding:
     return finding._replace(verdict=AGREES if agrees else CONTRADICTS)
   low, high = paper if isinstance(paper, tuple) else (paper, paper)
   outside = max(low - finding.mean, finding.mean - high, 0)
+  if outside <= statistics.TOLERANCE:
+    outside = 0
   side = 'below' if finding.mean < low else 'above'
   how = f'{outside:.3g} {finding.unit} {side}' if outside else 'inside'
   largest = max(abs(low), abs(high))

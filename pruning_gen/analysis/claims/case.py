@@ -4,6 +4,7 @@ Curves go by the arm's name, and narrower networks by 'width'.
 """
 
 import functools
+from collections.abc import Callable
 
 import pandas as pd
 
@@ -45,13 +46,11 @@ class Case:
     config = benchmark.config
     self.name = config['model']['name'], config['data']['name']
     table = benchmark.results
-    self._rows = {
-      curve: group.set_index('replicate')
-      for curve, group in table[
-        (table.noise_fraction == noise_fraction)
-        & table.experiment.isin(['chain', 'width'])
-      ].groupby(['experiment', 'arm', 'level'])
-    }
+    table = table[table.noise_fraction == noise_fraction]
+    table = table[table.experiment.isin(['chain', 'width'])]
+    self._results = table
+    keys = ['experiment', 'arm', 'level']
+    self._rows = table.groupby(keys).indices
     own = benchmark.summary
     own = own[own.noise_fraction == noise_fraction]
     self._summary = {
@@ -82,8 +81,11 @@ class Case:
     if metric == GAP:
       noisy = self.values(NOISY_LOSS, level, curve)
       return noisy - self.values('train_cross_entropy_clean', level, curve)
-    rows = self._rows.get((*_key(curve), level))
-    return pd.Series(dtype=float) if rows is None else rows[metric]
+    rows = self._rows.get((*_key(curve), level), [])
+    return pd.Series(
+      self._results[metric].to_numpy()[rows],
+      index=self._results.replicate.to_numpy()[rows],
+    )
 
   @property
   def num_replicates(self) -> int:
@@ -150,26 +152,36 @@ class Case:
     return level
 
   def same_size(self, level: int) -> int | None:
-    """Return the width with about as many weights as a pruned network."""
+    """Return the width of about as many weights as a pruned network."""
     return paired.find_same_size(
       self.benchmark.summary, self.noise_fraction, level
     )
 
-  def describe(self, level: int) -> str:
-    """Name a level of pruning; a chain that ends there may go further."""
-    if level and level == self.last():
-      return f'level {level}, the last'
-    return f'level {level}'
+  def describe(self, level: int, at: Callable | None = None) -> str:
+    """Name a level of pruning; a chain that ends there may go further.
+
+    Args:
+      level: of pruning.
+      at: what chose it. For L^, the unbroken run of improving levels is named.
+    """
+    words = f'level {level}'
+    if level == 0:
+      words += ', the dense network'
+    elif level == self.last():
+      words += ', the last'
+    if at is Case.highest:
+      end = self.unbroken()
+      words += (
+        '; L* does not improve'
+        if end is None
+        else f'; unbroken from L* to level {end}'
+      )
+    return words
 
   @functools.cached_property
   def _effects(self) -> pd.DataFrame:
     keys = ['experiment', 'arm', 'level', 'subgroup', 'replicate']
     return self._own(self.benchmark.effects, keys).effect.unstack('replicate')
-
-  @functools.cached_property
-  def _concentration(self) -> pd.DataFrame:
-    keys = ['experiment', 'arm', 'level', 'replicate']
-    return self._own(self.benchmark.concentration, keys)
 
   def _own(self, table, keys):
     if not table.empty:
@@ -182,9 +194,23 @@ class Case:
     """Return the mean change in training loss, [subgroup, replicate]."""
     return _at(self._effects, (*_key(curve), level)).dropna(axis=1, how='all')
 
-  def concentration(self, level: int) -> pd.DataFrame:
-    """Return `Examples.concentration` of pruning, by replicate."""
-    return _at(self._concentration, (*_key('pruning'), level))
+  @functools.cached_property
+  def _concentration(self) -> pd.DataFrame:
+    keys = ['experiment', 'arm', 'level', 'replicate']
+    table = self._own(self.benchmark.concentration, keys)
+    return table.loc[_key('pruning')]
+
+  def concentration(
+    self, column: str, level: int | None = None
+  ) -> pd.DataFrame | pd.Series:
+    """Return a column of `Examples.concentration`, of pruning.
+
+    Args:
+      column: of the table.
+      level: return it by replicate; of all levels [level, replicate] if None.
+    """
+    table = self._concentration[column]
+    return table.unstack() if level is None else _at(table, level)
 
   @functools.cached_property
   def _left_out(self) -> pd.DataFrame:
@@ -234,4 +260,5 @@ def _at(table, key):
   try:
     return table.loc[key]
   except KeyError:
-    raise Undecided(f'there are no EL2N scores at level {key[-1]}') from None
+    level = key[-1] if isinstance(key, tuple) else key
+    raise Undecided(f'there are no EL2N scores at level {level}') from None

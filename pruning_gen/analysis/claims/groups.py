@@ -21,11 +21,10 @@ def top_minus_rest(at):
 
   def test(case: Case) -> Finding:
     level = at(case)
-    table = case.concentration(level)
     return base.measure(
-      table.top_effect,
-      table.rest_effect,
-      detail=f'change of the top minus that of the rest, {case.describe(level)}',
+      case.concentration('top_effect', level),
+      case.concentration('rest_effect', level),
+      detail=f'top minus rest: {case.describe(level, at)}',
     )
 
   return test
@@ -53,7 +52,7 @@ def most_groups(verdict, at):
     num = sum(each.paired == verdict for each in found.values())
     n = min(each.n for each in found.values())
     result = Finding(
-      num, unit=f'of {len(found)}', n=n, detail=case.describe(level)
+      num, unit=f'of {len(found)}', n=n, detail=case.describe(level, at)
     )
     if not all(each.paired for each in found.values()):
       bad = next(each for each in found.values() if not each.paired)
@@ -93,12 +92,15 @@ def top_group_improves_most(case: Case) -> Finding:
   return found
 
 
-def _magnitudes(table):
-  """Return the mean |effect| of the top 20 % over that of the rest."""
-  # The top's share of the sum, and a fifth of the examples.
+def _magnitudes(share):
+  """Return the mean |effect| of the top 20 % over that of the rest.
+
+  Args:
+    share: the top's share of the sum of |effect|; a Series or DataFrame.
+  """
   others = examples.TOP_DIVISOR - 1
   with np.errstate(divide='ignore'):
-    return others * table.share / (1 - table.share)
+    return others * share / (1 - share)
 
 
 def concentration(at):
@@ -106,46 +108,42 @@ def concentration(at):
 
   def test(case: Case) -> Finding:
     level = at(case)
-    table = case.concentration(level)
-    detail = f'of mean changes: {table.ratio.mean():.3g} times; '
+    of_means = case.concentration('ratio', level).mean()
+    ratio = _magnitudes(case.concentration('share', level))
+    detail = f'of mean changes: {of_means:.3g} times; '
     return base.measure(
-      _magnitudes(table), unit='times', detail=detail + case.describe(level)
+      ratio, unit='times', detail=detail + case.describe(level, at)
     )._replace(paired='')
 
   return test
 
 
 def concentrated_at_every_level(case: Case) -> Finding:
-  """Test whether the top 20 % change more at every level."""
-  found, means = {}, {}
-  for level in case.levels():
-    ratio = _magnitudes(case.concentration(level))
-    # Shares compare as ratios do, and are never infinite.
-    share = case.concentration(level).share - 1 / examples.TOP_DIVISOR
-    found[level] = base.measure(share, words=base.SIZE)
-    means[level] = ratio.mean()
-  if not found:
-    raise Undecided('the chain has no pruned level')
-  least = min(means, key=means.get)
-  above = sum(ratio > 1 for ratio in means.values())
-  smaller = sum(each.paired == 'smaller' for each in found.values())
-  n = min(each.n for each in found.values())
+  """Test whether the top 20 % by EL2N change more at every level."""
+  shares = case.concentration('share')
+  total, n = shares.shape
+  # Shares compare as ratios do, and are never infinite.
+  found = verdicts.judge_rows(shares - 1 / examples.TOP_DIVISOR)
+  ratios = _magnitudes(shares).mean(axis=1, skipna=False)
+  above, smaller = (ratios > 1).sum(), (found == 'better').sum()
   result = Finding(
     above,
-    unit=f'of {len(found)}',
+    unit=f'of {total}',
     n=n,
-    paired=f'{sum(x.paired == "larger" for x in found.values())} larger',
-    detail=f'least: {means[least]:.3g} times, at level {least}',
+    paired=f'{(found == "worse").sum()} of {total}',
+    detail=f'smallest: {ratios.min():.3g} times, at level {ratios.idxmin()}',
   )
-  if n < 2 or not all(each.paired for each in found.values()):
-    bad = next(each for each in found.values() if not each.paired)
-    return base.withhold(result, f'{base.explain(bad)}; {result.detail}')
-  allowed = verdicts.allowed_by_chance(len(found), n, sides=1)
-  if above == len(found):
-    verdict = base.AGREES
-  else:
-    verdict = base.CONTRADICTS if smaller > allowed else base.UNDECIDED
-  return result._replace(verdict=verdict)
+  if (found == '').any():
+    return base.withhold(result, f'{base.explain(result)}; {result.detail}')
+  if above == total:
+    return result._replace(verdict=base.AGREES)
+  allowed = verdicts.allowed_by_chance(total, n, sides=1)
+  verdict = base.CONTRADICTS if smaller > allowed else base.UNDECIDED
+  return result._replace(
+    verdict=verdict,
+    detail=f'{result.detail}; the rest changes more: {smaller}, of which '
+    f'{allowed} may by chance',
+  )
 
 
 def alike(case: Case) -> Finding:
@@ -205,13 +203,9 @@ def harmed_by_size(by, split):
 
   def test(case: Case) -> Finding:
     errors = case.group_errors(by, split)
-    sizes = {level: case.same_size(level) for level in case.levels()}
-    shared = [level for level, width in sizes.items() if width is not None]
-    if 'width' not in set(errors.experiment) or not shared:
-      raise Undecided('no narrower network has about as many weights')
-    level = max(shared)
+    level, width = _sparsest_with_width(case)
     pruned = _change(errors, 'chain', level)
-    narrow = _change(errors, 'width', sizes[level])
+    narrow = _change(errors, 'width', width)
     harmed, harmed_too = (
       set(table.index[verdicts.judge_rows(table) == 'worse'])
       for table in (pruned, narrow)
@@ -220,7 +214,7 @@ def harmed_by_size(by, split):
       _correlate(pruned, narrow),
       unit='r',
       detail=f'harmed by both: {len(harmed & harmed_too)} of {len(harmed)}; '
-      f'level {level} and width level {sizes[level]}',
+      f'level {level} and width level {width}',
       words=base.SIGN,
     )
     if found.paired and not harmed:
@@ -232,6 +226,14 @@ def harmed_by_size(by, split):
     return found
 
   return test
+
+
+def _sparsest_with_width(case):
+  for level in reversed(case.levels()):
+    width = case.same_size(level)
+    if width is not None:
+      return level, width
+  raise Undecided('no narrower network has about as many weights')
 
 
 def _change(errors, experiment, level):

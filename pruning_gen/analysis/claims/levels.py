@@ -28,20 +28,20 @@ def change(metric, at, curve='pruning'):
 
   def test(case: Case) -> Finding:
     level = at(case)
-    return _compare(case, metric, curve, level, curve, 0)
+    found = _compare(case, metric, curve, level, curve, 0)
+    if curve == 'width':
+      return found._replace(detail=f'width level {level} against the full one')
+    return found._replace(detail=f'against dense: {case.describe(level, at)}')
 
   return test
 
 
 def _compare(case, metric, curve, level, baseline, baseline_level):
-  where = 'the full width' if curve == 'width' else 'dense'
-  name = f'level {level}' if curve != 'pruning' else case.describe(level)
   return base.measure(
     case.values(metric, level, curve),
     case.values(metric, baseline_level, baseline),
     'points' if metric == 'test_error' else 'nats',
-    f'{name} against {where}',
-    base.SIZE if metric == GAP else base.ERROR,
+    words=base.SIZE if metric == GAP else base.ERROR,
   )
 
 
@@ -133,8 +133,7 @@ def highest_improving(paper):
   def test(case: Case) -> Finding:
     level, unbroken = case.highest(), case.unbroken()
     wanted = paper[case.name[0]]
-    end = 'L* does not improve' if unbroken is None else f'level {unbroken}'
-    detail = f'{case.describe(level)}; unbroken from L* on to: {end}'
+    detail = case.describe(level, Case.highest)
     if abs(level - wanted) <= LEVEL_TOLERANCE:
       verdict = base.AGREES
     elif level < wanted and level == case.last():

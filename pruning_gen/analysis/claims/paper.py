@@ -66,7 +66,9 @@ ERROR_AT_BEST = {
 # Their top groups lose much already dense, at 60 % noise (4, Figure 5).
 LITTLE_ROOM = ('resnet20', 'resnet32')
 # Whether the loss of the top groups rises most; ResNet-50's does not rise.
-TOP_RISES_MOST = dict.fromkeys(LITTLE_ROOM, {0.15: 'worse', 0.3: 'worse'}) | {
+TOP_RISES_MOST = {
+  'resnet20': {0.15: 'worse', 0.3: 'worse'},
+  'resnet32': {0.15: 'worse', 0.3: 'worse'},
   'lenet': 'worse',
   'vgg16': 'worse',
 }

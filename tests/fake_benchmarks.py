@@ -67,7 +67,7 @@ def make(name, noise_fractions=None, edit=None):
   if noise_fractions is None:
     noise_fractions = (0.0, *paper.NOISE_FRACTIONS[key])
   parts = {
-    'config': _config(key),
+    'config': make_config(key),
     'results': pd.concat(
       [_results(name, noise) for noise in noise_fractions], ignore_index=True
     ),
@@ -99,7 +99,8 @@ def make(name, noise_fractions=None, edit=None):
 _NOTHING = pd.DataFrame()
 
 
-def _config(key):
+def make_config(key):
+  """Make the config of a benchmark, (model, data set)."""
   nested = {'levels': LEVELS.get(key[0], 13), 'width': {'levels': WIDTHS}}
   nested |= {'model': {'name': key[0]}, 'data': {'name': key[1]}}
   for name, value in copy.deepcopy(paper.SETTINGS[key]).items():

@@ -206,6 +206,8 @@ def harmed_by_size(by, split):
     level, width = _sparsest_with_width(case)
     pruned = _change(errors, 'chain', level)
     narrow = _change(errors, 'width', width)
+    if narrow.empty:
+      raise Undecided(f'narrower networks have no {split} errors by {by}')
     harmed, harmed_too = (
       set(table.index[verdicts.judge_rows(table) == 'worse'])
       for table in (pruned, narrow)
@@ -217,7 +219,7 @@ def harmed_by_size(by, split):
       f'level {level} and width level {width}',
       words=base.SIGN,
     )
-    if found.paired and not harmed:
+    if found.n > 1 and not harmed:
       return base.withhold(found, f'no {by} is harmed at level {level}')
     if found.paired == 'match':
       return base.withhold(found, found.detail)

@@ -96,10 +96,24 @@ def tabulate(
       for table, new in zip(found, of_network):
         # Nothing is concentrated where nothing changes: at the dense network.
         if len(new) and not (table is found.concentration and level == 0):
-          table.append(pd.DataFrame(identity | new))
-  return Examples(
-    *(pd.concat(table) if table else pd.DataFrame() for table in found)
-  )
+          table.append((identity, new))
+  return Examples(*map(_make_table, found))
+
+
+def _make_table(parts: list[tuple[dict, dict]]) -> pd.DataFrame:
+  """Make a table of many parts, each of an identity and columns."""
+  if not parts:
+    return pd.DataFrame()
+  sizes = [len(next(iter(columns.values()))) for _, columns in parts]
+  identities = {
+    name: np.repeat([identity[name] for identity, _ in parts], sizes)
+    for name in parts[0][0]
+  }
+  columns = {
+    name: np.concatenate([columns[name] for _, columns in parts])
+    for name in parts[0][1]
+  }
+  return pd.DataFrame(identities | columns)
 
 
 def _look_at(own, dense, labels, i, groups) -> Examples:

@@ -202,9 +202,7 @@ def _test_over(claim, all_cases):
     kind = 'noisy' if is_noisy else 'clean'
     why = [f'{len(found)} of {len(wanted)} {kind} benchmarks']
     why += [reasons[key] for key in reasons if key not in found]
-    if finding.detail:
-      why.append(finding.detail)
-    return base.withhold(finding, '; '.join(why))
+    return base.withhold(finding, *why, finding.detail)
   if is_noisy:
     ours = [_name_ours(name) for name in paper.OURS]
     detail = '; '.join(filter(None, [finding.detail, *ours]))

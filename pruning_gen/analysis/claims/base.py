@@ -129,9 +129,65 @@ def explain(finding: Finding) -> str:
   return 'one replicate' if finding.n == 1 else 'a value is missing or infinite'
 
 
-def withhold(finding: Finding, why: str) -> Finding:
+def withhold(finding: Finding, *reasons: str) -> Finding:
   """Leave a finding undecided; its numbers stay."""
-  return finding._replace(verdict=UNDECIDED, detail=why)
+  detail = '; '.join(filter(None, reasons))
+  return finding._replace(verdict=UNDECIDED, detail=detail)
+
+
+def count(
+  found: list[Finding], counts: Callable[[str], bool], detail: str = ''
+) -> Finding:
+  """Count the findings of several levels or groups.
+
+  Args:
+    found: at least one.
+    counts: returns whether a verdict of the rule counts.
+    detail: see `Finding`.
+
+  Returns:
+    A Finding whose verdict is open; undecided where one has no verdict.
+  """
+  total = len(found)
+  result = Finding(
+    unit=f'of {total}', n=min(each.n for each in found), detail=detail
+  )
+  for each in found:
+    if not each.paired:
+      return withhold(result, explain(each), detail)
+  num = sum(counts(each.paired) for each in found)
+  unpaired = sum(counts(each.unpaired) for each in found)
+  has_unpaired = all(each.unpaired for each in found)
+  return result._replace(
+    mean=num,
+    paired=f'{num} of {total}',
+    unpaired=f'{unpaired} of {total}' if has_unpaired else '',
+  )
+
+
+def decide_majority(counted: Finding, total: int) -> Finding:
+  """Agree if more than half are counted."""
+  if counted.verdict:
+    return counted
+  is_most = counted.mean > total / 2
+  return counted._replace(verdict=AGREES if is_most else CONTRADICTS)
+
+
+def limit_to_chance(counted: Finding, total: int, sides: int) -> Finding:
+  """Agree if no more findings are counted than true ties may give.
+
+  Args:
+    counted: from `count`.
+    total: number of findings.
+    sides: see `verdicts.allowed_by_chance`.
+  """
+  if counted.verdict:
+    return counted
+  allowed = verdicts.allowed_by_chance(total, counted.n, sides)
+  return counted._replace(
+    verdict=AGREES if counted.mean <= allowed else CONTRADICTS,
+    detail=f'up to {allowed} may by chance; {counted.detail}',
+  )
 
 
 def decide(finding: Finding, paper: str | float | tuple | Count) -> Finding:
@@ -149,8 +205,7 @@ def decide(finding: Finding, paper: str | float | tuple | Count) -> Finding:
     agrees = finding.mean >= paper.number
     return finding._replace(verdict=AGREES if agrees else CONTRADICTS)
   if not np.isfinite([finding.mean, finding.std]).all():
-    why = '; '.join(filter(None, (explain(finding), finding.detail)))
-    return withhold(finding, why)
+    return withhold(finding, explain(finding), finding.detail)
   if isinstance(paper, str):
     agrees = finding.paired in paper.split(' or ')
     return finding._replace(verdict=AGREES if agrees else CONTRADICTS)

@@ -10,12 +10,17 @@ import pandas as pd
 
 from pruning_gen.analysis import paired
 from pruning_gen.analysis import statistics
+from pruning_gen.analysis.claims.base import Finding
 from pruning_gen.analysis.claims.base import Undecided
 from pruning_gen.analysis.load import Benchmark
 
 # Loss of noisy examples minus that of clean ones: G.
 GAP = 'gap'
 NOISY_LOSS = 'train_cross_entropy_noisy'
+
+# Where a test looks, and the test: of a Case, or of a list of them.
+At = Callable[['Case'], int]
+Test = Callable[..., Finding | None]
 
 _EXPERIMENT = {'width': ('width', 'dense')}
 _MISSING = {
@@ -157,7 +162,7 @@ class Case:
       self.benchmark.summary, self.noise_fraction, level
     )
 
-  def describe(self, level: int, at: Callable | None = None) -> str:
+  def describe(self, level: int, at: At | None = None) -> str:
     """Name a level of pruning; a chain that ends there may go further.
 
     Args:

@@ -8,6 +8,7 @@ from pruning_gen.analysis.claims import base
 from pruning_gen.analysis.claims.base import Finding
 from pruning_gen.analysis.claims.base import Undecided
 from pruning_gen.analysis.claims.case import Case
+from pruning_gen.analysis.claims.case import Test
 
 _ERROR = 'test_error'
 
@@ -50,7 +51,7 @@ def width(case: Case) -> Finding:
   )
   if own and own == case.last('width') and found.paired == 'worse':
     # A narrower one may be better.
-    return base.withhold(found, f'the narrowest is best; {found.detail}')
+    return base.withhold(found, 'the narrowest is best', found.detail)
   return found
 
 
@@ -59,7 +60,7 @@ def width_without_noise(case: Case) -> Finding:
   found = width(case)
   if found.paired in ('match', 'better'):
     why = 'the paper does not name the benchmark of five that is not worse'
-    return base.withhold(found, f'{why}; {found.detail}')
+    return base.withhold(found, why, found.detail)
   return found
 
 
@@ -101,7 +102,7 @@ def _nearest(case, left_out):
   return level, rows
 
 
-def leave_out(left_out, against):
+def leave_out(left_out: str, against: str) -> Test:
   """Test dense training without a set of examples.
 
   Args:
@@ -134,29 +135,19 @@ def leave_out_at_every_level(case: Case) -> Finding:
   found = [
     base.measure(rows.test_error, rows.random_error) for rows in sets.values()
   ]
-  n = min(each.n for each in found)
-  if not all(each.paired for each in found):
-    raise Undecided(base.explain(next(x for x in found if not x.paired)))
-  worse, better, unpaired = (
-    sum(getattr(each, kind) == verdict for each in found)
-    for kind, verdict in (
-      ('paired', 'worse'),
-      ('paired', 'better'),
-      ('unpaired', 'worse'),
-    )
+  better = sum(each.paired == 'better' for each in found)
+  counted = base.count(
+    found,
+    lambda verdict: verdict == 'worse',
+    f'better: {better}; levels {", ".join(map(str, sorted(sets)))}',
   )
-  allowed = verdicts.allowed_by_chance(len(found), n, sides=1)
-  if worse > allowed and better <= allowed:
-    verdict = base.AGREES
+  if counted.verdict:
+    return counted
+  allowed = verdicts.allowed_by_chance(len(found), counted.n, sides=1)
+  if better > allowed:
+    verdict = base.CONTRADICTS
   else:
-    verdict = base.CONTRADICTS if better > allowed else base.UNDECIDED
-  return Finding(
-    worse,
-    unit=f'of {len(found)}',
-    n=n,
-    paired=f'{worse} of {len(found)}',
-    unpaired=f'{unpaired} of {len(found)}',
-    detail=f'better: {better}; {allowed} may by chance; levels '
-    + ', '.join(str(level) for level in sorted(sets)),
-    verdict=verdict,
+    verdict = base.AGREES if counted.mean > allowed else base.UNDECIDED
+  return counted._replace(
+    verdict=verdict, detail=f'{allowed} may by chance; {counted.detail}'
   )

@@ -10,13 +10,14 @@ from pruning_gen.analysis import examples
 from pruning_gen.analysis import fairness
 from pruning_gen.analysis import verdicts
 from pruning_gen.analysis.claims import base
-from pruning_gen.analysis.claims import levels
 from pruning_gen.analysis.claims.base import Finding
 from pruning_gen.analysis.claims.base import Undecided
+from pruning_gen.analysis.claims.case import At
 from pruning_gen.analysis.claims.case import Case
+from pruning_gen.analysis.claims.case import Test
 
 
-def top_minus_rest(at):
+def top_minus_rest(at: At) -> Test:
   """Test the change of the top 20 % by EL2N minus that of the rest."""
 
   def test(case: Case) -> Finding:
@@ -35,35 +36,24 @@ def no_group_worse(case: Case) -> Finding:
   level = case.optimum()
   found = _judge_groups(case.effects(level))
   worse = [str(group) for group, each in found.items() if _is_worse(each)]
-  return levels.count(
-    found,
+  counted = base.count(
+    list(found.values()),
     lambda verdict: verdict == 'worse',
-    f'worse: {", ".join(worse) or "none"}; level {level}',
-    sides=1,
+    f'worse: {", ".join(worse) or "none"}; {case.describe(level)}',
   )
+  return base.limit_to_chance(counted, len(found), sides=1)
 
 
-def most_groups(verdict, at):
+def most_groups(wanted: str, at: At) -> Test:
   """Test whether more than half of the subgroups are better, or worse."""
 
   def test(case: Case) -> Finding:
     level = at(case)
-    found = _judge_groups(case.effects(level))
-    num = sum(each.paired == verdict for each in found.values())
-    n = min(each.n for each in found.values())
-    result = Finding(
-      num, unit=f'of {len(found)}', n=n, detail=case.describe(level, at)
+    found = list(_judge_groups(case.effects(level)).values())
+    counted = base.count(
+      found, lambda verdict: verdict == wanted, case.describe(level, at)
     )
-    if not all(each.paired for each in found.values()):
-      bad = next(each for each in found.values() if not each.paired)
-      return base.withhold(
-        result._replace(mean=np.nan), f'{base.explain(bad)}; {result.detail}'
-      )
-    is_most = num > len(found) / 2
-    return result._replace(
-      paired=f'{num} of {len(found)}',
-      verdict=base.AGREES if is_most else base.CONTRADICTS,
-    )
+    return base.decide_majority(counted, len(found))
 
   return test
 
@@ -103,7 +93,7 @@ def _magnitudes(share):
     return others * share / (1 - share)
 
 
-def concentration(at):
+def concentration(at: At) -> Test:
   """Measure how many times as much the top 20 % by EL2N change (3)."""
 
   def test(case: Case) -> Finding:
@@ -134,7 +124,7 @@ def concentrated_at_every_level(case: Case) -> Finding:
     detail=f'smallest: {ratios.min():.3g} times, at level {ratios.idxmin()}',
   )
   if (found == '').any():
-    return base.withhold(result, f'{base.explain(result)}; {result.detail}')
+    return base.withhold(result, base.explain(result), result.detail)
   if above == total:
     return result._replace(verdict=base.AGREES)
   allowed = verdicts.allowed_by_chance(total, n, sides=1)
@@ -162,7 +152,7 @@ def _correlate(one, other):
   return one.corrwith(other)
 
 
-def harmed_late(by, split):
+def harmed_late(by: str, split: str) -> Test:
   """Test whether pruning harms a group only at more than the optimal sparsity.
 
   A group is harmed from the first level whose error, and that of every sparser
@@ -193,7 +183,7 @@ def harmed_late(by, split):
   return test
 
 
-def harmed_by_size(by, split):
+def harmed_by_size(by: str, split: str) -> Test:
   """Test whether what pruning harms, a network of its size harms too.
 
   Compared at the sparsest level that has a narrower network of about as many

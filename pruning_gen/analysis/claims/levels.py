@@ -7,13 +7,14 @@ import math
 
 import pandas as pd
 
-from pruning_gen.analysis import verdicts
 from pruning_gen.analysis.claims import base
 from pruning_gen.analysis.claims.base import Finding
 from pruning_gen.analysis.claims.base import Undecided
+from pruning_gen.analysis.claims.case import At
 from pruning_gen.analysis.claims.case import Case
 from pruning_gen.analysis.claims.case import GAP
 from pruning_gen.analysis.claims.case import NOISY_LOSS
+from pruning_gen.analysis.claims.case import Test
 
 LOSS = 'train_cross_entropy'
 
@@ -23,7 +24,7 @@ MANY = 0.1
 LEVEL_TOLERANCE = 2
 
 
-def change(metric, at, curve='pruning'):
+def change(metric: str, at: At, curve: str = 'pruning') -> Test:
   """Test a metric at a level against the dense network of the same curve."""
 
   def test(case: Case) -> Finding:
@@ -45,7 +46,7 @@ def _compare(case, metric, curve, level, baseline, baseline_level):
   )
 
 
-def size_of_gap(at):
+def size_of_gap(at: At) -> Test:
   """Measure G, the loss of noisy minus that of clean examples."""
 
   def test(case: Case) -> Finding:
@@ -57,7 +58,7 @@ def size_of_gap(at):
   return test
 
 
-def longer_training(metric):
+def longer_training(metric: str) -> Test:
   """Test extended dense training as long as pruning took, against dense."""
 
   def test(case: Case) -> Finding:
@@ -83,51 +84,22 @@ def matches_extended_dense(case: Case) -> Finding:
     )
     for level in levels
   }
-  widest = max(found, key=lambda level: abs(found[level].mean), default=None)
-  if widest is None:
+  if not found:
     raise Undecided('the chain has no pruned level')
-  largest = found[widest]
-  return count(
-    found,
+  widest = max(found, key=lambda level: abs(found[level].mean))
+  counted = base.count(
+    list(found.values()),
     lambda verdict: verdict != 'match',
-    f'largest difference {largest.mean:+.2f} points, at level {widest}',
-    missing=(total, 'levels with more than 1 % of the weights'),
+    f'largest difference {found[widest].mean:+.2f} points, at level {widest}',
   )
-
-
-def count(found, differs, detail, sides=2, missing=(0, '')) -> Finding:
-  """Count the findings that differ, against how many would by chance.
-
-  Args:
-    found: {level or group: Finding}.
-    differs: returns whether a verdict counts.
-    detail: see `Finding`.
-    sides: see `verdicts.allowed_by_chance`.
-    missing: how many findings are needed, and of what.
-  """
-  n = min(each.n for each in found.values())
-  num = sum(differs(each.paired) for each in found.values())
-  total, what = missing
-  result = Finding(num, unit=f'of {len(found)}', n=n, detail=detail)
-  if not all(each.paired for each in found.values()):
-    bad = next(each for each in found.values() if not each.paired)
-    return base.withhold(result._replace(mean=float('nan')), base.explain(bad))
-  unpaired = sum(differs(each.unpaired) for each in found.values())
-  has_pair = all(each.unpaired for each in found.values())
-  allowed = verdicts.allowed_by_chance(len(found), n, sides)
-  result = result._replace(
-    paired=f'{num} of {len(found)}',
-    unpaired=f'{unpaired} of {len(found)}' if has_pair else '',
-    detail=f'up to {allowed} may by chance; {detail}',
-    verdict=base.AGREES if num <= allowed else base.CONTRADICTS,
-  )
+  counted = base.limit_to_chance(counted, len(found), sides=2)
   if len(found) < total:
-    why = f'{len(found)} of {total} {what}; {result.detail}'
-    return base.withhold(result, why)
-  return result
+    why = f'{len(found)} of {total} levels with more than 1 % of the weights'
+    return base.withhold(counted, why, counted.detail)
+  return counted
 
 
-def highest_improving(paper):
+def highest_improving(paper: dict[str, int]) -> Test:
   """Test where L^ is, next to the end of the unbroken improving levels."""
 
   def test(case: Case) -> Finding:
@@ -173,7 +145,7 @@ def grows_with_noise(case: Case) -> Finding | None:
   )
 
 
-def noisy_loss(few):
+def noisy_loss(few: bool) -> Test:
   """Test the mean loss of noisy examples over many or few weights (4).
 
   Args:
@@ -208,17 +180,12 @@ def gap_where_improving(case: Case) -> Finding:
     base.measure(case.values(GAP, level), case.values(GAP, 0), words=base.SIZE)
     for level in levels
   ]
-  num = sum(each.paired == 'larger' for each in found)
-  unpaired = sum(each.unpaired == 'larger' for each in found)
-  return Finding(
-    num,
-    unit=f'of {len(levels)}',
-    n=min(each.n for each in found),
-    paired=f'{num} of {len(levels)}',
-    unpaired=f'{unpaired} of {len(levels)}',
-    detail=f'improving levels {levels[0]} to {levels[-1]}',
-    verdict=base.AGREES if num > len(levels) / 2 else base.CONTRADICTS,
+  counted = base.count(
+    found,
+    lambda verdict: verdict == 'larger',
+    f'improving levels {levels[0]} to {levels[-1]}',
   )
+  return base.decide_majority(counted, len(found))
 
 
 def gap_shrinks(case: Case) -> Finding:

@@ -7,14 +7,15 @@ from pruning_gen.analysis.claims import base
 from pruning_gen.analysis.claims.base import Finding
 from pruning_gen.analysis.claims.base import Undecided
 from pruning_gen.analysis.claims.case import Case
+from pruning_gen.analysis.claims.case import Test
 
 
-def smallest(test):
+def smallest(test: Test) -> Test:
   """Return the Finding with the smallest mean, and where it is."""
   return _end(test, min)
 
 
-def largest(test):
+def largest(test: Test) -> Test:
   """Return the Finding with the largest mean, and where it is."""
   return _end(test, max)
 
@@ -29,7 +30,7 @@ def _end(test, pick):
   return over
 
 
-def count(verdict, test, never=''):
+def count(verdict: str, test: Test, never: str = '') -> Test:
   """Count the Cases with a verdict; the paper's number is the least.
 
   Args:

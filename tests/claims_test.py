@@ -243,6 +243,40 @@ def test_five_of_twenty_subgroups_may_be_worse_by_chance(number, verdict):
   assert 'worse: 0, 1, 2, 3, 4' in row.detail
 
 
+def test_the_narrowest_network_may_not_be_the_best():
+  # Level 4 is best and last; pruning reaches .49.
+  edit = cases.narrow(4, test_error=0.495)
+  (row,) = claims.tabulate(
+    [fake.make('resnet20', [0.0], edit)], find('Narrower networks are')
+  ).itertuples()
+  assert (row.verdict, row.paired) == ('undecided', 'worse')
+  assert row.mean == pytest.approx(0.5) and 'narrowest' in row.detail
+
+
+def test_a_missing_value_of_one_member_is_not_averaged_over():
+  def edit(parts):
+    for column in ('test_error', cases.LOSS, cases.NOISY):
+      cases.put('results', {'replicate': 1}, **{column: NAN})(parts)
+    for column in ('share', 'top_effect'):
+      cases.put('concentration', {'replicate': 1}, **{column: NAN})(parts)
+
+  table = claims.tabulate([fake.make('resnet20', [0.0, 0.3], edit)])
+  # These read no column that lacks a value.
+  others = ('At L*, no', 'At L*, most', 'At L*, the subgroup', 'Pruning harms')
+  others += ('Pruning to L* and narrowing', 'The classes', 'The subgroups')
+  reads = ~table.claim.str.startswith(others)
+  assert set(table[reads].verdict) == {'undecided'}
+  assert set(table[~reads].verdict) == {'agrees'}
+  assert table[reads].detail.str.contains('missing').sum() > 25
+
+
+def test_a_chain_that_has_only_its_dense_networks():
+  edit = cases.drop('results', level=cases.ALL)
+  table = claims.tabulate([fake.make('vgg16', None, edit)])
+  told = table[table.verdict != 'undecided']
+  assert told.claim.str.endswith('dense.').all() and len(told) == 2
+
+
 def test_lenet_at_5_percent_noise_matches():
   edit = cases.at_noise(0.05, cases.pruned(11, test_error=0.4))
   benchmark = fake.make('lenet', None, edit)
@@ -250,6 +284,17 @@ def test_lenet_at_5_percent_noise_matches():
   table = claims.tabulate([benchmark], words)
   assert table.paper.tolist() == ['match', *['better or match'] * 2]
   assert table.verdict.tolist() == ['contradicts', 'agrees', 'agrees']
+
+
+def test_other_benchmarks_have_no_numbers_of_the_paper():
+  def edit(parts):
+    parts['config']['data']['name'] = 'digits'
+
+  table = claims.tabulate([fake.make('vgg16', [0.0, 0.15], edit)])
+  assert not table.claim.str.startswith(('VGG', 'On CIFAR', 'L^')).any()
+  # One range is of all benchmarks.
+  rows = table[table.paper.str.contains(' to ')]
+  assert rows.detail.str.contains('vgg16 on digits').tolist() == [True]
 
 
 def test_a_run_without_noise():

@@ -93,7 +93,11 @@ def _test_benchmark(claim, cases):
   ]
   if not chosen:
     number = _look_up(claim.paper, cases[0])
-    why = 'this run has no label noise' if is_noisy else 'this run has no q = 0'
+    why = (
+      'this run has no label noise'
+      if is_noisy
+      else 'this run has no noise level 0%'
+    )
     return [] if number is None else [(np.nan, number, _undecided(why))]
   if claim.scope == base.ACROSS:
     number = _look_up(claim.paper, chosen[0])
@@ -113,7 +117,8 @@ def _test_benchmark(claim, cases):
 
 def _look_up(number, case):
   """Return the paper's number for a benchmark, or None."""
-  for keys in ((*case.name, ''), (case.noise_fraction, '')):
+  name = case.name if case.name in paper.SETTINGS else ()
+  for keys in ((*name, ''), (case.noise_fraction, '')):
     if isinstance(number, dict):
       number = next((number[key] for key in keys if key in number), None)
   return number
@@ -164,10 +169,10 @@ def _test_across(claim, cases, number):
   if not why and not isinstance(number, str):
     there = {case.noise_fraction for case in cases}
     missing = [f'{noise:.0%}' for noise in wanted if noise not in there]
-    if missing:
-      why = f'this run has no noise level {" and ".join(missing)}'
-    elif name in paper.OURS:
+    if name in paper.OURS:
       why = _name_ours(name)
+    elif missing:
+      why = f'this run has no noise level {" or ".join(missing)}'
   return base.withhold(finding, why) if why else finding
 
 

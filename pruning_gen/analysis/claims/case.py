@@ -140,7 +140,12 @@ class Case:
     summary = self.summary()
     levels = summary.index[summary.test_error_verdict == 'better'].tolist()
     if not levels:
-      raise Undecided('no level improves the test error')
+      is_missing = summary.test_error_mean.isna().any()
+      raise Undecided(
+        'a test error is missing'
+        if is_missing
+        else 'no level improves the test error'
+      )
     return levels
 
   def highest(self) -> int:

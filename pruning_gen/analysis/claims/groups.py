@@ -114,25 +114,22 @@ def concentrated_at_every_level(case: Case) -> Finding:
   total, n = shares.shape
   # Shares compare as ratios do, and are never infinite.
   found = verdicts.judge_rows(shares - 1 / examples.TOP_DIVISOR)
-  ratios = _magnitudes(shares).mean(axis=1, skipna=False)
-  above, smaller = (ratios > 1).sum(), (found == 'better').sum()
-  result = Finding(
-    above,
-    unit=f'of {total}',
-    n=n,
-    paired=f'{(found == "worse").sum()} of {total}',
-    detail=f'smallest: {ratios.min():.3g} times, at level {ratios.idxmin()}',
-  )
+  result = Finding(unit=f'of {total}', n=n)
   if (found == '').any():
-    return base.withhold(result, base.explain(result), result.detail)
-  if above == total:
-    return result._replace(verdict=base.AGREES)
+    return base.withhold(result, base.explain(result))
+  ratios = _magnitudes(shares).mean(axis=1)
+  above, below = (ratios > 1).sum(), (found == 'better').sum()
   allowed = verdicts.allowed_by_chance(total, n, sides=1)
-  verdict = base.CONTRADICTS if smaller > allowed else base.UNDECIDED
+  if above == total:
+    verdict = base.AGREES
+  else:
+    verdict = base.CONTRADICTS if below > allowed else base.UNDECIDED
   return result._replace(
+    mean=above,
+    paired=f'{(found == "worse").sum()} of {total}',
     verdict=verdict,
-    detail=f'{result.detail}; the rest changes more: {smaller}, of which '
-    f'{allowed} may by chance',
+    detail=f'smallest: {ratios.min():.3g} times, at level {ratios.idxmin()}; '
+    f'the rest changes more: {below}, {allowed} may by chance',
   )
 
 
@@ -234,4 +231,5 @@ def _change(errors, experiment, level):
   table = errors.set_index(['level', 'group', 'replicate']).error
   if level not in table.index or 0 not in table.index:
     return pd.DataFrame()
-  return table[level].unstack() - table[0].unstack()
+  change = table[level].unstack() - table[0].unstack()
+  return change.dropna(axis=1, how='all')

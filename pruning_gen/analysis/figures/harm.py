@@ -83,30 +83,25 @@ def draw_errors(table: pd.DataFrame) -> Drawing:
     for arm in ARMS
     if ((clean.benchmark == title) & (clean.arm == arm)).any()
   ]
-  figure, grid = style.make_grid(len(rows), len(GROUPS), 2.3)
+  figure, grid = style.make_plain_grid(len(rows), len(GROUPS), (2.6, 1.5), 1.0)
   for row, (title, arm) in zip(grid, rows):
     own = clean[clean.benchmark == title]
     largest = max(own.difference_mean.abs().max(), 1e-3)
     norm = colors.SymLogNorm(largest / 100, vmin=-largest, vmax=largest)
     meshes = []
-    for axes, (kind, label) in zip(row, GROUPS.items()):
-      cells = own[
-        (own.arm == arm) & (own.split == kind[0]) & (own.by == kind[1])
-      ]
-      heading = f'{style.arm_label(arm)}\n{label}'
-      axes.set_title(f'{title}, {heading}')
-      meshes.append(
-        heat_maps.draw_cells(axes, cells, 'group', 'difference_mean', norm)
-      )
-      axes.set_xlabel('EL2N subgroup' if kind[1] == 'subgroup' else 'class')
-    there = [mesh for mesh in meshes if mesh is not None]
-    if there:
-      bar = figure.colorbar(there[0], ax=list(row), pad=0.01)
-      bar.set_label('change of error (points)')
-      bar.ax.minorticks_off()
+    for axes, ((split, by), label) in zip(row, GROUPS.items()):
+      cells = own[(own.arm == arm) & (own.split == split) & (own.by == by)]
+      axes.set_title(f'{title}, {style.arm_label(arm)}\n{label}')
+      mesh = heat_maps.draw_cells(axes, cells, 'group', 'difference_mean', norm)
+      meshes += [mesh] if mesh is not None else []
+      axes.set_xlabel('EL2N subgroup' if by == 'subgroup' else 'class')
+      if axes is not row[0]:
+        axes.set_yticklabels([])
+        axes.set_ylabel('')
+    if meshes:
+      bar = style.add_color_bar(figure, meshes[0], row[-1], 'points')
       ticks = largest * np.array([-1, -0.1, 0, 0.1, 1])
       bar.set_ticks(ticks, labels=[f'{100 * tick:.2g}' for tick in ticks])
-  style.label_left(grid)
   return figure
 
 

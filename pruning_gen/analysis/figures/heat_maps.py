@@ -3,7 +3,6 @@
 import numpy as np
 import pandas as pd
 from matplotlib import colors
-from matplotlib import ticker
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Drawing
 
@@ -42,23 +41,24 @@ def draw(table: pd.DataFrame) -> Drawing:
     for title, _ in rows
   }
   num_columns = max(map(len, noise.values()))
-  figure, grid = style.make_grid(len(rows), num_columns, 2.3)
+  figure, grid = style.make_plain_grid(len(rows), num_columns, (2.3, 1.5), 1.0)
   for row, (title, arm) in zip(grid, rows):
     own = table[table.benchmark == title]
     norm = make_norm(own.effect_mean)
     for axes in row[len(noise[title]) :]:
-      axes.axis('off')
+      axes.set_axis_off()
     for axes, level in zip(row, noise[title]):
       cells = own[(own.arm == arm) & (own.noise_fraction == level)]
-      heading = f'{style.arm_label(arm)}, {style.noise_label(level)}'
-      axes.set_title(f'{title}\n{heading}' if arm == ARMS[0] else heading)
+      axes.set_title(
+        f'{title}\n{style.arm_label(arm)}, {style.noise_label(level)}'
+      )
       mesh = draw_cells(axes, cells, 'percentile', 'effect_mean', norm)
       axes.set_xlabel('EL2N percentile')
+      if axes is not row[0]:
+        axes.set_yticklabels([])
+        axes.set_ylabel('')
     if mesh is not None:
-      bar = figure.colorbar(mesh, ax=list(row), pad=0.01)
-      bar.set_label('change of loss (nats)')
-      label_bar(bar, norm)
-  style.label_left(grid)
+      label_bar(style.add_color_bar(figure, mesh, axes, 'nats'), norm)
   return figure
 
 
@@ -70,7 +70,6 @@ def make_norm(values: pd.Series) -> colors.Normalize:
 
 def label_bar(bar, norm: colors.Normalize) -> None:
   """Label a color bar at 0 and at powers of ten of its end."""
-  bar.ax.yaxis.set_minor_locator(ticker.NullLocator())
   ticks = norm.vmax * np.array([-1, -0.1, -0.01, 0, 0.01, 0.1, 1])
   bar.set_ticks(ticks, labels=[f'{tick:.1g}' for tick in ticks])
 
@@ -91,20 +90,25 @@ def draw_cells(
     style.say(axes, 'not in this run')
     return None
   cells = rows.pivot(index='level', columns=x, values=value)
+  first, last = cells.index[0], cells.index[-1]
+  # An unfinished level is a gap.
+  cells = cells.reindex(range(first, last + 1))
+  left, right = cells.columns[0] - 0.5, cells.columns[-1] + 0.5
+  if x == 'percentile':
+    left, right = 0, 100
   axes.grid(False)
-  width = 100 / cells.shape[1] if x == 'percentile' else 1
-  left = 0 if x == 'percentile' else cells.columns[0] - 0.5
-  mesh = axes.pcolormesh(
-    left + width * np.arange(cells.shape[1] + 1),
-    np.append(cells.index - 0.5, cells.index[-1] + 0.5),
+  mesh = axes.imshow(
     cells.to_numpy(),
     norm=norm,
     cmap='RdBu_r',
-    rasterized=True,
+    aspect='auto',
+    origin='lower',
+    interpolation='nearest',
+    extent=(left, right, first - 0.5, last + 0.5),
   )
   weights = rows.drop_duplicates('level').set_index('level')
   weights = weights.matched_weights_remaining
-  shown = cells.index[:: -(-len(cells) // 6)]
+  shown = weights.index[:: -(-len(weights) // 6)]
   axes.set_yticks(
     shown, [f'{level} ({100 * weights[level]:.2g} %)' for level in shown]
   )

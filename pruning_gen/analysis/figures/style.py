@@ -126,6 +126,49 @@ def new_figure(width: float, height: float) -> Figure:
   return Figure(figsize=(width, height), layout='constrained')
 
 
+def make_plain_grid(
+  num_rows: int, num_columns: int, size: tuple[float, float], right: float = 0.2
+) -> tuple[Figure, np.ndarray]:
+  """Make equal axes with fixed margins: much faster where there are many.
+
+  Args:
+    num_rows: of axes.
+    num_columns: of axes.
+    size: width and height of each, in inches.
+    right: margin, in inches.
+  """
+  left, between, above, below = 1.0, 0.3, 0.75, 0.55
+  width, height = size
+  total = (
+    left + num_columns * (width + between) - between + right,
+    num_rows * (height + above + below - 0.1),
+  )
+  figure = Figure(figsize=total)
+  grid = figure.subplots(num_rows, num_columns, squeeze=False)
+  figure.subplots_adjust(
+    left=left / total[0],
+    right=1 - right / total[0],
+    top=1 - (above - 0.1) / total[1],
+    bottom=below / total[1],
+    wspace=between / width,
+    hspace=(above + below - 0.1) / height,
+  )
+  return figure, grid
+
+
+def add_color_bar(figure: Figure, mesh: Any, axes: Axes, label: str) -> Any:
+  """Add a color bar to the right of the last axes of a row, and return it."""
+  box = axes.get_position()
+  width = figure.get_figwidth()
+  place = (box.x1 + 0.15 / width, box.y0, 0.12 / width, box.height)
+  bar = figure.colorbar(mesh, cax=figure.add_axes(place))
+  bar.set_label(label)
+  bar.ax.minorticks_off()
+  # Each raster in a PDF would be as large as the figure.
+  bar.solids.set_rasterized(False)
+  return bar
+
+
 def benchmarks_of(table: pd.DataFrame) -> list[str]:
   """List all benchmarks of a report, also those without a row."""
   return list(table.benchmark.cat.categories)
@@ -324,6 +367,7 @@ def mark_cut_off(axes: Axes) -> None:
         ha='center',
         va='top',
         color=line.get_color(),
+        in_layout=False,
       )
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure as Drawing
+from matplotlib.figure import Figure
 
 from pruning_gen.analysis.figures import base
 from pruning_gen.analysis.figures import style
@@ -30,22 +30,23 @@ def tabulate(benchmark: Benchmark) -> pd.DataFrame:
   return table[table.replicate == first]
 
 
-def draw(table: pd.DataFrame) -> Drawing:
+def draw(table: pd.DataFrame) -> Figure:
   """Draw a block of images for each benchmark, noise level and sparsity."""
-  blocks = [
-    (name, rows.iloc[: MAX_ROWS * IMAGES_PER_ROW])
-    for name, rows in table.groupby(
-      ['benchmark', 'noise_fraction', 'level'], observed=True
-    )
-  ]
-  heights = [-(-len(rows) // IMAGES_PER_ROW) for _, rows in blocks]
-  figure = style.new_figure(
-    0.9 * IMAGES_PER_ROW, sum(1.1 * height + 0.35 for height in heights)
+  groups = table.groupby(
+    ['benchmark', 'noise_fraction', 'level'], observed=True
   )
-  grid = figure.subplots(
-    len(blocks), 1, squeeze=False, height_ratios=heights
-  ).ravel()
-  for axes, ((title, noise_fraction, level), rows) in zip(grid, blocks):
+  # Many blocks of two rows would make a very long figure.
+  num_images = IMAGES_PER_ROW * (MAX_ROWS if len(groups) <= 6 else 1)
+  blocks = [(name, rows.iloc[:num_images]) for name, rows in groups]
+  heights = [-(-len(rows) // IMAGES_PER_ROW) for _, rows in blocks]
+  heading, height = 0.35, 1.0
+  total = sum(height * rows + heading for rows in heights)
+  figure = Figure(figsize=(0.9 * IMAGES_PER_ROW, total))
+  top = 1.0
+  for (name, rows), num_rows in zip(blocks, heights):
+    title, noise_fraction, level = name
+    top -= (height * num_rows + heading) / total
+    axes = figure.add_axes((0, top, 1, height * num_rows / total))
     _draw_images(axes, rows)
     axes.set_title(
       f'{title}, {style.noise_label(noise_fraction)}, level {level}'

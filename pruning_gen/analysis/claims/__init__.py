@@ -23,7 +23,7 @@ COLUMNS = ['section', 'claim', 'benchmark', 'noise_fraction', 'paper']
 COLUMNS += ['mean', 'std', 'unit', 'paired', 'unpaired', 'n', 'verdict']
 COLUMNS += ['detail']
 
-# What the benchmark column of a claim over all of them says.
+# The benchmark of a claim over all of them.
 ALL = 'all'
 
 

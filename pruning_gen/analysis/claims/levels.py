@@ -167,7 +167,7 @@ def noisy_loss(few: bool) -> Test:
     return base.measure(
       mean,
       dense,
-      detail=f'mean of levels {levels[0]} to {levels[-1]} against dense',
+      detail=f'mean over {len(levels)} levels, {levels[0]} to {levels[-1]}',
     )
 
   return test

@@ -1,6 +1,7 @@
 import itertools
 import json
 import os
+import pathlib
 import pickle
 import resource
 import signal
@@ -230,8 +231,12 @@ def test_a_row_twice_in_another_table_is_refused(tmp_path):
 
 
 @pytest.mark.parametrize('name', ['lenet[seed 1]', '[!a]', 'a*b', 'what?'])
-def test_no_name_of_a_workdir_is_a_pattern(tmp_path, name):
-  workdir = tmp_path / name
+@pytest.mark.parametrize('is_relative', [False, True])
+def test_no_name_of_a_workdir_is_a_pattern(
+  tmp_path, name, is_relative, monkeypatch
+):
+  monkeypatch.chdir(tmp_path)
+  workdir = pathlib.Path(name) if is_relative else tmp_path / name
   provenance.open_workdir(workdir, CONFIG)
   for folder, epoch in (('chain', 7), ('leave_out/train_80', 12)):
     (workdir / 'checkpoints' / folder / str(epoch)).mkdir(parents=True)

@@ -29,7 +29,7 @@ class _Path(epath.gpath.PosixGPath):
 
   def glob(self, pattern: str) -> Iterator[epath.Path]:
     """Yield the files below this folder that match a pattern."""
-    return super().glob(os.path.join(glob.escape(str(self)), pattern))
+    return super(_Path, _Path(glob.escape(str(self)))).glob(pattern)
 
 
 def path_of(address: epath.PathLike) -> epath.Path:

@@ -13,6 +13,7 @@ from ml_collections import ConfigDict
 from pruning_gen.data import streams
 from pruning_gen.data.datasets import DATASETS
 from pruning_gen.errors import UserError
+from pruning_gen.experiments import build
 from pruning_gen.experiments import EXPERIMENTS
 from pruning_gen.experiments import leave_out
 from pruning_gen.models import MODELS
@@ -27,12 +28,12 @@ class Rule(NamedTuple):
   Attributes:
     key: whose value it is about, as 'model.name'.
     holds: (value, config) -> whether the value obeys it.
-    text: (config) -> what is right; it completes "config.KEY=VALUE ...".
+    text: completes "config.KEY=VALUE ..."; a string, or (config) -> string.
   """
 
   key: str
   holds: Callable[[Any, ConfigDict], bool]
-  text: Callable[[ConfigDict], str]
+  text: str | Callable[[ConfigDict], str]
 
 
 def check(config: ConfigDict) -> None:
@@ -45,7 +46,8 @@ def check(config: ConfigDict) -> None:
   for rule in RULES:
     value = _get(config, rule.key)
     if not rule.holds(value, config):
-      raise UserError(f'config.{rule.key}={value!r} {rule.text(config)}')
+      text = rule.text(config) if callable(rule.text) else rule.text
+      raise UserError(f'config.{rule.key}={value!r} {text}')
 
 
 def _get(config: ConfigDict, key: str) -> Any:
@@ -63,94 +65,89 @@ def _get(config: ConfigDict, key: str) -> Any:
 def _one_of(key: str, names: Collection[str]) -> Rule:
   return Rule(
     key,
-    # A tuple, which also finds what cannot be hashed.
-    lambda value, config: value in tuple(names),
-    lambda config: f'must be one of: {", ".join(names)}',
+    # A list, which also finds what cannot be hashed.
+    lambda value, c: value in list(names),
+    lambda c: f'must be one of: {", ".join(names)}',
   )
 
 
 def _some_of(key: str, names: Collection[str]) -> Rule:
   return Rule(
     key,
-    lambda values, config: (
-      all(value in tuple(names) for value in values)
+    lambda values, c: (
+      all(value in list(names) for value in values)
       and len(set(values)) == len(values) > 0
     ),
-    lambda config: (
-      f'must name at least one of: {", ".join(names)}; each at most once'
+    lambda c: (
+      f'must name at least one of: {", ".join(names)}; each at most once, and '
+      f'several as "{tuple(names)[:2]}"'
     ),
   )
 
 
-def _at_least(key: str, least: float) -> Rule:
-  return Rule(
-    key,
-    lambda value, config: value >= least,
-    lambda config: f'must be at least {least}',
-  )
-
-
-def _holds(key: str, holds: Callable, text: str) -> Rule:
-  """Return a rule about a value alone."""
-  return Rule(key, lambda value, config: holds(value), lambda config: text)
+def _at_least(key: str, least: int) -> Rule:
+  return Rule(key, lambda value, c: value >= least, f'must be at least {least}')
 
 
 def _elements(key: str, types: tuple[type, ...], kind: str) -> Rule:
-  # Not `isinstance`, to which a bool is an int.
-  return _holds(
+  # Not `isinstance`: a bool is an int.
+  return Rule(
     key,
-    lambda values: all(type(value) in types for value in values),
+    lambda values, c: all(type(value) in types for value in values),
     f'must hold {kind} only',
   )
 
 
-def _num_train(config: ConfigDict) -> int:
-  return config.data.num_train or DATASETS[config.data.name].num_train
+def _if_run(experiment: str, *rule: Any) -> Rule:
+  """Return a rule that applies only if an experiment runs."""
+  rule = Rule(*rule)
+  return rule._replace(
+    holds=lambda value, c: (
+      experiment not in c.experiments or rule.holds(value, c)
+    )
+  )
+
+
+def _num_train(c: ConfigDict) -> int:
+  return c.data.num_train or DATASETS[c.data.name].num_train
 
 
 def _at_most_num_train(key: str) -> Rule:
   return Rule(
     key,
-    lambda value, config: value <= _num_train(config),
-    lambda config: (
-      f'must be at most {_num_train(config)}, the size of the training set'
-    ),
+    lambda value, c: value <= _num_train(c),
+    lambda c: f'must be at most {_num_train(c)}, the size of the training set',
   )
 
 
-def _milestones_before_the_end(config: ConfigDict) -> str:
-  epochs = config.epochs
+def _milestones(c: ConfigDict) -> str:
   # As for the CIFAR benchmarks: halfway and after three quarters.
-  example = str(tuple(sorted({epochs // 2, epochs * 3 // 4} - {0})))
+  epochs = sorted({c.epochs // 2, c.epochs * 3 // 4} - {0})
+  example = str(tuple(epochs)).replace(' ', '')
   return (
-    f'must be below epochs ({epochs}), or the learning rate does not drop '
-    f"there: pass, say, --config.milestones='{example.replace(' ', '')}'"
+    f'must be below epochs ({c.epochs}), or the learning rate does not drop '
+    f"there: pass, say, --config.milestones='{example}'"
   )
 
 
-def _smallest_image(config: ConfigDict) -> str:
-  smallest = MODELS[config.model.name].smallest_image
-  height, width, _ = DATASETS[config.data.name].image_shape
+def _image_size(c: ConfigDict) -> str:
+  smallest = MODELS[c.model.name].smallest_image
+  height, width, _ = DATASETS[c.data.name].image_shape
   return (
     f'needs images of at least {smallest}x{smallest}, but those of '
-    f'{config.data.name} are {height}x{width}: choose another '
-    'config.data.name or config.model.name'
+    f'{c.data.name} are {height}x{width}: choose another data set or model'
   )
 
 
-def _if_run(experiment: str, rule: Rule) -> Rule:
-  """Return a rule that counts only if an experiment is to run."""
-  return rule._replace(
-    holds=lambda value, config: (
-      experiment not in config.experiments or rule.holds(value, config)
-    )
-  )
+def _image_arms(c: ConfigDict) -> list[str]:
+  """Return the arms whose score needs all training images on the devices."""
+  return [arm for arm in c.arms if SCORES[arms.ARMS[arm].score].needs_images]
 
 
-def _arms_that_need_images(config: ConfigDict) -> list[str]:
-  return [
-    arm for arm in config.arms if SCORES[arms.ARMS[arm].score].needs_images
-  ]
+def _has_something_to_prune(widths: tuple[int, ...], c: ConfigDict) -> bool:
+  prunes = any(arms.ARMS[arm].prunes for arm in c.arms)
+  is_single_layer = c.model.name == 'lenet' and not widths
+  return c.prune_output or not (prunes and is_single_layer)
 
 
 NAMES = (
@@ -159,6 +156,7 @@ NAMES = (
   _some_of('leave_out.sets', leave_out.SETS),
   _one_of('data.name', DATASETS),
   _one_of('model.name', MODELS),
+  _one_of('optimizer', build.OPTIMIZERS),
   _one_of('stacking', ('auto', 'vmap', 'map')),
   _one_of('data.on_broken', ('stop', 'skip')),
   _one_of('on_divergence', ('stop', 'continue')),
@@ -176,77 +174,85 @@ ELEMENTS = (
   _elements('leave_out.levels', (int,), 'whole numbers'),
 )
 
+AT_LEAST = {
+  'replicates': 1,
+  'first_replicate': 0,
+  'seed': 0,
+  'levels': 0,
+  'epochs': 1,
+  'rewind_epoch': 0,
+  'batch_size': 1,
+  'eval_batch_size': 1,
+  'warmup_epochs': 0,
+  'weight_decay': 0,
+  'num_subgroups': 1,
+  'checkpoint.every_epochs': 1,
+  'checkpoint.keep': 1,
+  'data.num_workers': 0,
+  'devices.count': 0,
+  'devices.data_parallel': 0,
+  'model.num_filters': 1,
+  'width.levels': 0,
+  'el2n.epoch': 1,
+  'el2n.networks': 1,
+}
+
 RANGES = (
-  _at_least('replicates', 1),
-  _at_least('first_replicate', 0),
-  _at_least('seed', 0),
-  _at_least('levels', 0),
-  _at_least('epochs', 1),
-  _at_least('rewind_epoch', 0),
-  _at_least('batch_size', 1),
-  _at_least('eval_batch_size', 1),
-  _at_least('warmup_epochs', 0),
-  _at_least('weight_decay', 0),
-  _at_least('num_subgroups', 1),
-  _at_least('checkpoint.every_epochs', 1),
-  _at_least('checkpoint.keep', 1),
-  _at_least('data.num_workers', 0),
-  _at_least('devices.count', 0),
-  _at_least('devices.data_parallel', 0),
-  _at_least('model.num_filters', 1),
-  _at_least('width.levels', 0),
-  _at_least('el2n.epoch', 1),
-  _at_least('el2n.networks', 1),
-  _holds(
+  *(_at_least(key, least) for key, least in AT_LEAST.items()),
+  Rule(
     'seed',
-    lambda seed: seed < 2**32,
-    f'must be below {2**32}: JAX keeps 32 bits, so a larger one is a repeat',
+    lambda seed, c: seed < 2**32,
+    f'must be below {2**32}: larger seeds repeat smaller ones',
   ),
   Rule(
     'first_replicate',
     lambda first, c: first + c.replicates <= streams.MAX_REPLICATES,
-    lambda c: f'must leave all replicates below {streams.MAX_REPLICATES}',
+    f'must leave all replicates below {streams.MAX_REPLICATES}',
   ),
-  _holds(
+  Rule(
     'prune_fraction',
-    lambda fraction: 0 <= fraction < 1,
+    lambda value, c: 0 <= value < 1,
     'must be in [0, 1): the fraction of the remaining weights that a level '
     'removes',
   ),
-  _holds('momentum', lambda value: 0 <= value < 1, 'must be in [0, 1)'),
-  _holds('learning_rate', lambda rate: rate > 0, 'must be above 0'),
-  _holds('width.fraction', lambda f: 0 < f < 1, 'must be between 0 and 1'),
-  _holds('leave_out.fraction', lambda f: 0 < f < 1, 'must be between 0 and 1'),
-  _holds(
-    'noise_fractions',
-    lambda fractions: all(0 <= fraction <= 1 for fraction in fractions),
-    'must be in [0, 1]',
+  Rule('momentum', lambda value, c: 0 <= value < 1, 'must be in [0, 1)'),
+  Rule('learning_rate', lambda rate, c: rate > 0, 'must be above 0'),
+  Rule(
+    'width.fraction', lambda value, c: 0 < value < 1, 'must be between 0 and 1'
   ),
-  _holds(
-    'noise_fractions',
-    lambda fractions: len(set(fractions)) == len(fractions) > 0,
-    'must name at least one fraction, each at most once',
+  Rule(
+    'leave_out.fraction',
+    lambda value, c: 0 < value < 1,
+    'must be between 0 and 1',
   ),
   Rule(
     'noise_fractions',
-    lambda fractions, c: all(
-      round(fraction * _num_train(c)) > 0 for fraction in fractions if fraction
-    ),
-    lambda c: f'must be 0 or change at least one of {_num_train(c)} labels',
+    lambda fractions, c: all(0 <= fraction <= 1 for fraction in fractions),
+    'must be in [0, 1]',
   ),
-  _holds(
+  Rule(
+    'noise_fractions',
+    lambda fractions, c: len(set(fractions)) == len(fractions) > 0,
+    'must name at least one fraction, each at most once',
+  ),
+  Rule(
     'milestones',
-    lambda epochs: list(epochs) == sorted({e for e in epochs if e > 0}),
+    lambda epochs, c: list(epochs) == sorted({e for e in epochs if e > 0}),
     'must be epochs above 0, in rising order',
   ),
-  _holds(
+  Rule(
     'model.widths',
-    lambda widths: all(width >= 1 for width in widths),
+    lambda widths, c: all(width >= 1 for width in widths),
     'must have at least 1 unit in every layer',
   ),
 )
 
 SCHEDULE = (
+  Rule(
+    'momentum',
+    lambda momentum, c: c.optimizer == 'sgd' or momentum == 0,
+    "must be 0 with config.optimizer='adam', which has moments of its own",
+  ),
   Rule(
     'rewind_epoch',
     lambda epoch, c: epoch < c.epochs,
@@ -263,7 +269,7 @@ SCHEDULE = (
   Rule(
     'milestones',
     lambda milestones, c: all(epoch < c.epochs for epoch in milestones),
-    _milestones_before_the_end,
+    _milestones,
   ),
 )
 
@@ -273,12 +279,12 @@ DATA = (
     lambda name, c: (
       min(DATASETS[c.data.name].image_shape[:2]) >= MODELS[name].smallest_image
     ),
-    _smallest_image,
+    _image_size,
   ),
   *(
-    _holds(
+    Rule(
       key,
-      lambda path: not files.is_in_bucket(path),
+      lambda path, c: not files.is_in_bucket(path),
       'must be a folder of this machine: copy the bucket, or mount it',
     )
     for key in ('data.dir', 'data.cache_dir')
@@ -293,66 +299,53 @@ DATA = (
   ),
   _at_most_num_train('batch_size'),
   _at_most_num_train('num_subgroups'),
+  Rule(
+    'noise_fractions',
+    lambda fractions, c: all(
+      round(fraction * _num_train(c)) > 0 for fraction in fractions if fraction
+    ),
+    lambda c: f'must be 0 or change at least one of {_num_train(c)} labels',
+  ),
 )
 
 EXPERIMENT_RULES = (
   _if_run(
     'chain',
-    Rule(
-      'model.widths',
-      lambda widths, c: (
-        c.model.name != 'lenet'
-        or len(widths) > 0
-        or c.prune_output
-        or not any(arms.ARMS[arm].prunes for arm in c.arms)
-      ),
-      lambda c: (
-        'leaves nothing to prune but the output layer: add a hidden layer, or '
-        'pass --config.prune_output=True'
-      ),
-    ),
+    'model.widths',
+    _has_something_to_prune,
+    'leaves nothing to prune but the output layer: add a hidden layer, or pass '
+    '--config.prune_output=True',
   ),
   _if_run(
     'chain',
-    Rule(
-      'arms',
-      lambda names, c: (
-        not DATASETS[c.data.name].is_streamed or not _arms_that_need_images(c)
-      ),
-      lambda c: (
-        f'must leave out {", ".join(_arms_that_need_images(c))}, which need '
-        'all training images on the devices, but those of '
-        f'{c.data.name} are streamed'
-      ),
+    'arms',
+    lambda names, c: not (DATASETS[c.data.name].is_streamed and _image_arms(c)),
+    lambda c: (
+      f'must leave out {", ".join(_image_arms(c))}, which need all training '
+      f'images on the devices, but those of {c.data.name} are streamed'
     ),
   ),
   _if_run(
     'el2n',
-    Rule(
-      'el2n.epoch',
-      lambda epoch, c: epoch <= c.epochs,
-      lambda c: f'must be at most epochs ({c.epochs})',
+    'el2n.epoch',
+    lambda epoch, c: epoch <= c.epochs,
+    lambda c: f'must be at most epochs ({c.epochs})',
+  ),
+  _if_run(
+    'leave_out',
+    'experiments',
+    lambda names, c: 'pruning' in c.arms and c.levels > 0,
+    lambda c: (
+      f'needs a chain that prunes for leave_out, but config.arms={c.arms!r} '
+      f"and config.levels={c.levels}: use the arm 'pruning' and at least 1 "
+      'level, or drop leave_out'
     ),
   ),
   _if_run(
     'leave_out',
-    Rule(
-      'experiments',
-      lambda names, c: 'pruning' in c.arms and c.levels > 0,
-      lambda c: (
-        'needs a chain that prunes for leave_out, but '
-        f'config.arms={c.arms!r} and config.levels={c.levels}: use the arm '
-        "'pruning' and at least 1 level, or drop leave_out"
-      ),
-    ),
-  ),
-  _if_run(
-    'leave_out',
-    Rule(
-      'leave_out.levels',
-      lambda levels, c: all(1 <= level <= c.levels for level in levels),
-      lambda c: f'must be levels of the chain, 1 to {c.levels}',
-    ),
+    'leave_out.levels',
+    lambda levels, c: all(1 <= level <= c.levels for level in levels),
+    lambda c: f'must be levels of the chain, 1 to {c.levels}',
   ),
 )
 

@@ -14,9 +14,11 @@ import threading
 import traceback
 
 from pruning_gen import errors
+from pruning_gen import output
 
 # The imports below take seconds, in which there is nothing to save.
 if __name__ == '__main__':
+  output.guard()
   signal.signal(signal.SIGTERM, errors.stop_at_once)
 
 from absl import app
@@ -26,6 +28,7 @@ from etils import epath
 from ml_collections import config_flags
 from ml_collections import ConfigDict
 
+from pruning_gen import command_line
 from pruning_gen import config as config_rules
 from pruning_gen import environment
 from pruning_gen import processes
@@ -53,9 +56,9 @@ _WORKDIR = flags.DEFINE_string(
 _ALLOW_DEVICE_CHANGE = flags.DEFINE_bool(
   'allow_device_change',
   False,
-  'Continue a workdir on other devices, or on another number of them, than it '
-  'was started on. Later results differ in rounding; provenance.json records '
-  'the change.',
+  'Continue a workdir on other devices, another number of them or of cores, or '
+  "with other flags of XLA, than the last start's. Later results differ in "
+  'rounding; provenance.json records the change.',
 )
 _DISTRIBUTED = flags.DEFINE_bool(
   'distributed',
@@ -82,11 +85,14 @@ def main(argv: list[str]) -> None:
   """Run the program, and exit with its code."""
   if len(argv) > 1:
     raise app.UsageError(f'unexpected arguments: {argv[1:]}')
+  output.guard()
   quiet_logs()
   stop = threading.Event()
   code = 1
   try:
     config = _CONFIG.value
+    workdir = command_line.local_path('workdir', _WORKDIR.value)
+    command_line.check_keys(config)
     config_rules.check(config)
     check_flags()
     environment.set_up(config, len(label_sets.list_members(config)))
@@ -99,36 +105,38 @@ def main(argv: list[str]) -> None:
       )
     # After `join`, in which JAX installs a handler of its own.
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
-    run(
-      Run(config, _WORKDIR.value, None, stop.is_set),
-      _ALLOW_DEVICE_CHANGE.value,
-    )
+    say(f'devices: {environment.check_devices()}')
+    run(Run(config, workdir, None, stop.is_set), _ALLOW_DEVICE_CHANGE.value)
     code = 0
   except UserError as error:
-    processes.say(f'error: {error}')
+    say(f'error: {error}')
   except Preempted as preempted:
-    processes.say(f'{preempted}; run the same command to continue')
+    say(f'{preempted}; run the same command to continue')
     code = errors.EXIT_PREEMPTED
   except KeyboardInterrupt:
-    processes.say('interrupted; run the same command to continue')
+    say('interrupted; run the same command to continue')
   except Exception:
-    processes.say(traceback.format_exc())
+    say(traceback.format_exc())
   if code == 1:
     processes.exit_soon(code)
-  processes.flush()
   sys.exit(code)
+
+
+def say(text: str) -> None:
+  """Print a final message."""
+  print(text, file=sys.stderr, flush=True)
 
 
 def run(run: Run, allow_device_change: bool = False) -> None:
   """Run every experiment of a config that is not finished, then the report.
 
   Args:
-    run: without its dataset, which is loaded only if something is to train.
+    run: its dataset is None, and is loaded only if something is left to train.
     allow_device_change: whether a workdir may continue on other devices than
       it was started on.
 
   Raises:
-    UserError: something the user can mend.
+    UserError: the user can fix it.
     Preempted: stopped on request.
   """
   config, workdir = run.config, run.workdir
@@ -164,6 +172,7 @@ def load_dataset(run: Run, allow_device_change: bool) -> Run:
     data = run.config.data
     dataset = datasets.load(data.name, data.dir, data.cache_dir, data.num_train)
   start = provenance.describe_start() | {
+    'environment': environment.describe(),
     'dataset': datasets.describe(dataset),
     'resumed_from': provenance.saved_epochs(run.workdir),
   }
@@ -176,7 +185,7 @@ def build_report(workdir: epath.PathLike) -> None:
   if report.has_networks(workdir):
     print(f'report: {report.build(workdir)}')
   else:
-    print(f'{workdir} has EL2N scores; a report needs other experiments')
+    print(f'{workdir} has only EL2N scores: a report needs another experiment')
 
 
 def check_needs(run: Run) -> None:
@@ -229,28 +238,6 @@ def check_flags() -> None:
       )
 
 
-def parse_flags(argv: list[str]) -> list[str]:
-  """Parse the command line, with an error message for a faulty config."""
-  try:
-    arguments = app.parse_flags_with_usage(argv)
-    # If no key is set, a file that cannot be loaded shows only here.
-    _CONFIG.value.keys()
-    return arguments
-  except AttributeError as error:
-    # What ml_collections raises for an unknown key; others are the file's own.
-    if not error.args or not isinstance(error.args[0], KeyError):
-      raise
-    sys.exit(
-      f'error: --config has no key {error.args[0].args[0]}\nsee '
-      'configs/default.py'
-    )
-  except (OSError, ModuleNotFoundError) as error:
-    sys.exit(
-      f'error: --config: {error}\nname a file, such as configs/lenet.py, and '
-      'start in the folder that holds configs/'
-    )
-
-
 def quiet_logs() -> None:
   """Show warnings only, unless --verbosity is set.
 
@@ -270,4 +257,4 @@ def quiet_logs() -> None:
 
 if __name__ == '__main__':
   flags.mark_flags_as_required(['config', 'workdir'])
-  app.run(main, flags_parser=parse_flags)
+  app.run(main, flags_parser=lambda argv: command_line.parse(argv, _CONFIG))

@@ -80,16 +80,17 @@ def run_in_turn(args, data_dir):
 def measure(data_dir, batch_size, steps, num_workers):
   """Stream an epoch; return a dict of numbers."""
   from pruning_gen.data import imagenet
+  from pruning_gen.data import stream
 
   source = imagenet.open_split(data_dir, 'train')
   ids = np.random.default_rng(0).integers(0, len(source), (steps, batch_size))
 
-  def stream(first_step):
+  reading = stream.Reading(num_workers=num_workers)
+
+  def measure_from(first_step):
     """Return seconds to the first batch, seconds in all, CPU seconds."""
     cpu, start = cpu_seconds(), time.perf_counter()
-    batches = imagenet.train_batches(
-      source, ids[first_step:], 0, 0, 0, num_workers=num_workers
-    )
+    batches = stream.train_batches(source, ids[first_step:], 0, 0, 0, reading)
     next(batches)
     first = time.perf_counter() - start
     for _ in batches:
@@ -99,8 +100,8 @@ def measure(data_dir, batch_size, steps, num_workers):
   # What it costs to start and end workers comes once an epoch, whatever its
   # length: it is in both, and leaves with the difference.
   short = steps // 4
-  *_, cpu_short = stream(steps - short)
-  first, wall, cpu = stream(0)
+  *_, cpu_short = measure_from(steps - short)
+  first, wall, cpu = measure_from(0)
   return {
     'num_workers': num_workers,
     'images_per_cpu_second': (steps - short) * batch_size / (cpu - cpu_short),

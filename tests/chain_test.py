@@ -5,28 +5,43 @@ import jax
 import numpy as np
 import pytest
 
-from pruning_gen.analysis import load as panels
-from pruning_gen.engine import programs as engine
+from pruning_gen.analysis import load
 from pruning_gen.errors import UserError
+from pruning_gen.experiments import build
 from pruning_gen.experiments import chain
 from pruning_gen.storage import files
 from pruning_gen.storage import results
-
-
-def never():
-  return False
+from tests import small_chain
 
 
 @pytest.fixture(scope='module')
 def unbroken(tmp_path_factory, digits):
   """The small chain, run without a break; its workdir and compilations."""
-  from tests import conftest
-
-  config = conftest.config.__wrapped__()
+  config = small_chain.make_config()
   workdir = tmp_path_factory.mktemp('unbroken')
   with CompilationLog() as log:
-    chain.run(config, workdir, digits, never)
+    chain.train(small_chain.make_run(config, workdir, digits))
   return workdir, log.names
+
+
+@pytest.fixture
+def run(config, tmp_path, digits):
+  return small_chain.make_run(config, tmp_path, digits)
+
+
+def change_programs(monkeypatch, change):
+  """Let a function of `Programs` replace some of them."""
+  make_programs = build.make_programs
+  monkeypatch.setattr(
+    build, 'make_programs', lambda *args: change(make_programs(*args))
+  )
+
+
+def break_member(state, row):
+  """Make the outputs of one member infinite."""
+  kernel = state.params['output']['kernel']
+  state.params['output']['kernel'] = kernel.at[row].mul(np.inf)
+  return state
 
 
 class CompilationLog(logging.Handler):
@@ -114,57 +129,61 @@ def test_rows_are_the_means_of_the_arrays(unbroken):
     )
     wrong = arrays['prediction'] != labels['labels']
     np.testing.assert_allclose(rows.train_error, wrong.mean(axis=1), 1e-12)
+    losses = arrays['test_cross_entropy'].astype(np.float64)
+    np.testing.assert_allclose(
+      rows.test_cross_entropy, losses.mean(axis=1), 1e-12
+    )
+    for split in ('validation', 'test'):
+      wrong = arrays[f'{split}_prediction'] != labels[f'{split}_labels']
+      np.testing.assert_allclose(
+        rows[f'{split}_error'], wrong.mean(axis=1), 1e-12
+      )
 
 
-def test_a_loss_that_is_not_finite_stops_the_run(tmp_path, config, digits):
-  config.learning_rate = 1e30
+def test_a_loss_that_is_not_finite_stops_the_run(run):
+  run.config.learning_rate = 1e30
   with pytest.raises(UserError) as error:
-    chain.run(config, tmp_path, digits, never)
+    chain.train(run)
   message = str(error.value)
-  assert 'the loss of member (pruning, noise 0, replicate 0) is nan' in message
-  assert 'at level 0, epoch 0, step 1' in message
-  assert 'lower config.learning_rate (now 1e+30)' in message
-  assert not chain.is_finished(config, tmp_path)
+  assert '(pruning, noise 0, replicate 0) is nan' in message
+  assert 'level 0, epoch 0, step 1' in message
+  assert 'config.learning_rate (now 1e+30)' in message
+  assert not chain.is_finished(run)
 
 
-def test_a_loss_that_is_not_finite_when_scored_stops_the_run(
-  config, digits, tmp_path, monkeypatch
+def test_a_loss_that_is_not_finite_when_evaluated_stops_the_run(
+  run, monkeypatch
 ):
   """The last step of a level may be the one that breaks a network."""
-  config.levels = 0
-  train_epoch = engine.Engine.train_epoch
+  run.config.levels = 0
 
-  def break_last(self, state, global_epoch):
-    state, losses = train_epoch(self, state, global_epoch)
-    if global_epoch == 2:
-      kernel = state.params['output']['kernel']
-      state.params['output']['kernel'] = kernel.at[1].mul(np.inf)
-    return state, losses
+  def break_last(programs):
+    def train_epoch(state, global_epoch):
+      state, losses = programs.train_epoch(state, global_epoch)
+      return break_member(state, 1) if global_epoch == 2 else state, losses
 
-  monkeypatch.setattr(engine.Engine, 'train_epoch', break_last)
-  with pytest.raises(UserError) as error:
-    chain.run(config, tmp_path, digits, never)
-  assert (
-    'the loss of member (extended_dense, noise 0, replicate 0) is not finite '
-    'at the end of level 0'
-  ) in str(error.value)
-  assert not results.finished_rows(tmp_path, 'chain')
+    return programs._replace(train_epoch=train_epoch)
+
+  change_programs(monkeypatch, break_last)
+  with pytest.raises(
+    UserError, match=r'\(extended_dense, noise 0, replicate 0\).* level 0'
+  ):
+    chain.train(run)
+  assert not results.finished_rows(run.workdir, 'chain')
 
 
-def test_dense_only(tmp_path, config, digits):
-  config.levels = 0
-  config.epochs = 2
-  chain.run(config, tmp_path, digits, never)
-  levels = {row[-1] for row in results.finished_rows(tmp_path, 'chain')}
+def test_dense_only(run):
+  run.config.levels = 0
+  run.config.epochs = 2
+  chain.train(run)
+  levels = {row[-1] for row in results.finished_rows(run.workdir, 'chain')}
   assert levels == {0}
-  assert chain.is_finished(config, tmp_path)
+  assert chain.is_finished(run)
 
 
-def test_rows_are_written_once_the_checkpoint_is_there(
-  config, digits, tmp_path, monkeypatch
-):
-  """Or a kill in between would leave a level that nothing can go on from."""
-  config.checkpoint.every_epochs = 100
+def test_rows_are_written_once_the_checkpoint_is_there(run, monkeypatch):
+  """A kill in between would leave a level that nothing can continue from."""
+  run.config.checkpoint.every_epochs = 100
   saved = []
 
   def write_rows(workdir, rows):
@@ -174,31 +193,30 @@ def test_rows_are_written_once_the_checkpoint_is_there(
 
   write_rows_ = results.write_rows
   monkeypatch.setattr(results, 'write_rows', write_rows)
-  chain.run(config, tmp_path, digits, never)
+  chain.train(run)
   # Level 0 has 3 epochs, later levels rewind to epoch 1.
   assert saved == [3, 5, 7]
 
 
-def test_a_member_that_diverges_is_marked_and_the_others_go_on(
-  config, digits, tmp_path, monkeypatch, unbroken, capsys
+def test_a_member_that_diverges_is_marked_and_the_others_continue(
+  run, tmp_path, monkeypatch, unbroken, capsys
 ):
-  create = engine.Engine.create
-
-  def poison(self):
-    state = create(self)
-    kernel = state.params['output']['kernel']
-    state.params['output']['kernel'] = kernel.at[1].mul(np.inf)
-    return state
-
-  monkeypatch.setattr(engine.Engine, 'create', poison)
-  with pytest.raises(UserError, match='on_divergence=continue to go on'):
-    chain.run(config, tmp_path / 'stop', digits, never)
-  config.on_divergence = 'continue'
-  chain.run(config, tmp_path / 'go', digits, never)
+  change_programs(
+    monkeypatch,
+    lambda programs: programs._replace(
+      create=lambda: break_member(programs.create(), 1)
+    ),
+  )
+  run = run._replace(workdir=tmp_path / 'stop')
+  with pytest.raises(UserError, match=r'--config\.on_divergence=continue'):
+    chain.train(run)
+  run.config.on_divergence = 'continue'
+  run = run._replace(workdir=tmp_path / 'continue')
+  chain.train(run)
   said = capsys.readouterr().out
-  assert said.count('it is lost, the others go on') == 1
-  assert 'member (extended_dense, noise 0, replicate 0) is nan at lev' in said
-  table = results.read_results(tmp_path / 'go')
+  assert said.count('(extended_dense, noise 0, replicate 0) is nan') == 1
+  assert said.count('is nan') == 1
+  table = results.read_results(run.workdir)
   lost = (table.arm == 'extended_dense') & (table.noise_fraction == 0)
   assert (table.diverged == lost).all()
   assert table[lost].test_error.isna().all()
@@ -206,8 +224,8 @@ def test_a_member_that_diverges_is_marked_and_the_others_go_on(
   assert table[~lost].equals(calm[~lost])
   assert (table.weights_remaining == calm.weights_remaining).all()
   files.write_text(
-    tmp_path / 'go' / 'config.json', json.dumps(config.to_dict())
+    run.workdir / 'config.json', json.dumps(run.config.to_dict())
   )
-  panel = panels.read(tmp_path / 'go')
-  assert len(panel.results) == (~lost).sum()
-  assert panel.notes[0].endswith('its loss was not finite at level 0.')
+  shown = load.read(run.workdir)
+  assert len(shown.results) == (~lost).sum()
+  assert 'extended_dense' in shown.notes[0] and 'level 0' in shown.notes[0]

@@ -1,7 +1,20 @@
+import functools
+import pathlib
+import pwd
+import shutil
+import subprocess
+import sys
+from unittest import mock
+
+import jax
 import numpy as np
 import pytest
 
+from configs import default
+from pruning_gen import environment
+from pruning_gen.data import cache
 from pruning_gen.data import datasets
+from pruning_gen.data import tfds_files
 from pruning_gen.errors import UserError
 from tests.conftest import SHARED
 
@@ -54,7 +67,7 @@ def test_mnist_is_decoded_once_and_cached(tmp_path, monkeypatch):
   def decode(*_):
     raise AssertionError('decoded again')
 
-  monkeypatch.setattr(datasets, '_decode', decode)
+  monkeypatch.setattr(tfds_files, '_decode', decode)
   again = datasets.load('mnist', SHARED / 'tfds', tmp_path)
   np.testing.assert_array_equal(again.train_images, mnist.train_images)
   np.testing.assert_array_equal(again.test_labels, mnist.test_labels)
@@ -69,13 +82,13 @@ def prepared(tmp_path, monkeypatch):
   images, labels = np.zeros((5, 28, 28, 1), np.uint8), np.arange(5)
   arrays = (images, labels, images, labels)
   names = ('train_images', 'train_labels', 'test_images', 'test_labels')
-  path = datasets.cache_path(folder, tmp_path / 'cache')
-  datasets.write_cache(path, dict(zip(names, arrays)))
+  path = cache.path_of(folder, tmp_path / 'cache')
+  cache.write(path, dict(zip(names, arrays)))
 
   def decode(*_):
     raise AssertionError('decoded again')
 
-  monkeypatch.setattr(datasets, 'prepared_builder', decode)
+  monkeypatch.setattr(tfds_files, 'prepared_builder', decode)
   return path
 
 
@@ -96,7 +109,7 @@ def test_the_cache_of_data_where_tfds_keeps_it(prepared, tmp_path, monkeypatch):
 
 
 def test_a_cache_without_all_arrays_is_no_cache(prepared, tmp_path):
-  datasets.write_cache(prepared, {'train_images': np.zeros(5)})
+  cache.write(prepared, {'train_images': np.zeros(5)})
   with pytest.raises(AssertionError, match='decoded again'):
     datasets.load('mnist', tmp_path / 'tfds', prepared.parent)
 
@@ -112,52 +125,216 @@ def test_data_that_cannot_be_prepared(tmp_path, monkeypatch):
   )
   with pytest.raises(UserError) as error:
     datasets.load('mnist', tmp_path / 'data', tmp_path / 'cache')
-  message = str(error.value)
-  assert "data.dir holds no 'mnist'" in message
-  assert str(tmp_path / 'data') in message
-  assert 'no route to host' in message
-  assert 'download_and_prepare()' in message
-  assert '--config.data.name=digits' in message
+  for value in (
+    'data.dir',
+    str(tmp_path / 'data'),
+    'no route to host',
+    'download_and_prepare()',
+    '--config.data.name=digits',
+  ):
+    assert value in str(error.value)
 
 
-def test_data_of_another_shape_is_refused(tmp_path, monkeypatch):
-  images, labels = np.zeros((5, 32, 32, 3), np.uint8), np.zeros(5, np.int32)
+def read_toy(*_, labels=(0, 1, 2), shape=(4, 4, 1), dtype=np.uint8):
+  """Read an in-memory data set, as a user adds one."""
+  train = np.arange(3 * np.prod(shape)).reshape(3, *shape).astype(dtype)
+  test_images, test_labels = np.ones((10, *shape), dtype), np.zeros(10, int)
+  return train, np.int32(labels), test_images, test_labels
+
+
+def add_toy(monkeypatch, **kwargs):
+  entry = datasets.DatasetInfo(
+    functools.partial(read_toy, **kwargs), 3, 3, (4, 4, 1), (0.5,), (0.5,)
+  )
+  monkeypatch.setitem(datasets.DATASETS, 'toy', entry)
+
+
+def test_an_added_data_set_is_loaded_as_any_other(monkeypatch):
+  add_toy(monkeypatch)
+  toy = datasets.load('toy', num_train=2)
+  assert (toy.name, toy.num_classes, toy.image_shape) == ('toy', 3, (4, 4, 1))
+  assert toy.train_labels.tolist() == [0, 1]
+  assert len(toy.validation_images) == 2 and len(toy.test_images) == 8
+  assert datasets.describe(toy)['num_train'] == 2
+
+
+@pytest.mark.parametrize(
+  'wrong, value',
+  [
+    ({'shape': (4, 4, 3)}, '(4, 4, 3)'),
+    ({'dtype': np.float32}, 'float32'),
+    ({'labels': (0, 1, 3)}, '[0, 3)'),
+    ({'labels': (0, -1, 1)}, '[0, 3)'),
+    ({'labels': (0, 1)}, '2'),
+  ],
+)
+def test_data_that_is_not_what_its_entry_says_is_refused(
+  monkeypatch, wrong, value
+):
+  add_toy(monkeypatch, **wrong)
+  with pytest.raises(UserError) as error:
+    datasets.load('toy', 'there')
+  for text in ("data.name='toy'", "data.dir='there'", value):
+    assert text in str(error.value)
+
+
+def test_an_unknown_data_set_is_refused_with_those_that_there_are():
+  with pytest.raises(UserError) as error:
+    datasets.load('svhn')
+  for name in ('config.data.name', 'svhn', *datasets.DATASETS):
+    assert name in str(error.value)
+
+
+def test_the_table_imports_nothing_slow():
+  script = (
+    'import sys; from pruning_gen.data import datasets; '
+    "print(*{'grain', 'tensorflow_datasets', 'jax', 'PIL'} & set(sys.modules))"
+  )
+  out = subprocess.run(
+    [sys.executable, '-c', script], capture_output=True, text=True, check=True
+  )
+  assert out.stdout.split() == []
+
+
+def test_versions_side_by_side_are_cached_apart(tmp_path, monkeypatch):
+  """TFDS reads 3.0.1, whatever lies next to it, and so does the cache."""
+  folders, labels = {}, {'3.0.1': 1, '3.0.0': 0, '9.0.0': 9}
+  for version, label in labels.items():
+    folder = folders[version] = tmp_path / 'mnist' / version
+    folder.mkdir(parents=True)
+    (folder / 'dataset_info.json').write_text(f'{{"version": "{version}"}}')
+    arrays = (
+      np.zeros((5, 28, 28, 1), np.uint8),
+      np.full(5, label),
+    )
+    cache.write(
+      cache.path_of(folder, tmp_path / 'cache'),
+      dict(zip(tfds_files._ARRAYS, arrays * 2)),
+    )
+  builder = mock.Mock(data_path=folders['3.0.1'])
+  monkeypatch.setattr(tfds_files, 'prepared_builder', lambda *_: builder)
+  mnist = datasets.load('mnist', tmp_path, tmp_path / 'cache')
+  assert set(mnist.train_labels) == {1}
+
+
+def test_other_files_are_cached_apart(tmp_path):
+  """Two copies of one version, of which one is damaged, are two."""
+  for name, content in (('whole', b'1234'), ('same', b'1234'), ('cut', b'12')):
+    (tmp_path / name / 'mnist' / '3.0.1').mkdir(parents=True)
+    folder = tmp_path / name / 'mnist' / '3.0.1'
+    (folder / 'dataset_info.json').write_text('{}')
+    (folder / 'mnist-train.array_record-00000-of-00001').write_bytes(content)
+  whole, same, cut = (
+    cache.path_of(tmp_path / name / 'mnist' / '3.0.1', tmp_path)
+    for name in ('whole', 'same', 'cut')
+  )
+  assert whole == same
+  assert whole != cut
+
+
+@needs_mnist
+@pytest.mark.parametrize(
+  'file, keep',
+  [
+    ('mnist-train.array_record-00000-of-00001', 0.5),
+    ('mnist-test.array_record-00000-of-00001', 0),
+    ('mnist-test.array_record-00000-of-00001', None),
+    ('dataset_info.json', 0.5),
+    ('dataset_info.json', 0),
+  ],
+)
+def test_a_damaged_file_is_named(tmp_path, file, keep, monkeypatch):
+  folder = tmp_path / 'mnist' / '3.0.1'
+  shutil.copytree(SHARED / 'tfds' / 'mnist' / '3.0.1', folder)
+  folder.chmod(0o755)
+  content = (folder / file).read_bytes()
+  (folder / file).unlink()
+  if keep is not None:
+    (folder / file).write_bytes(content[: int(keep * len(content))])
+  # Reading the whole file before a damaged one takes half a minute.
   monkeypatch.setattr(
-    datasets, '_read_tfds', lambda *_: (images, labels, images, labels)
+    tfds_files,
+    '_decode',
+    lambda source: source[0] and source[len(source) - 1],
   )
   with pytest.raises(UserError) as error:
-    datasets.load('mnist', 'there')
-  assert "data.dir='there' holds 'mnist'" in str(error.value)
-  assert '(32, 32, 3), not (28, 28, 1)' in str(error.value)
+    datasets.load('mnist', tmp_path, tmp_path / 'cache')
+  for value in ('config.data.dir', str(folder), file, 'copy'):
+    assert value in str(error.value)
+  assert not (tmp_path / 'cache').exists()
+
+
+@pytest.mark.parametrize('how', ['key', 'environment'])
+def test_a_bucket_is_refused_however_it_is_named(monkeypatch, how):
+  monkeypatch.setenv('TFDS_DATA_DIR', 'gs://bucket/data')
+  data_dir = 'gs://bucket/data' if how == 'key' else ''
+  key = 'config.data.dir' if how == 'key' else 'TFDS_DATA_DIR'
+  with pytest.raises(UserError) as error:
+    datasets.load('mnist', data_dir)
+  assert f"{key}='gs://bucket/data'" in str(error.value)
+
+
+@pytest.fixture
+def no_home(monkeypatch):
+  """As in a container whose user is no one."""
+
+  def getpwuid(uid):
+    raise KeyError(uid)
+
+  for name in ('HOME', 'XDG_CACHE_HOME', 'TFDS_DATA_DIR'):
+    monkeypatch.delenv(name, raising=False)
+  monkeypatch.setattr(pwd, 'getpwuid', getpwuid)
+  cache._warn.cache_clear()
+
+
+def test_without_a_home_there_is_no_cache(no_home, tmp_path, capsys):
+  (tmp_path / 'dataset_info.json').write_text('{}')
+  for _ in range(2):
+    path = cache.path_of(tmp_path)
+    cache.write(path, {'x': np.arange(3)})
+    assert cache.read(path) is None
+  assert capsys.readouterr().out.count('--config.data.cache_dir') == 1
+  assert cache.folder('there') == pathlib.Path('there')
+  with pytest.raises(UserError, match=r'--config\.data\.dir'):
+    datasets.load('mnist')
+
+
+def test_without_a_home_jax_has_no_cache(no_home):
+  before = jax.config.jax_compilation_cache_dir
+  try:
+    environment.set_up(default.get_config(), num_members=8)
+    assert jax.config.jax_compilation_cache_dir is None
+  finally:
+    jax.config.update('jax_compilation_cache_dir', before)
 
 
 @pytest.mark.parametrize('content', [b'', b'PK', b'not arrays'])
 def test_a_damaged_cache_is_no_cache(tmp_path, content, capsys):
   path = tmp_path / 'mnist.npz'
-  datasets.write_cache(path, {'x': np.arange(3)})
-  assert datasets.read_cache(path)['x'].tolist() == [0, 1, 2]
+  cache.write(path, {'x': np.arange(3)})
+  assert cache.read(path)['x'].tolist() == [0, 1, 2]
   path.write_bytes(content)
-  assert datasets.read_cache(path) is None
-  assert 'mnist.npz is damaged' in capsys.readouterr().out
+  assert cache.read(path) is None
+  assert 'mnist.npz' in capsys.readouterr().out
 
 
 def test_no_flipped_bit_of_a_cache_is_an_error(tmp_path, capsys):
   path = tmp_path / 'mnist.npz'
-  datasets.write_cache(path, {'x': np.arange(3)})
+  cache.write(path, {'x': np.arange(3)})
   whole = path.read_bytes()
   # The table of contents, of which a checksum knows nothing.
   for bit in range(8 * whole.index(b'PK\1\2'), 8 * len(whole)):
     damaged = bytearray(whole)
     damaged[bit // 8] ^= 1 << bit % 8
     path.write_bytes(damaged)
-    for array in (datasets.read_cache(path) or {}).values():
+    for array in (cache.read(path) or {}).values():
       assert array.tolist() == [0, 1, 2]
+  # Of zipfile's many exceptions.
   out = capsys.readouterr().out
-  assert 'is encrypted, password required' in out
-  assert 'compression method is not supported' in out
+  assert 'password' in out and 'compression method' in out
 
 
 def test_a_cache_that_cannot_be_written(tmp_path, capsys):
   (tmp_path / 'file').write_text('mine')
-  datasets.write_cache(tmp_path / 'file' / 'mnist.npz', {'x': np.arange(3)})
-  assert 'mnist.npz cannot be kept' in capsys.readouterr().out
+  cache.write(tmp_path / 'file' / 'mnist.npz', {'x': np.arange(3)})
+  assert 'mnist.npz' in capsys.readouterr().out

@@ -15,6 +15,10 @@ def member(replicate=0, num_examples=103):
   )
 
 
+def as_float(images):
+  return images.astype(jnp.float32)
+
+
 def test_an_epoch_shows_full_batches_of_distinct_examples():
   ids = epoch.batch_ids(member(), jnp.int32(0), 10)
   assert ids.shape == (10, 10)
@@ -49,7 +53,7 @@ def test_every_step_sees_its_batch_and_its_labels():
     return state + 1, images.sum() + 1000.0 * labels.sum().astype(jnp.float32)
 
   images = jnp.arange(103, dtype=jnp.uint8).reshape(103, 1, 1, 1)
-  train_epoch = epoch.make_train_epoch(train_step, 10, (0.0,), (1 / 255,))
+  train_epoch = epoch.make_train_epoch(train_step, 10, as_float)
   steps, seen = jax.jit(train_epoch)(0, member(), images, jnp.int32(3))
   ids = np.asarray(epoch.batch_ids(member(), jnp.int32(3), 10))
   assert int(steps) == 10
@@ -68,9 +72,7 @@ def test_augmentation_is_of_the_epoch_and_the_example():
     return images + shift(ids)[:, None, None, None]
 
   images = jnp.zeros((103, 1, 1, 1), jnp.uint8)
-  train_epoch = epoch.make_train_epoch(
-    train_step, 10, (0.0,), (1 / 255,), augment
-  )
+  train_epoch = epoch.make_train_epoch(train_step, 10, as_float, augment)
   _, seen = jax.jit(train_epoch)(0, member(), images, jnp.int32(3))
   key = streams.draw_key(member().key, 'augment', 3)
   ids = epoch.batch_ids(member(), jnp.int32(3), 10)

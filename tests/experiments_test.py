@@ -1,4 +1,4 @@
-"""Width, EL2N and leave-out behind a small chain, as `main.run` runs them."""
+"""Width, EL2N and leave-out after a small chain, as `main.run` runs them."""
 
 import shutil
 
@@ -6,20 +6,19 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from pruning_gen import config as protocol
+from pruning_gen import config as config_rules
 from pruning_gen import main
 from pruning_gen.data import subgroups
 from pruning_gen.errors import UserError
-from pruning_gen.experiments import effects as selection
+from pruning_gen.experiments import effects
 from pruning_gen.experiments import el2n
 from pruning_gen.experiments import leave_out
 from pruning_gen.storage import results
+from tests import small_chain
 
 
 def make_config():
-  from tests import conftest
-
-  config = conftest.config.__wrapped__()
+  config = small_chain.make_config()
   config.replicates = 2
   config.noise_fractions = (0.2,)
   config.levels = 1
@@ -33,10 +32,21 @@ def make_config():
 @pytest.fixture(scope='module')
 def workdir(tmp_path_factory):
   config = make_config()
-  protocol.check(config)
+  config_rules.check(config)
   workdir = tmp_path_factory.mktemp('experiments')
-  main.run(config, workdir, lambda: False)
+  main.run(small_chain.make_run(config, workdir))
   return workdir
+
+
+@pytest.fixture
+def run(workdir):
+  """The finished run; a test may change its config."""
+  return small_chain.make_run(make_config(), workdir)
+
+
+@pytest.fixture
+def empty_run(tmp_path):
+  return small_chain.make_run(make_config(), tmp_path)
 
 
 @pytest.fixture(scope='module')
@@ -44,14 +54,13 @@ def table(workdir):
   return results.read_results(workdir)
 
 
-def test_all_are_finished(workdir, capsys):
-  main.run(make_config(), workdir, lambda: False)
+def test_all_are_finished(run, workdir, capsys):
+  main.run(run)
   assert 'nothing to do' in capsys.readouterr().out
   # Only the chain's may be needed again.
-  left = [path.name for path in (workdir / 'checkpoints').rglob('*')]
-  assert '3' not in [name for name in left if 'width' in name]
-  assert not (workdir / 'checkpoints' / 'width').exists()
-  assert not (workdir / 'checkpoints' / 'el2n').exists()
+  left = {path.name for path in (workdir / 'checkpoints').iterdir()}
+  assert left - {'leave_out'} == {'chain'}
+  assert not list((workdir / 'checkpoints').glob('leave_out/*'))
 
 
 def test_width(table):
@@ -90,20 +99,18 @@ def test_el2n_is_a_mean_over_networks_of_the_same_labels(workdir, table):
   assert set(rows.epochs_trained) == {1}
 
 
-def test_without_noise_replicates_share_the_el2n_networks(tmp_path):
-  config = make_config()
-  config.noise_fractions = (0.0, 0.2)
-  members = el2n.list_members(config)
+def test_without_noise_replicates_share_the_el2n_networks(empty_run):
+  run = empty_run
+  run.config.noise_fractions = (0.0, 0.2)
+  members = el2n.list_members(run.config)
   label_sets = [(m.noise_fraction, m.replicate) for m in members]
   assert label_sets == [(0.0, 0)] * 3 + [(0.2, 0)] * 3 + [(0.2, 1)] * 3
-  results.write_members(tmp_path, 'el2n', members, {})
+  results.write_members(run.workdir, 'el2n', members, {})
   scores = np.arange(18, dtype=np.float32).reshape(9, 2)
-  results.write_level(tmp_path, 'el2n', 0, {'el2n': scores})
-  el2n.write_scores(config, tmp_path)
-  means = {
-    key: mean.tolist() for key, mean in results.read_el2n(tmp_path).items()
-  }
-  assert means == {
+  results.write_level(run.workdir, 'el2n', 0, {'el2n': scores})
+  el2n.write_scores(run)
+  found = results.read_el2n(run.workdir)
+  assert {key: mean.tolist() for key, mean in found.items()} == {
     (0.0, 0): [2, 3],
     (0.0, 1): [2, 3],
     (0.2, 0): [8, 9],
@@ -117,28 +124,28 @@ def test_el2n_without_noise_is_the_same_however_replicates_are_shared_out():
   assert {member.replicate for member in el2n.list_members(config)} == {0}
 
 
-def test_el2n_alone_ends_without_a_report(tmp_path, capsys):
-  config = make_config()
+def test_el2n_alone_ends_without_a_report(empty_run):
+  config, workdir = empty_run.config, empty_run.workdir
   config.replicates = config.el2n.networks = 1
   config.experiments = ('el2n',)
-  main.run(config, tmp_path, lambda: False)
-  assert 'a report needs other experiments' in capsys.readouterr().out
-  assert results.has_el2n(tmp_path)
+  main.run(empty_run)
+  assert results.has_el2n(workdir)
+  assert not results.report_dir(workdir).exists()
 
 
-def test_el2n_leaves_out_networks_that_diverged(tmp_path):
-  config = make_config()
+def test_el2n_leaves_out_networks_that_diverged(empty_run):
+  config, workdir = empty_run.config, empty_run.workdir
   config.replicates = 1
-  results.write_members(tmp_path, 'el2n', el2n.list_members(config), {})
+  results.write_members(workdir, 'el2n', el2n.list_members(config), {})
   scores = np.array([[1, 2], [np.nan, np.nan], [5, 4]], np.float32)
-  results.write_level(tmp_path, 'el2n', 0, {'el2n': scores})
-  el2n.write_scores(config, tmp_path)
-  assert results.read_el2n(tmp_path)[0.2, 0].tolist() == [3, 3]
-  assert 'networks\n0.2,0,2\n' in (tmp_path / 'el2n/scores.csv').read_text()
+  results.write_level(workdir, 'el2n', 0, {'el2n': scores})
+  el2n.write_scores(empty_run)
+  assert results.read_el2n(workdir)[0.2, 0].tolist() == [3, 3]
+  assert 'networks\n0.2,0,2\n' in (workdir / 'el2n/scores.csv').read_text()
 
-  results.write_level(tmp_path, 'el2n', 0, {'el2n': scores * np.nan})
-  with pytest.raises(UserError, match='all networks of noise'):
-    el2n.write_scores(config, tmp_path)
+  results.write_level(workdir, 'el2n', 0, {'el2n': scores * np.nan})
+  with pytest.raises(UserError, match=r'noise 0\.2, replicate 0\b'):
+    el2n.write_scores(empty_run)
 
 
 @pytest.fixture
@@ -154,66 +161,66 @@ def diverged(workdir, tmp_path):
 
 
 def test_no_examples_are_chosen_by_a_network_that_diverged(diverged, digits):
-  config = make_config()
-  assert selection.label_sets(config, diverged) == [(0.2, 1)]
-  members, _ = leave_out.list_stacks(config, diverged)[160]
+  run = small_chain.make_run(make_config(), diverged, digits)
+  assert effects.known_label_sets(run) == [(0.2, 1)]
+  parts = {part.folder: part for part, _ in leave_out.list_parts(run)}
+  members = parts['leave_out/train_160'].members
   assert {member.replicate for member in members} == {1}
-  selection.write_most_worsened(config, diverged, digits)
+  effects.write_most_worsened(run)
   worsened, _ = results.read_most_worsened(diverged)
   assert set(worsened.replicate) == {1}
   # Without a single network there is nothing to choose by.
-  config.replicates = 1
-  with pytest.raises(UserError, match='every network of arm pruning diverged'):
-    selection.write_most_worsened(config, diverged, digits)
+  run.config.replicates = 1
+  with pytest.raises(UserError, match=r'config\.learning_rate \(now 0\.05\)'):
+    effects.write_most_worsened(run)
 
 
-def test_images_that_cannot_be_decoded_are_in_no_set(workdir, tmp_path):
-  config = make_config()
-  shutil.copytree(workdir, tmp_path, dirs_exist_ok=True)
+def test_images_that_cannot_be_decoded_are_in_no_set(run, tmp_path):
+  shutil.copytree(run.workdir, tmp_path, dirs_exist_ok=True)
   for level in (0, 1):
     arrays = results.read_level(tmp_path, 'chain', level)
     arrays['cross_entropy'][:, 7] = np.nan
     arrays['correct'][:, 7] = False
     results.write_level(tmp_path, 'chain', level, arrays)
-  sets = leave_out.choose_sets(config, tmp_path, 0.2, 1)
-  for name in ('most_improved_1', 'most_worsened_1', 'misclassified_1'):
-    assert len(sets[name]) > 0 and 7 not in sets[name]
+  sets = leave_out.choose_sets(run._replace(workdir=tmp_path), 0.2, 1)
+  for name in ('most_improved', 'most_worsened', 'misclassified'):
+    assert len(sets[name, 1]) > 0 and 7 not in sets[name, 1]
 
 
-def test_leave_out_sets_are_what_they_say(workdir):
-  config = make_config()
-  sets = leave_out.choose_sets(config, workdir, 0.2, 1)
+def test_which_examples_each_set_has(run, workdir):
+  sets = leave_out.choose_sets(run, 0.2, 1)
   row = 2
-  assert results.read_members(workdir, 'chain').loc[row].to_dict() == {
-    'arm': 'pruning',
-    'noise_fraction': 0.2,
-    'replicate': 1,
-    'network': 0,
-  }
+  member = results.read_members(workdir, 'chain').loc[row]
+  assert (member.arm, member.noise_fraction, member.replicate) == (
+    ('pruning', 0.2, 1)
+  )
   dense, pruned = (
     results.read_level(workdir, 'chain', level) for level in (0, 1)
   )
   change = (pruned['cross_entropy'] - dense['cross_entropy'])[row]
-  improved, worsened = sets['most_improved_1'], sets['most_worsened_1']
+  improved, worsened = sets['most_improved', 1], sets['most_worsened', 1]
   assert len(improved) == len(worsened) == 40
   assert change[improved].max() <= np.delete(change, improved).min()
   assert change[worsened].min() >= np.delete(change, worsened).max()
   np.testing.assert_array_equal(
-    sets['misclassified_1'], np.flatnonzero(~pruned['correct'][row])
+    sets['misclassified', 1], np.flatnonzero(~pruned['correct'][row])
   )
   groups = subgroups.divide(results.read_el2n(workdir)[0.2, 1], 5)
   np.testing.assert_array_equal(
-    sets['subgroup_03'], np.flatnonzero(groups == 3)
+    sets['subgroup', 3], np.flatnonzero(groups == 3)
   )
-  assert len(np.unique(sets['random_40'])) == 40
-  sizes = {len(ids) for name, ids in sets.items() if 'random' not in name}
-  assert {f'random_{size}' for size in sizes} <= set(sets)
+  assert len(np.unique(sets['random', 40])) == 40
+  sizes = {len(ids) for (kind, _), ids in sets.items() if kind != 'random'}
+  assert sizes == {number for kind, number in sets if kind == 'random'}
 
 
-def test_leave_out_trains_on_the_rest(workdir, table):
+def test_leave_out_trains_on_the_rest(run, workdir, table):
   rows = table[table.experiment == 'leave_out']
-  assert set(rows[rows.arm == 'most_improved_1'].num_train) == {160}
-  assert set(rows[rows.arm == 'most_improved_1'].replicate) == {0, 1}
+  assert set(rows.arm) == {'dense'}
+  improved = rows[rows.left_out == 'most_improved']
+  assert set(improved.chosen_at) == {1}
+  assert set(improved.num_train) == {160}
+  assert set(improved.replicate) == {0, 1}
   for path in (workdir / 'leave_out').iterdir():
     folder = f'leave_out/{path.name}'
     labels = results.read_labels(workdir, folder)
@@ -225,7 +232,8 @@ def test_leave_out_trains_on_the_rest(workdir, table):
     # Arrays are of all examples, means of those that are seen.
     for i, member in enumerate(members.itertuples()):
       (mean,) = rows[
-        (rows.arm == member.arm)
+        (rows.left_out == member.left_out)
+        & (rows.chosen_at == member.chosen_at)
         & (rows.noise_fraction == member.noise_fraction)
         & (rows.replicate == member.replicate)
       ].train_cross_entropy
@@ -233,15 +241,15 @@ def test_leave_out_trains_on_the_rest(workdir, table):
       assert mean == pytest.approx(seen.mean(dtype=float), rel=1e-9)
   folder = 'leave_out/train_160'
   members = results.read_members(workdir, folder)
-  chosen = leave_out.choose_sets(make_config(), workdir, 0.2, 1)
-  row = members.index[
-    (members.arm == 'most_improved_1')
+  chosen = leave_out.choose_sets(run, 0.2, 1)
+  (row,) = members.index[
+    (members.left_out == 'most_improved')
     & (members.noise_fraction == 0.2)
     & (members.replicate == 1)
   ]
   np.testing.assert_array_equal(
-    np.flatnonzero(results.read_labels(workdir, folder)['left_out'][row[0]]),
-    np.sort(chosen['most_improved_1']),
+    np.flatnonzero(results.read_labels(workdir, folder)['left_out'][row]),
+    np.sort(chosen['most_improved', 1]),
   )
 
 
@@ -250,18 +258,19 @@ def test_excluded_examples_end_with_a_higher_loss(workdir):
   left_out = results.read_labels(workdir, folder)['left_out']
   losses = results.read_level(workdir, folder, 0)['cross_entropy']
   members = results.read_members(workdir, folder)
-  random = members.arm == 'random_40'
+  random = members.left_out == 'random'
   assert (
     losses[random][left_out[random]].mean()
     > losses[random][~left_out[random]].mean()
   )
 
 
-def test_leave_out_needs_the_chain(tmp_path):
-  config = make_config()
-  config.experiments = ('leave_out',)
-  with pytest.raises(UserError, match='leave_out reads what chain leaves'):
-    main.run(config, tmp_path, lambda: False)
-  config.experiments = ('leave_out', 'chain', 'el2n')
-  with pytest.raises(UserError, match="put 'chain' before it"):
-    main.run(config, tmp_path, lambda: False)
+def test_leave_out_needs_the_chain(empty_run):
+  for experiments in (('leave_out',), ('leave_out', 'chain', 'el2n')):
+    empty_run.config.experiments = experiments
+    with pytest.raises(UserError) as error:
+      main.run(empty_run)
+    message = str(error.value)
+    assert f'config.experiments={experiments}' in message
+    assert f'--workdir={empty_run.workdir}' in message
+    assert "'chain'" in message

@@ -1,7 +1,7 @@
 """Faults injected into the real program: nothing finished is lost.
 
-FAULTS=100 in the environment deals so many kills (CI: 10). What was tried is
-printed: -s shows it.
+FAULTS=100 in the environment kills it as often (CI: 10). -s shows what was
+tried.
 """
 
 import contextlib
@@ -24,7 +24,7 @@ from tests import program
 pytestmark = pytest.mark.slow
 
 FAULTS = int(os.environ.get('FAULTS', '10'))
-# What a preemption waits, in seconds.
+# How long a preemption waits, in seconds.
 GRACE = 20
 OVERRIDES = (
   '--config.checkpoint.every_epochs=1',
@@ -40,7 +40,7 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope='module')
 def calm(folder):
-  """The results of a run that nothing happened to."""
+  """The results of an uninterrupted run."""
   code, _, err = run(folder / 'calm')
   assert code == 0, err
   return main_test.results(folder / 'calm')
@@ -89,7 +89,7 @@ def saved_epochs(workdir):
 
 
 def is_saving(workdir):
-  """Tell whether there is half a checkpoint: its name is not yet final."""
+  """Return whether there is half a checkpoint, whose name is not yet final."""
   return any('tmp' in name for name in listdir(workdir / 'checkpoints/chain'))
 
 
@@ -98,7 +98,7 @@ def listdir(path):
 
 
 def wait_for_save(workdir, process):
-  # What the last kill left of a save goes as the program begins.
+  # The program begins by removing what the last kill left of a save.
   while process.is_alive() and is_saving(workdir):
     time.sleep(0.0005)
   while process.is_alive() and not is_saving(workdir):
@@ -121,7 +121,7 @@ def wait_for_start(workdir, process, starts):
 
 
 def levels_measured(outputs):
-  """List the levels that some starts have scored, by what they printed."""
+  """List the levels that some starts have measured, by their output."""
   found = re.findall(r'level +(\d+), noise 0, pruning', ''.join(outputs))
   return sorted(map(int, found))
 
@@ -131,11 +131,11 @@ def test_sigkill_at_random_moments(calm, folder):
   code, in_save, by_phase = None, 0, {}
   for kill in range(FAULTS):
     if code == 0:
-      # Done before all kills were dealt: again, from nothing.
+      # Done before all kills: start from scratch.
       assert main_test.results(workdir) == calm
       shutil.rmtree(workdir)
     before = saved_epochs(workdir)
-    # After every epoch, or at the ends of levels alone.
+    # After every epoch, or only at the ends of levels.
     every = f'--config.checkpoint.every_epochs={generator.choice((1, 100))}'
     process = start(workdir, every)
     if kill % 3 == 0:
@@ -148,7 +148,7 @@ def test_sigkill_at_random_moments(calm, folder):
     process.kill()
     code, out, err = program.finish(process)
     assert code in (0, -signal.SIGKILL), err
-    # Else it is what the kill before has left.
+    # Otherwise it is left from the kill before.
     has_begun = 'resuming after' in out or 'starting from epoch 0' in out
     if has_begun and is_saving(workdir):
       in_save += 1
@@ -202,7 +202,7 @@ def test_twenty_preemptions_in_a_row(calm, folder):
     before = saved_epochs(workdir)
     process = start(workdir)
     if stop % 2:
-      # That epoch and the one that goes on meanwhile: 20 of the chain's 27.
+      # That epoch and the one in progress: 20 of the chain's 27.
       wait_for_training(workdir, process, before)
     else:
       wait_for_start(workdir, process, stop)
@@ -232,7 +232,7 @@ def test_sigterm_while_it_imports(folder):
   process.terminate()
   code, _, err = main_test.finish(process)
   assert code == 75, err
-  assert err == 'stopped, nothing to save; run the same command to continue\n'
+  assert len(err.splitlines()) == 1 and 'run the same command' in err
   assert not (folder / 'early').exists()
 
 
@@ -243,7 +243,7 @@ def test_ctrl_c(folder, calm):
   os.kill(process.pid, signal.SIGINT)
   code, _, err = program.finish(process)
   assert code == 1
-  assert 'interrupted; run the same command to continue' in err
+  assert 'run the same command' in err
   assert 'Traceback' not in err
   before = saved_epochs(workdir)
   code, out, err = run(workdir)
@@ -261,12 +261,12 @@ def test_a_second_program_on_one_workdir_is_refused(folder):
   )
   code, _, err = program.finish(second)
   assert code == 1
-  assert 'is in use ({"host": ' in err and f': {first.pid}}})' in err
+  assert f'--workdir={workdir} ' in err and f': {first.pid}}}' in err
   first.kill()
   program.finish(first)
 
 
-def test_bytes_that_change_on_disk_are_seen(stopped, calm):
+def test_bytes_that_change_on_disk_are_detected(stopped, calm):
   newest = saved_epochs(stopped)
   values = max(
     (stopped / 'checkpoints' / 'chain' / str(newest)).rglob('*'),
@@ -278,7 +278,7 @@ def test_bytes_that_change_on_disk_are_seen(stopped, calm):
   values.write_bytes(content)
   code, out, err = run(stopped)
   assert code == 0, err
-  assert f'/{newest} is damaged' in out
+  assert f'checkpoints/chain/{newest} is damaged' in out
   assert f'resuming after {newest - 1} epochs' in out
   assert main_test.results(stopped) == calm
 
@@ -289,7 +289,7 @@ def test_checkpoints_that_are_gone_stop_the_run(stopped):
   for _ in range(2):
     code, _, err = run(stopped)
     assert code == 1
-    assert 'results.csv has level' in err and 'has no checkpoint' in err
+    assert re.search(r'results\.csv .*level \d+ .*/checkpoints/chain\b', err)
     assert main_test.results(stopped) == before
 
 
@@ -301,7 +301,7 @@ def test_a_write_that_fails(stopped, calm):
     main_test.start(stopped, *OVERRIDES, prefix=limit)
   )
   assert code == 1
-  assert says_last(err, 'cannot be written', 'make space')
+  assert ends_with(err, 'cannot be written', 'make space')
   after = main_test.results(stopped)
   assert {name: after[name] for name in before} == before
   code, _, err = run(stopped)
@@ -309,8 +309,8 @@ def test_a_write_that_fails(stopped, calm):
   assert main_test.results(stopped) == calm
 
 
-def says_last(err, *words):
-  """Tell whether it ends with a message of ours, whatever Orbax logs."""
+def ends_with(err, *words):
+  """Return whether it ends with a message of ours, whatever Orbax logs."""
   message = err.rpartition('error: ')[2]
   return 'Traceback' not in message and all(word in message for word in words)
 
@@ -339,7 +339,7 @@ def test_a_full_disk(folder, calm):
     )
     code, _, err = program.finish(process)
     assert code == 1
-    assert says_last(err, 'cannot be written', 'make space')
+    assert ends_with(err, 'cannot be written', 'make space')
     assert len(np.load(workdir / 'chain' / 'level_000.npz')['correct']) == 4
     ballast.unlink()
     code, _, err = run(workdir, cache=cache)
@@ -403,7 +403,7 @@ def test_a_folder_that_turns_read_only(folder, calm):
   with read_only(workdir):
     code, _, err = program.finish(process)
   assert code == 1
-  assert says_last(err, 'cannot be written', 'give permission')
+  assert ends_with(err, 'cannot be written', 'give permission')
   code, _, err = run(workdir)
   assert code == 0, err
   assert main_test.results(workdir) == calm
@@ -436,7 +436,7 @@ def test_other_devices_are_refused_unless_allowed(stopped):
     main_test.start(stopped, *OVERRIDES, env=three)
   )
   assert code == 1
-  assert 'was begun on other devices' in err
+  assert '--allow_device_change' in err and str(stopped) in err
   code, _, err = main_test.finish(
     main_test.start(stopped, *OVERRIDES, '--allow_device_change', env=three)
   )
@@ -457,7 +457,9 @@ def test_a_process_that_never_comes(folder):
   )
   code, _, err = main_test.finish(process)
   assert code == 1
-  assert 'did not all come within 3 s (--num_processes=2' in err
+  assert re.search(
+    r'\b3 s \(--num_processes=2, --coordinator_address=localhost:28476\)', err
+  )
   assert 'Traceback' not in err
 
 
@@ -466,7 +468,7 @@ def test_joining_without_an_address(folder):
   begin = time.monotonic()
   code, _, err = main_test.finish(process)
   assert code == 1
-  assert 'give every process --coordinator_address=HOST:PORT' in err
+  assert '--distributed: ' in err and '--coordinator_address=HOST:PORT' in err
   assert 'Traceback' not in err
   # Not after --join_seconds.
   assert time.monotonic() - begin < 100
@@ -477,20 +479,20 @@ def test_two_processes_with_different_configs(folder):
   for process in processes:
     code, _, err = main_test.finish(process)
     assert code == 1
-    assert 'the processes of this job have different configs' in err
+    assert 'error: ' in err and '--config.key=value' in err
     assert 'Traceback' not in err
   assert not (folder / 'differ').exists()
 
 
 @pytest.fixture(scope='module')
 def two_calm(folder):
-  """The results of two processes that nothing happened to."""
+  """The results of two uninterrupted processes."""
   assert finish_two(start_two(folder / 'two_calm')) == [0, 0]
   return main_test.results(folder / 'two_calm')
 
 
 @pytest.mark.long
-def test_two_processes_stop_and_go_on(folder, two_calm):
+def test_two_processes_stop_and_continue(folder, two_calm):
   workdir = folder / 'two_stopped'
   for i in range(2):
     before = saved_epochs(workdir)

@@ -1,4 +1,4 @@
-"""Rebuilds what the reference arrays beside the repository were computed from.
+"""Rebuilds what the reference arrays next to the repository were computed from.
 
 The recipe is in the README of their folder: weights, inputs, labels and masks
 come from numbered NumPy generators, taken in the order of the forward pass.

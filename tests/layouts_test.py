@@ -15,7 +15,7 @@ ROOT = pathlib.Path(__file__).parents[1]
 # layers, since each layout compiles it. A small learning rate: chaos would grow
 # the rounding of any larger one.
 WORKER = """
-import functools, json, sys
+import json, sys
 import jax
 devices, processes, process, port = map(int, sys.argv[1:])
 jax.config.update('jax_num_cpu_devices', devices)
@@ -23,16 +23,16 @@ if processes > 1:
   jax.distributed.initialize(f'localhost:{port}', processes, process)
 import numpy as np
 from configs import default
-from pruning_gen.data import augment, streams
+from pruning_gen.data import augment, datasets, streams
+from pruning_gen.engine import inputs, mesh, programs
+from pruning_gen.engine.over_members import over_members
+from pruning_gen.experiments import build, label_sets
+from pruning_gen.models import MODELS
 from pruning_gen.training import epoch
-from pruning_gen.engine import over_members as members
-from pruning_gen import config as protocol
-from pruning_gen.experiments import build
-from pruning_gen.models import resnet
+from pruning_gen.training.schedule import Schedule
+from tests import small_chain
 
-build.CONVOLUTIONAL['resnet20'] = functools.partial(
-  resnet.CifarResNet, blocks_per_stage=1
-)
+MODELS['resnet20'] = small_chain.shallow('resnet20')
 config = default.get_cifar_config()
 config.data.name = 'digits'
 config.model.name = 'resnet20'
@@ -47,32 +47,43 @@ config.epochs = 10
 config.rewind_epoch = 0
 config.eval_batch_size = 40
 config.data.num_train = 200
-engine = build.make_engine(
-  config, protocol.load_dataset(config), protocol.list_members(config)
+dataset = datasets.load('digits', num_train=200)
+run = small_chain.make_run(config, None, dataset)
+stack = label_sets.make_stack(run, label_sets.list_members(config))
+layout = mesh.make_layout(config, len(stack.members))
+spec = inputs.Spec(
+  config,
+  dataset,
+  stack,
+  build.make_network(config, dataset.num_classes, stack),
+  Schedule(config.epochs),
+  layout,
 )
-state, losses = engine.create(), []
+built = programs.build(spec)
+state, losses = built.create(), []
 for global_epoch in range(10):
-  state, epoch_losses = engine.train_epoch(state, global_epoch)
+  state, epoch_losses = built.train_epoch(state, global_epoch)
   losses.append(epoch_losses)
-scores = engine.score(state)
+found = built.evaluate(state)
 
 def show_batch(member, images):
   ids = epoch.batch_ids(member, 3, 40)[0]
-  batch = members.spread_batch(images[ids])
+  batch = mesh.spread_batch(images[ids])
   key = streams.draw_key(member.key, 'augment', 3)
   return ids, augment.flip_and_crop(key, batch, ids)
 
-show_batch = members.over_members(show_batch, engine.mesh, (0, None), False)
-shown = show_batch(engine._data, engine._images)
-ids, batch = map(members.gather, shown)
+shown = over_members(show_batch, layout, (0, None))(
+  inputs.place_members(spec), mesh.broadcast(dataset.train_images, layout)
+)
+ids, batch = map(mesh.gather, shown)
 if jax.process_index() == 0:
   print(json.dumps({
-    'mesh': dict(engine.mesh.shape),
+    'mesh': dict(layout.mesh.shape),
     'ids': ids.tolist(),
     'batch': batch.tolist(),
     'losses': np.concatenate(losses, axis=1).tolist(),
-    'cross_entropy': scores['train'].cross_entropy.tolist(),
-    'test_cross_entropy': scores['test'].cross_entropy.tolist(),
+    'cross_entropy': found['train'].cross_entropy.tolist(),
+    'test_cross_entropy': found['test'].cross_entropy.tolist(),
   }))
 """
 

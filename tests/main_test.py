@@ -3,6 +3,7 @@
 import json
 import os
 import pathlib
+import re
 import signal
 import subprocess
 import sys
@@ -11,8 +12,9 @@ import time
 import pytest
 
 from configs import quickstart
-from pruning_gen import config as protocol
 from pruning_gen import main
+from pruning_gen.data import datasets
+from tests import small_chain
 
 ROOT = pathlib.Path(__file__).parents[1]
 
@@ -78,9 +80,9 @@ def wait_for(path, *processes):
 
 
 def test_sigterm_while_data_is_loaded(tmp_path, monkeypatch):
-  def load_dataset(config):
+  def load(*_):
     os.kill(os.getpid(), signal.SIGTERM)
-    raise AssertionError('it went on')
+    raise AssertionError('it continued')
 
   class Exit(BaseException):
     pass
@@ -88,11 +90,11 @@ def test_sigterm_while_data_is_loaded(tmp_path, monkeypatch):
   def exit_(code):
     raise Exit(code)
 
-  monkeypatch.setattr(protocol, 'load_dataset', load_dataset)
+  monkeypatch.setattr(datasets, 'load', load)
   monkeypatch.setattr(os, '_exit', exit_)
   handler = signal.getsignal(signal.SIGTERM)
   with pytest.raises(Exit, match='75'):
-    main.run(quickstart.get_config(), tmp_path, lambda: False)
+    main.run(small_chain.make_run(quickstart.get_config(), tmp_path))
   assert signal.getsignal(signal.SIGTERM) == handler
   assert not (tmp_path / 'results.csv').exists()
 
@@ -114,7 +116,7 @@ def unbroken(folder):
 def test_what_a_run_leaves_behind(unbroken):
   workdir, out, err = unbroken
   assert f'report: {workdir}/report/index.html' in out
-  assert 'level 12, noise 0.15, pruning: ' in out
+  assert 'level 12, noise 0.3, pruning: ' in out
   assert 'level 12/12' in err and 'image/s' in err
   names = {path.name for path in workdir.iterdir()}
   assert names == {
@@ -141,7 +143,7 @@ def test_a_finished_run_returns_at_once(unbroken):
   before = results(workdir)
   code, out, _ = run(workdir)
   assert code == 0
-  assert 'is finished: nothing to do' in out
+  assert out.startswith(f'{workdir} is finished')
   assert results(workdir) == before
   history = json.loads((workdir / 'provenance.json').read_text())
   assert len(history['starts']) == 1
@@ -153,8 +155,8 @@ def test_another_config_is_refused_and_nothing_is_lost(unbroken):
   before = results(workdir)
   code, _, err = run(workdir, '--config.prune_fraction=0.5')
   assert code == 1
-  assert 'error: ' in err and 'belongs to another configuration' in err
-  assert 'prune_fraction: 0.25 there, 0.5 now' in err
+  assert 'error: ' in err and str(workdir) in err
+  assert re.search(r'prune_fraction\b.*\b0\.25\b.*\b0\.5\b', err)
   assert 'Traceback' not in err
   assert results(workdir) == before
 
@@ -163,16 +165,19 @@ def test_another_config_is_refused_and_nothing_is_lost(unbroken):
 @pytest.mark.parametrize(
   'override, message',
   [
-    ('--config.prune_fraction=1.5', 'config.prune_fraction=1.5 must be in'),
-    ('--config.prun_fraction=0.5', "--config has no key 'prun_fraction'"),
-    ('--config=configs/lenett.py', "or directory: 'configs/lenett.py'"),
-    ('--num_processes=2', '=2 has no effect without --distributed'),
+    ('--config.prune_fraction=1.5', r'config\.prune_fraction=1\.5 .*\[0, 1\)'),
+    (
+      '--config.prun_fraction=0.5',
+      r'--config .*prun_fraction\b.*prune_fraction',
+    ),
+    ('--config=configs/lenett.py', r"--config.*'configs/lenett\.py'"),
+    ('--num_processes=2', r'--num_processes=2 .*--distributed'),
   ],
 )
 def test_bad_input_leaves_no_workdir(tmp_path, override, message):
   code, _, err = run(tmp_path / 'run', override)
   assert code == 1
-  assert message in err
+  assert re.search(message, err, re.DOTALL)
   assert 'error: ' in err and 'Traceback' not in err
   assert not (tmp_path / 'run').exists()
 
@@ -193,7 +198,7 @@ def test_a_config_that_cannot_be_loaded(tmp_path):
     assert result.returncode == 1
     said[config] = result.stderr
   assert 'error: --config: ' in said['configs/lenett.py']
-  assert "directory: 'configs/lenett.py'" in said['configs/lenett.py']
+  assert "'configs/lenett.py'" in said['configs/lenett.py']
   assert 'Traceback' not in said['configs/lenett.py']
   # A mistake in the file shows where it is.
   assert 'own.py", line 2, in get_config' in said[own]
@@ -204,8 +209,8 @@ def test_a_config_that_cannot_be_loaded(tmp_path):
 @pytest.mark.skipif(not os.path.exists('/dev/full'), reason='needs Linux')
 def test_what_cannot_be_printed_changes_no_exit_code():
   code = (
-    'import sys; from pruning_gen import main; '
-    "print('x'); main.say('y'); sys.exit(75)"
+    'import sys; from pruning_gen import main, output; '
+    "output.guard(); print('x'); main.say('y'); sys.exit(75)"
   )
   environment = os.environ.copy()
   environment.pop('PYTHONUNBUFFERED', None)
@@ -225,5 +230,5 @@ def test_a_workdir_that_is_a_file(tmp_path):
   (tmp_path / 'run').write_text('mine')
   code, _, err = run(tmp_path / 'run')
   assert code == 1
-  assert f'error: --workdir={tmp_path}/run is a file' in err
+  assert f'error: --workdir={tmp_path}/run ' in err
   assert (tmp_path / 'run').read_text() == 'mine'

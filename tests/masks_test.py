@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 
 from pruning_gen.pruning import masks
-from pruning_gen.pruning import scores
 
 PARAMS = {
   'dense_0': {
@@ -22,7 +21,7 @@ def prune(params, num_pruned, prune_output, before=None):
   before = masks.all_kept(params) if before is None else before
   return masks.prune(
     before,
-    scores.magnitude(params),
+    jax.tree.map(jnp.abs, params),
     masks.prunable(params, prune_output),
     jnp.int32(num_pruned),
   )

@@ -6,72 +6,58 @@ import numpy as np
 import pytest
 
 from pruning_gen.data import streams
-from pruning_gen.engine import over_members as members
+from pruning_gen.engine import mesh
+from pruning_gen.engine.mesh import Layout
+from pruning_gen.engine.over_members import over_members
 from pruning_gen.models import lenet
 from pruning_gen.training import epoch
-from pruning_gen.training import schedule as schedules
+from pruning_gen.training import schedule
 from pruning_gen.training import step
 from pruning_gen.training import train_state
 
 
-@pytest.mark.parametrize(
-  'num_members, num_devices, data_parallel, shape, turns',
-  [
-    (1, 1, 0, (1, 1), 1),
-    (1, 8, 0, (1, 8), 1),
-    (3, 2, 0, (2, 1), 2),
-    (3, 8, 0, (4, 2), 1),
-    (4, 8, 0, (4, 2), 1),
-    (12, 8, 0, (8, 1), 2),
-    (24, 8, 0, (8, 1), 3),
-    (4, 6, 0, (6, 1), 1),
-    (12, 8, 4, (2, 4), 6),
-    (1, 8, 1, (8, 1), 1),
-  ],
-)
-def test_mesh_and_rows(num_members, num_devices, data_parallel, shape, turns):
-  mesh = members.make_mesh(
-    num_members, jax.devices()[:num_devices], data_parallel
-  )
-  rows = members.padded_rows(num_members, mesh)
-  assert (mesh.shape['member'], mesh.shape['data']) == shape
-  assert len(rows) == shape[0] * turns
-  np.testing.assert_array_equal(rows[:num_members], np.arange(num_members))
-  assert (rows[num_members:] == num_members - 1).all()
+def make_layout(num_members, num_devices, vectorize=False):
+  devices = jax.devices()[:num_devices]
+  return Layout(mesh.arrange(num_members, devices), num_members, vectorize)
 
 
 @pytest.mark.parametrize('vectorize', [True, False])
 def test_stacked_and_shared_arguments(vectorize):
-  mesh = members.make_mesh(4, jax.devices()[:2])
-  function = members.over_members(
-    lambda a, shared, b: (a * shared, b['x']), mesh, (0, None, 0), vectorize
+  layout = make_layout(4, 2, vectorize)
+  function = over_members(
+    lambda a, shared, b: (a * shared, b['x']), layout, (0, None, 0)
   )
   a, b = jnp.arange(4.0), {'x': jnp.arange(8).reshape(4, 2)}
   product, same = function(a, jnp.float32(3), b)
   np.testing.assert_array_equal(product, [0, 3, 6, 9])
   np.testing.assert_array_equal(same, b['x'])
-  assert product.sharding.is_equivalent_to(members.sharding(mesh), 1)
+  assert product.sharding.is_equivalent_to(layout.stacked, 1)
 
 
 def test_copies_are_skipped():
-  mesh = members.make_mesh(3, jax.devices()[:2])
-  rows = members.padded_rows(3, mesh)
-  values = members.shard(np.arange(1, 4, dtype=np.float32)[rows], mesh)
-  function = members.over_members(
-    lambda x: {'double': 2 * x}, mesh, (0,), False, num_members=3
+  layout = make_layout(3, 2)
+  values = np.arange(1, 4, dtype=np.float32)[layout.rows]
+  function = over_members(
+    lambda x: {'double': 2 * x}, layout, (0,), skip_copies=True
   )
-  np.testing.assert_array_equal(function(values)['double'], [2, 4, 6, 0])
+  found = function(mesh.shard(values, layout))['double']
+  np.testing.assert_array_equal(found, [2, 4, 6, 0])
+  np.testing.assert_array_equal(mesh.gather_members(found, layout), [2, 4, 6])
 
 
 MODEL = lenet.LeNet(10, (12, 8))
-TX = step.sgd(schedules.learning_rate(0.1, (), 0, steps_per_epoch=6), 0.9, 1e-4)
+OPTIMIZER = step.sgd(
+  schedule.learning_rate(0.1, (), 0, steps_per_epoch=6), 0.9, 1e-4
+)
 
 
 @functools.cache
 def create(num_members):
-  """Returns the keys and the initial states of a stack, made once."""
+  """Return the keys and the initial states of a stack, made once."""
   keys = jnp.stack([streams.replicate_key(0, i) for i in range(num_members)])
-  make = functools.partial(train_state.create, MODEL, TX, (8, 8, 1), False)
+  make = functools.partial(
+    train_state.create, MODEL, OPTIMIZER, (8, 8, 1), False
+  )
   states = jax.jit(
     jax.vmap(make), compiler_options={'xla_backend_optimization_level': 0}
   )(keys)
@@ -79,16 +65,16 @@ def create(num_members):
 
 
 def make_epoch(digits, num_devices, num_members, vectorize=False):
-  """Returns the jitted epoch of so many members, and its arguments."""
-  mesh = members.make_mesh(num_members, jax.devices()[:num_devices])
-  train_epoch = members.over_members(
-    epoch.make_train_epoch(
-      step.make_train_step(MODEL, TX), 32, digits.mean, digits.std
-    ),
-    mesh,
+  """Return the jitted epoch of so many members, and its arguments."""
+
+  def prepare(images):
+    return epoch.normalize(mesh.spread_batch(images), digits.mean, digits.std)
+
+  train_epoch = over_members(
+    epoch.make_train_epoch(step.make_train_step(MODEL, OPTIMIZER), 32, prepare),
+    make_layout(num_members, num_devices, vectorize),
     (0, 0, None, None),
-    vectorize,
-    num_members,
+    skip_copies=True,
   )
   keys, states = create(num_members)
   shape = (num_members, len(digits.train_labels))
@@ -110,7 +96,7 @@ def test_one_after_the_other_is_bit_equal_on_any_number_of_devices(digits):
     jax.tree.map(np.testing.assert_array_equal, result, results[0])
 
 
-def test_a_member_does_not_depend_on_its_neighbours(digits):
+def test_a_member_does_not_depend_on_its_neighbors(digits):
   train_epoch, args = make_epoch(digits, 1, 3)
   state, losses = jax.device_get(train_epoch(*args))
   train_epoch, args = make_epoch(digits, 1, 1)
@@ -143,13 +129,13 @@ def test_what_is_left_over_splits_batches(digits, vectorize):
     state.params,
     split_state.params,
   )
-  # Gradients are summed over four devices, and that is all they say.
+  # Gradients are summed over four devices, and nothing else is exchanged.
   text = split.as_text()
   assert 'all-reduce' in text
   assert 'all-to-all' not in text
 
 
-def test_members_do_not_talk(digits):
+def test_members_do_not_communicate(digits):
   train_epoch, args = make_epoch(digits, 8, 8)
   text = train_epoch.lower(*args).compile().as_text()
   for collective in (

@@ -13,9 +13,11 @@ from pruning_gen.training import train_state
 
 @pytest.fixture(scope='module')
 def state():
-  tx = step.sgd(optax.constant_schedule(0.1), momentum=0.9, weight_decay=0.0)
+  optimizer = step.sgd(
+    optax.constant_schedule(0.1), momentum=0.9, weight_decay=0.0
+  )
   state = train_state.create(
-    lenet.LeNet(3, (5, 4)), tx, (2, 2, 1), True, jax.random.key(0)
+    lenet.LeNet(3, (5, 4)), optimizer, (2, 2, 1), True, jax.random.key(0)
   )
   drawn = jax.tree.map(lambda leaf: leaf > 0, state.params)
   return state.replace(masks=drawn, params=masks.apply(state.params, drawn))

@@ -1,7 +1,7 @@
 """The real program in processes that are forked with its imports done.
 
-To start it as users do takes seconds, of which imports are the most; to kill
-it a hundred times must not. Signals and exit codes are the kernel's here too.
+Starting it as users do takes seconds, mostly for imports; killing it a hundred
+times must not. Signals and exit codes are the kernel's here too.
 """
 
 import multiprocessing
@@ -19,11 +19,11 @@ CONTEXT.set_forkserver_preload([__name__])
 
 
 def start(log, *arguments):
-  """Start the program; what it prints goes to two files beside each other.
+  """Start the program; its output goes to two files.
 
   Args:
-    log: path without a suffix, of which `.out` and `.err` are made.
-    *arguments: str, of the command line.
+    log: path without a suffix, to which `.out` and `.err` are added.
+    *arguments: of the command line.
 
   Returns:
     A multiprocessing.Process with the attribute `log`.

@@ -9,6 +9,19 @@ from array_record.python import array_record_module
 from PIL import Image
 from tensorflow_datasets.proto import tf_example_pb2
 
+# width, height, mode, format; then common sizes.
+ODD = (
+  (300, 200, 'L', 'JPEG'),
+  (320, 240, 'CMYK', 'JPEG'),
+  (8, 6, 'RGB', 'JPEG'),
+  (1, 1, 'RGB', 'JPEG'),
+  (1200, 40, 'RGB', 'JPEG'),
+  (40, 900, 'RGB', 'JPEG'),
+  (1600, 1200, 'RGB', 'JPEG'),
+  (250, 300, 'RGB', 'PNG'),
+)
+COMMON = ((500, 375, 'RGB', 'JPEG'), (375, 500, 'RGB', 'JPEG')) * 8
+
 
 def encode(seed, width, height, mode='RGB', format='JPEG', noise=0, quality=75):
   """Encode a smooth random image, noise levels of gray about it."""
@@ -20,6 +33,21 @@ def encode(seed, width, height, mode='RGB', format='JPEG', noise=0, quality=75):
   buffer = io.BytesIO()
   image.save(buffer, format, quality=quality)
   return buffer.getvalue()
+
+
+def encode_all(shapes, first_seed=0):
+  return [encode(first_seed + i, *shape) for i, shape in enumerate(shapes)]
+
+
+def write_all_shapes(data_dir):
+  """Write 24 training images, `ODD + COMMON`, and 16 for validation."""
+  train = encode_all(ODD + COMMON)
+  validation = encode_all(COMMON, first_seed=100)
+  write(
+    data_dir,
+    train=(train, 10 * np.arange(len(train))),
+    validation=(validation, 999 - np.arange(len(validation))),
+  )
 
 
 def write(data_dir, **splits):

@@ -1,6 +1,5 @@
 """The chain on a small ImageNet, streamed."""
 
-import functools
 from unittest import mock
 
 import jax
@@ -8,15 +7,25 @@ import numpy as np
 import pytest
 
 from configs import resnet50
-from pruning_gen import config as protocol
+from pruning_gen import config as config_rules
+from pruning_gen.data import datasets
 from pruning_gen.data import streams
+from pruning_gen.engine import inputs
+from pruning_gen.engine import mesh
+from pruning_gen.engine import streamed
+from pruning_gen.engine.inputs import Spec
 from pruning_gen.experiments import build
 from pruning_gen.experiments import chain
-from pruning_gen.models import resnet
+from pruning_gen.experiments import label_sets
+from pruning_gen.models import MODELS
 from pruning_gen.storage import results
 from pruning_gen.training import epoch
 from pruning_gen.training import train_state
+from pruning_gen.training.schedule import Schedule
+from tests import small_chain
 from tests import small_imagenet
+
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope='module')
@@ -41,47 +50,62 @@ def config(tmp_path_factory):
   config.eval_batch_size = 8
   config.learning_rate = 0.01
   config.devices.count = 2
-  return config
+  config_rules.check(config)
+  with mock.patch.dict(MODELS, resnet50=small_chain.shallow('resnet50')):
+    yield config
 
 
 @pytest.fixture(scope='module')
-def engine(config):
-  """Compile an engine of 8 layers: those of 50 take two minutes."""
-  protocol.check(config)
-  dataset = protocol.load_dataset(config)
-  small = functools.partial(resnet.CifarResNet, blocks_per_stage=1)
-  with mock.patch.dict(build.CONVOLUTIONAL, resnet50=small):
-    return build.make_engine(config, dataset, protocol.list_members(config))
+def spec(config):
+  data = config.data
+  dataset = datasets.load(data.name, data.dir, data.cache_dir, data.num_train)
+  run = small_chain.make_run(config, workdir=None, dataset=dataset)
+  stack = label_sets.make_stack(run, label_sets.list_members(config))
+  return Spec(
+    config,
+    dataset,
+    stack,
+    build.make_network(config, dataset.num_classes, stack),
+    Schedule(config.epochs, config.rewind_epoch, config.levels),
+    mesh.make_layout(config, len(stack.members), take_turns=True),
+  )
 
 
-@pytest.mark.slow
-def test_it_is_the_streamed_engine_over_both_devices(engine):
-  assert dict(engine.mesh.shape) == {'member': 1, 'data': 2}
-  assert engine.images_per_epoch == 4 * 16
+@pytest.fixture(scope='module')
+def programs(spec):
+  run = small_chain.make_run(spec.config, workdir=None, dataset=spec.dataset)
+  return build.make_programs(run, spec.stack, spec.schedule)
+
+
+def test_members_take_turns_on_both_devices(spec, programs):
+  (mesh_shape,) = {
+    tuple(leaf.sharding.mesh.shape.items())
+    for leaf in jax.tree.leaves(programs.packed)
+  }
+  assert mesh_shape == (('member', 1), ('data', 2))
+  assert spec.stack.images_per_epoch(spec.config.batch_size) == 4 * 16
   # Of 10 stored in TFDS's validation split.
-  assert len(engine.dataset.validation_labels) == 2
-  assert len(engine.dataset.test_labels) == 8
+  assert len(spec.dataset.validation_labels) == 2
+  assert len(spec.dataset.test_labels) == 8
 
 
-@pytest.mark.slow
-def test_streams_are_those_of_the_replicates(engine, config):
-  assert engine._streams == [0, 2]
-  assert engine._stream_of == [0, 0, 1, 1]
+def test_streams_are_those_of_the_replicates(spec):
+  assert streamed.distinct_streams(spec.stack) == ([0, 2], [0, 0, 1, 1])
   for replicate in (0, 1):
     member = train_state.MemberData(
-      key=streams.replicate_key(config.seed, replicate),
+      key=streams.replicate_key(spec.config.seed, replicate),
       labels=None,
       example_ids=np.arange(18, dtype=np.int32),
     )
     expected = epoch.batch_ids(member, 1, 8)
-    ids = [batch['example_id'] for batch in engine._read(2 * replicate, 1)]
+    batches = streamed.read_epoch(spec, 2 * replicate, 1)
+    ids = [batch['example_id'] for batch in batches]
     np.testing.assert_array_equal(ids, expected)
 
 
-@pytest.mark.slow
-def test_chain_on_streamed_images(config, engine, tmp_path, monkeypatch):
-  monkeypatch.setattr(build, 'make_engine', lambda *_: engine)
-  chain.run(config, tmp_path, engine.dataset, lambda: False)
+def test_chain_on_streamed_images(spec, programs, tmp_path, monkeypatch):
+  monkeypatch.setattr(build, 'make_programs', lambda *_: programs)
+  chain.train(small_chain.make_run(spec.config, tmp_path, spec.dataset))
   table = results.read_results(tmp_path)
   assert len(table) == 2 * 4
   assert table.epochs_trained.tolist() == [2] * 4 + [3] * 4
@@ -96,16 +120,16 @@ def test_chain_on_streamed_images(config, engine, tmp_path, monkeypatch):
   assert (losses[1][0] != losses[1][1]).any()
   assert (losses[0][0] != losses[0][2]).any()
   kept = table[(table.level == 1) & (table.arm == 'pruning')].weights_remaining
-  assert (kept * engine.num_weights).round().tolist() == (
-    [engine.num_weights - engine.num_pruned_by_level[1]] * 2
+  num_weights = programs.num_weights
+  assert (kept * num_weights).round().tolist() == (
+    [num_weights - inputs.num_pruned_by_level(spec)[1]] * 2
   )
 
 
-@pytest.mark.slow
-def test_scores_are_of_every_example_in_its_place(engine):
-  state = engine.create()
-  scores = engine.score(state)['test']
-  assert scores.cross_entropy.shape == (4, 8)
-  assert (scores.prediction >= 0).all()
-  again = engine.score(state)['test']
-  jax.tree.map(np.testing.assert_array_equal, scores, again)
+def test_every_example_is_evaluated_in_its_place(programs):
+  state = programs.create()
+  found = programs.evaluate(state)['test']
+  assert found.cross_entropy.shape == (4, 8)
+  assert (found.prediction >= 0).all()
+  again = programs.evaluate(state)['test']
+  jax.tree.map(np.testing.assert_array_equal, found, again)

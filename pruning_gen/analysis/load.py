@@ -81,17 +81,24 @@ def read_all(workdirs: list[str]) -> list[Benchmark]:
     UserError: as `read`, if no run has anything finished.
   """
   benchmarks, left_out = [], []
-  for parts in runs.group([runs.read(workdir) for workdir in workdirs]):
+  groups = runs.group([runs.read(workdir) for workdir in workdirs])
+  for parts in groups:
     table, notes = _join_tables(parts)
     if table.empty:
       left_out += notes
     else:
       benchmarks.append(_join(parts, table, notes))
   if not benchmarks:
+    lost = [run.config for parts in groups for run in parts if len(run.table)]
     raise UserError(
-      f'--workdir={workdirs[0]} has nothing to show yet:\n'
+      f'--workdir={workdirs[0]} has nothing to show:\n'
       + '\n'.join(left_out)
-      + '\nrun pruning_gen.main on it first'
+      + (
+        '\nevery trained network diverged: lower config.learning_rate (now '
+        f'{lost[0].get("learning_rate")}) in another --workdir'
+        if lost
+        else '\nrun pruning_gen.main on it first'
+      )
     )
   benchmarks[0].notes.extend(left_out)
   return _name_apart(benchmarks)

@@ -11,7 +11,6 @@ import pandas as pd
 # Words that a table shows in color, and their CSS classes.
 MARKS = {
   'agrees': 'good',
-  'does not agree': 'bad',
   'contradicts': 'bad',
   'undecided': 'unsure',
   'cannot tell': 'unsure',

@@ -1,57 +1,81 @@
-"""Image data sets as arrays in memory. The only module that imports TFDS."""
+"""The data sets, and the one table of them.
 
-import contextlib
+A new data set is a function that reads it and one entry of `DATASETS`;
+`config.data.name` chooses from its names.
+"""
+
 import dataclasses
+import functools
 import hashlib
-import io
-import os
-import pathlib
+from collections.abc import Callable
+from typing import Any
+from typing import NamedTuple
 
 import numpy as np
+from jaxtyping import Int
+from jaxtyping import UInt8
 
+from pruning_gen.data import tfds_files
+from pruning_gen.errors import lookup
 from pruning_gen.errors import UserError
 
 
 @dataclasses.dataclass(frozen=True)
 class Dataset:
-  """A prepared data set. `example_id` is the position in the training split.
+  """A data set in memory. `example_id` is the position in the training split.
 
   Attributes:
-    name: str.
-    num_classes: int.
-    mean: per channel, of images in [0, 1]; what the paper normalises by.
+    name: its name in `DATASETS`.
+    num_classes: labels are in [0, num_classes).
+    mean: per channel, of images in [0, 1]; the paper normalizes with it.
     std: likewise.
-    train_images: uint8 [num_train, height, width, channels].
-    train_labels: int32 [num_train], the true labels.
-    validation_images, validation_labels: 20 % of the test split.
-    test_images, test_labels: the rest of it.
+    train_images: pixels.
+    train_labels: the true labels.
+    validation_images: of 20 % of the test split.
+    validation_labels: likewise.
+    test_images: of the rest of it.
+    test_labels: likewise.
   """
 
   name: str
   num_classes: int
   mean: tuple[float, ...]
   std: tuple[float, ...]
-  train_images: np.ndarray
-  train_labels: np.ndarray
-  validation_images: np.ndarray
-  validation_labels: np.ndarray
-  test_images: np.ndarray
-  test_labels: np.ndarray
+  train_images: UInt8[np.ndarray, 'num_train height width channels']
+  train_labels: Int[np.ndarray, ' num_train']
+  validation_images: UInt8[np.ndarray, 'num_validation height width channels']
+  validation_labels: Int[np.ndarray, ' num_validation']
+  test_images: UInt8[np.ndarray, 'num_test height width channels']
+  test_labels: Int[np.ndarray, ' num_test']
 
   @property
-  def image_shape(self):
+  def image_shape(self) -> tuple[int, int, int]:
     """(height, width, channels)."""
     return self.train_images.shape[1:]
 
-  def read_train_images(self, example_ids):
-    """Return training images as a network scores them: uint8 [n, ...]."""
+  def read_train_images(
+    self, example_ids: Int[np.ndarray, ' n']
+  ) -> UInt8[np.ndarray, 'n height width channels']:
+    """Return training images as a network is evaluated on them."""
     return self.train_images[example_ids]
 
 
-@dataclasses.dataclass(frozen=True)
-class DatasetInfo:
-  """What is known of a data set before it is read."""
+class DatasetInfo(NamedTuple):
+  """One entry of `DATASETS`: how a data set is read, and what it will be.
 
+  Attributes:
+    read: (data_dir, cache_dir, num_train) -> (train_images, train_labels,
+      test_images, test_labels), as `Dataset` has them, of all examples; or, if
+      streamed, an `imagenet.StreamedDataset` of the first num_train examples.
+    num_classes: how many classes.
+    num_train: how many training examples.
+    image_shape: (height, width, channels).
+    mean: per channel, of images in [0, 1].
+    std: likewise.
+    is_streamed: whether images are read as they are used.
+  """
+
+  read: Callable[[str, str, int], Any]
   num_classes: int
   num_train: int
   image_shape: tuple[int, int, int]
@@ -60,56 +84,32 @@ class DatasetInfo:
   is_streamed: bool = False
 
 
-# OpenLTH normalises CIFAR by ImageNet's statistics, and so do we.
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_STD = (0.229, 0.224, 0.225)
-
-DATASETS = {
-  # Mean and standard deviation of its own training pixels.
-  'digits': DatasetInfo(10, 1437, (8, 8, 1), (0.3056,), (0.3761,)),
-  'mnist': DatasetInfo(10, 60_000, (28, 28, 1), (0.1307,), (0.3081,)),
-  'cifar10': DatasetInfo(10, 50_000, (32, 32, 3), IMAGENET_MEAN, IMAGENET_STD),
-  'imagenet2012': DatasetInfo(
-    1000, 1_281_167, (224, 224, 3), IMAGENET_MEAN, IMAGENET_STD, True
-  ),
-  'cifar100': DatasetInfo(
-    100, 50_000, (32, 32, 3), IMAGENET_MEAN, IMAGENET_STD
-  ),
-}
-
-
-def load(name, data_dir='', cache_dir='', num_train=0):
+def load(
+  name: str, data_dir: str = '', cache_dir: str = '', num_train: int = 0
+) -> Any:
   """Load a data set.
 
+  The validation split is fixed and depends on no seed: 20 % of the test split
+  (Renda et al. 2020).
+
   Args:
-    name: a key of `DATASETS`.
+    name: a name in `DATASETS`.
     data_dir: where TFDS keeps its data sets; '' for its own default.
-    cache_dir: where decoded arrays are kept; '' for `default_cache_dir()`.
+    cache_dir: where decoded arrays are kept; see `cache.folder`.
     num_train: train on the first so many examples; 0 for all.
 
   Returns:
-    A Dataset. The validation split is drawn once and for ever: it depends on
-    no seed (Renda et al. 2020 set 20 % of the test split aside).
+    A Dataset, or an `imagenet.StreamedDataset`.
 
   Raises:
-    UserError: TFDS holds no such data and cannot prepare it.
+    UserError: the data is damaged, or not there and cannot be prepared.
   """
-  info = DATASETS[name]
+  info = info_of(name)
   if info.is_streamed:
-    from pruning_gen.data import imagenet
-
-    return imagenet.load(data_dir, cache_dir, num_train)
-  if name == 'digits':
-    arrays = _read_digits()
-  else:
-    arrays = _read_tfds(name, data_dir, cache_dir or default_cache_dir())
+    return info.read(data_dir, cache_dir, num_train)
+  arrays = info.read(data_dir, cache_dir, num_train)
+  _check(name, info, data_dir, arrays)
   train_images, train_labels, test_images, test_labels = arrays
-  if train_images.shape[1:] != info.image_shape:
-    raise UserError(
-      f"data.dir={data_dir!r} holds '{name}' with images of shape "
-      f'{train_images.shape[1:]}, not {info.image_shape}: name the folder of '
-      'the original data set'
-    )
   num_train = num_train or len(train_images)
   validation, test = split_test(len(test_images))
   return Dataset(
@@ -126,234 +126,57 @@ def load(name, data_dir='', cache_dir='', num_train=0):
   )
 
 
-def default_cache_dir():
-  """Return the user's cache folder for this package."""
-  base = os.environ.get('XDG_CACHE_HOME') or '~/.cache'
-  return str(pathlib.Path(base).expanduser() / 'pruning_gen')
+def _check(name: str, info: DatasetInfo, data_dir: str, arrays: Any) -> None:
+  """Check that a data set is what its entry in `DATASETS` says."""
+  for images, labels in (arrays[:2], arrays[2:]):
+    found = images.shape[1:], str(images.dtype)
+    expected = info.image_shape, 'uint8'
+    if found != expected:
+      raise UserError(
+        f'config.data.name={name!r} needs images of {expected}, but those in '
+        f'config.data.dir={data_dir!r} are {found}: name the folder of the '
+        'original data set'
+      )
+    is_label = (labels >= 0) & (labels < info.num_classes)
+    if len(labels) != len(images) or not is_label.all():
+      raise UserError(
+        f'config.data.name={name!r} needs one label in [0, {info.num_classes}) '
+        f'for each of {len(images)} images, but config.data.dir={data_dir!r} '
+        f'has {len(labels)} labels, {np.sum(~is_label)} of them outside: name '
+        'the folder of the original data set'
+      )
 
 
-def split_test(num_examples):
-  """Set 20 % of a test split aside for validation, once and for ever.
+def split_test(
+  num_examples: int,
+) -> tuple[Int[np.ndarray, ' num_validation'], Int[np.ndarray, ' num_test']]:
+  """Set 20 % of a test split aside for validation, always the same.
 
   Args:
-    num_examples: int, the size of the prepared test split.
+    num_examples: the size of the whole test split.
 
   Returns:
-    validation: int [num_examples // 5], positions in it, ascending.
-    test: int, the other positions, ascending.
+    validation: positions in the test split, ascending.
+    test: the other positions, ascending.
   """
-  order = _frozen_permutation(num_examples)
+  order = _fixed_permutation(num_examples)
   num_validation = num_examples // 5
   # Sorted, so that a split is read in order and its ids stay meaningful.
   return np.sort(order[:num_validation]), np.sort(order[num_validation:])
 
 
-def _frozen_permutation(n):
-  # RandomState's streams are frozen for ever; those of newer generators and
-  # of JAX may change between versions, and these splits must not.
+def _fixed_permutation(n: int) -> Int[np.ndarray, ' n']:
+  # RandomState's streams never change; those of newer generators and of JAX
+  # may change between versions, and these splits must not.
   return np.random.RandomState(0).permutation(n)
 
 
-def _read_digits():
-  """Read scikit-learn's digits, split 80/20 once and for ever."""
-  # scikit-learn takes seconds to import; the 1,797 images are all we want.
-  from sklearn import datasets
-
-  digits = datasets.load_digits()
-  # Pixels are 0..16.
-  images = np.round(digits.images[..., None] * (255 / 16)).astype(np.uint8)
-  labels = digits.target.astype(np.int32)
-  order = _frozen_permutation(len(images))
-  num_test = len(images) - DATASETS['digits'].num_train
-  test, train = order[:num_test], order[num_test:]
-  return images[train], labels[train], images[test], labels[test]
-
-
-def _read_tfds(name, data_dir, cache_dir):
-  """Read both splits of a TFDS data set, through the cache of arrays."""
-  # Found before TFDS is imported, which takes longer than reading the cache.
-  default = os.environ.get('TFDS_DATA_DIR', '~/tensorflow_datasets')
-  folders = pathlib.Path(data_dir or default).expanduser()
-  prepared = max(folders.glob(f'{name}/*/dataset_info.json'), default=None)
-  if prepared is not None:
-    arrays = read_cache(cache_path(prepared.parent, cache_dir))
-    # One bit that flipped can hide arrays from zipfile.
-    if arrays is not None and arrays.keys() >= set(_ARRAYS):
-      return tuple(arrays[key] for key in _ARRAYS)
-  builder = prepared_builder(name, data_dir)
-  arrays = *_decode(builder, 'train'), *_decode(builder, 'test')
-  path = cache_path(builder.data_path, cache_dir)
-  write_cache(path, dict(zip(_ARRAYS, arrays)))
-  return arrays
-
-
-_ARRAYS = ('train_images', 'train_labels', 'test_images', 'test_labels')
-
-
-def cache_path(data_path, cache_dir, part=''):
-  """Name a cache file after the prepared data: other data, another name.
+def describe(dataset: Any) -> dict[str, Any]:
+  """Return what distinguishes one version of a data set from another, for JSON.
 
   Args:
-    data_path: the folder of one version of a data set, as TFDS prepared it.
-    cache_dir: folder; '' for `default_cache_dir()`.
-    part: str, what of the data set the file holds, if not all of it.
-
-  Returns:
-    A pathlib.Path.
+    dataset: a Dataset, or a StreamedDataset, of which only labels are read.
   """
-  data_path = pathlib.Path(data_path)
-  info = (data_path / 'dataset_info.json').read_bytes()
-  digest = hashlib.sha256(info).hexdigest()[:12]
-  words = (data_path.parent.name, data_path.name, digest, part)
-  folder = pathlib.Path(cache_dir or default_cache_dir())
-  return folder / ('-'.join(filter(None, words)) + '.npz')
-
-
-def read_cache(path):
-  """Return the arrays of a cache file by name; None without a whole one."""
-  if not path.exists():
-    return None
-  try:
-    # NumPy would leave a file open that is no archive.
-    with path.open('rb') as file, np.load(file, allow_pickle=False) as arrays:
-      return dict(arrays)
-  except Exception as error:
-    # To zipfile and NumPy a bit that flipped is a password, an unknown method
-    # or a wrong header, each with an exception of its own.
-    print(f'{path} is damaged ({error}): decoding again', flush=True)
-    return None
-
-
-def write_cache(path, arrays):
-  """Write arrays, a dict by name, to a cache file, at once or not at all.
-
-  Where that cannot be it says so: they will be decoded again.
-  """
-  buffer = io.BytesIO()
-  np.savez(buffer, **arrays)
-  # Another process may read or write the same file now.
-  temporary = path.with_suffix(f'.{os.getpid()}.tmp')
-  try:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary.write_bytes(buffer.getbuffer())
-    temporary.replace(path)
-  except OSError as error:
-    print(f'{path} cannot be kept ({error})', flush=True)
-    with contextlib.suppress(OSError):
-      temporary.unlink()
-
-
-def prepared_builder(name, data_dir, by_hand=''):
-  """Return a TFDS builder whose data is on disk, as array_record.
-
-  Args:
-    name: str, TFDS's name of the data set.
-    data_dir: where TFDS keeps its data sets; '' for its own default.
-    by_hand: the files that the user must fetch, where TFDS cannot download
-      them itself; such data is not prepared here. '': it is, if need be.
-
-  Returns:
-    A tfds.core.DatasetBuilder.
-
-  Raises:
-    UserError: the data is not there and cannot be prepared now.
-  """
-  import tensorflow_datasets as tfds
-
-  builder = tfds.builder(name, data_dir=data_dir or None)
-  place = pathlib.Path(builder.data_path).parent.parent
-  if builder.is_prepared():
-    formats = {format.value for format in builder.info.available_file_formats()}
-    if 'array_record' in formats:
-      return builder
-    raise UserError(
-      f"data.dir holds '{name}' ({place}) as {', '.join(formats)}, which has "
-      'no random access: prepare it in another folder\n'
-      + _how_to_prepare(name, 'FOLDER', by_hand)
-    )
-  if by_hand:
-    raise UserError(
-      f"data.dir holds no '{name}' ({place}), and TFDS cannot download it\n"
-      + _how_to_prepare(name, place, by_hand)
-    )
-  print(f'preparing {name} in {place}: downloads it once', flush=True)
-  try:
-    builder = tfds.builder(
-      name, data_dir=data_dir or None, file_format='array_record'
-    )
-    builder.download_and_prepare()
-  except Exception as error:
-    raise UserError(
-      f"data.dir holds no '{name}' ({place}), and it could not be prepared "
-      f'there: {type(error).__name__}: {error}\n'
-      + _how_to_prepare(name, place)
-      + ', or take --config.data.name=digits, which needs no download'
-    ) from error
-  return builder
-
-
-def _how_to_prepare(name, place, by_hand=''):
-  fetch = f'Put {by_hand} into {place}/downloads/manual\n' if by_hand else ''
-  return fetch + (
-    'On a machine with internet and TensorFlow run\n  python -c "import '
-    f"tensorflow_datasets as tfds; tfds.builder('{name}', data_dir='{place}', "
-    "file_format='array_record').download_and_prepare()\"\n"
-    'copy the folder here and pass --config.data.dir=FOLDER'
-  )
-
-
-def stored_examples(builder, split):
-  """Open a prepared split in random access, without TensorFlow.
-
-  Args:
-    builder: from `prepared_builder`.
-    split: str, TFDS's name of the split.
-
-  Returns:
-    A sequence of dicts, one an example, in stored order. Images are bytes,
-    still encoded.
-
-  Raises:
-    UserError: the split was not prepared, or not all of its files are there.
-  """
-  import tensorflow_datasets as tfds
-
-  if split not in builder.info.splits:
-    raise UserError(
-      f"'{builder.name}' in {builder.data_path} was prepared without its "
-      f"split '{split}': prepare it again with all of its files"
-    )
-  files = [pathlib.Path(path) for path in builder.info.splits[split].filepaths]
-  missing = [path.name for path in files if not path.exists()]
-  if missing:
-    raise UserError(
-      f"{len(missing)} of the {len(files)} files of '{builder.name}' split "
-      f"'{split}' are not in {builder.data_path}, {missing[0]} for one: copy "
-      'the whole folder'
-    )
-  return builder.as_data_source(
-    split, decoders={'image': tfds.decode.SkipDecoding()}
-  )
-
-
-def _decode(builder, split):
-  """Decode one split to (uint8 images, int32 labels), in stored order."""
-  import tqdm
-
-  source = builder.as_data_source(split=split)
-  images = np.empty((len(source), *source[0]['image'].shape), np.uint8)
-  labels = np.empty(len(source), np.int32)
-  bar = tqdm.trange(
-    len(source), desc=f'decoding {builder.name} {split}', unit='image'
-  )
-  for i in bar:
-    example = source[i]
-    images[i], labels[i] = example['image'], example['label']
-  return images, labels
-
-
-def describe(dataset):
-  """Return what tells one version of a data set from another, for JSON."""
   digest = hashlib.sha256()
   for split in ('train', 'validation', 'test'):
     for kind in ('labels', 'images'):
@@ -365,3 +188,65 @@ def describe(dataset):
     'num_train': len(dataset.train_labels),
     'sha256': digest.hexdigest()[:16],
   }
+
+
+def _read_digits(*_) -> tuple[np.ndarray, ...]:
+  """Read scikit-learn's digits, split 80/20, always the same."""
+  # scikit-learn takes seconds to import, for 1,797 images.
+  from sklearn import datasets
+
+  digits = datasets.load_digits()
+  # Pixels are 0..16.
+  images = np.round(digits.images[..., None] * (255 / 16)).astype(np.uint8)
+  labels = digits.target.astype(np.int32)
+  order = _fixed_permutation(len(images))
+  num_test = len(images) - DATASETS['digits'].num_train
+  test, train = order[:num_test], order[num_test:]
+  return images[train], labels[train], images[test], labels[test]
+
+
+def _in_tfds(name: str) -> Callable[..., tuple[np.ndarray, ...]]:
+  """Return the `DatasetInfo.read` of a data set that TFDS prepares."""
+  return lambda data_dir, cache_dir, _: tfds_files.read(
+    name, data_dir, cache_dir
+  )
+
+
+def _open_imagenet(data_dir: str, cache_dir: str, num_train: int) -> Any:
+  # Imported only here: Pillow, Grain and TFDS take seconds.
+  from pruning_gen.data import imagenet
+
+  return imagenet.load(data_dir, cache_dir, num_train)
+
+
+# OpenLTH normalizes CIFAR with ImageNet's statistics, and so do we.
+_IMAGENET_MEAN = (0.485, 0.456, 0.406)
+_IMAGENET_STD = (0.229, 0.224, 0.225)
+
+_in_color = functools.partial(
+  DatasetInfo, mean=_IMAGENET_MEAN, std=_IMAGENET_STD
+)
+
+DATASETS = {
+  # Mean and standard deviation of its own training pixels.
+  'digits': DatasetInfo(
+    _read_digits, 10, 1437, (8, 8, 1), (0.3056,), (0.3761,)
+  ),
+  'mnist': DatasetInfo(
+    _in_tfds('mnist'), 10, 60_000, (28, 28, 1), (0.1307,), (0.3081,)
+  ),
+  'cifar10': _in_color(_in_tfds('cifar10'), 10, 50_000, (32, 32, 3)),
+  'cifar100': _in_color(_in_tfds('cifar100'), 100, 50_000, (32, 32, 3)),
+  'imagenet2012': _in_color(
+    _open_imagenet, 1000, 1_281_167, (224, 224, 3), is_streamed=True
+  ),
+}
+
+
+def info_of(name: str) -> DatasetInfo:
+  """Return an entry of `DATASETS`.
+
+  Raises:
+    UserError: there is none of that name.
+  """
+  return lookup(DATASETS, name, 'config.data.name')

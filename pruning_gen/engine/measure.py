@@ -1,4 +1,4 @@
-"""What is measured on every network of every experiment after a level."""
+"""Measures every network at the end of a level, in every experiment."""
 
 from typing import Any
 
@@ -43,7 +43,7 @@ def count_bytes(packed: Any) -> int:
 
 
 def measure(
-  stack: Stack, programs: Programs, state: Any, run: Any
+  stack: Stack, programs: Programs, state: Any, dataset: Any
 ) -> tuple[dict[str, np.ndarray], list[dict[str, Any]]]:
   """Evaluate a stack at the end of a level.
 
@@ -80,7 +80,7 @@ def measure(
       'num_train': stack.example_ids.shape[1],
     }
     row |= _train_columns(own['train'], stack, i)
-    row |= _held_out_columns(own, run.dataset)
+    row |= _held_out_columns(own, dataset)
     row['diverged'] = 0
     if not np.isfinite(row['train_cross_entropy']):
       metrics = row.keys() - set(_KNOWN)

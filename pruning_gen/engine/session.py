@@ -1,4 +1,4 @@
-"""One part of an experiment: train, measure, save, stop and resume."""
+"""One part of an experiment in progress: measure, save, stop and resume."""
 
 import contextlib
 from collections.abc import Callable
@@ -49,13 +49,13 @@ class Run(NamedTuple):
 
 
 class Part(NamedTuple):
-  """Networks of an experiment that train as one stack, and where they go.
+  """Networks of an experiment that train as one stack, and their folder.
 
   Attributes:
     experiment: its name in results.csv.
     folder: where its arrays are.
-    members: what trains.
-    level: what its first level is called.
+    members: the networks.
+    level: the number of its first level in results.csv.
     width: the multiplier of every layer's width.
     full_num_weights: weights in a network of full width; by default those of
       the networks themselves.
@@ -82,7 +82,7 @@ class Part(NamedTuple):
 
   @property
   def name(self) -> str:
-    """Its name to users, and the folder of its checkpoints."""
+    """Its name in messages, and the folder of its checkpoints."""
     return f'{self.folder}-{self.level}' if self.level else self.folder
 
   def is_finished(self, workdir: epath.PathLike, levels: int = 0) -> bool:
@@ -91,41 +91,12 @@ class Part(NamedTuple):
     return all(self.rows_of(level) <= finished for level in range(levels + 1))
 
   def rows_of(self, level: int) -> set[tuple]:
-    """Return the rows that a level has in results.csv, as `finished_rows`."""
+    """Return the rows of a finished level, as `results.finished_rows`."""
     return {(*member, self.level + level) for member in self.members}
 
 
-def train_levels(
-  run: Run, part: Part, stack: Stack, programs: Programs, schedule: Schedule
-) -> None:
-  """Train and measure every level of a part that is not finished.
-
-  Raises:
-    Preempted: stopped on request, with everything saved.
-    UserError: a loss is not finite, or something cannot be written.
-  """
-  with Session(run, part, stack, programs, schedule) as session:
-    state, done = session.restore_or_create()
-    for level, epochs in schedule.remaining(done):
-      if level and epochs.start == schedule.rewind_epoch:
-        state = programs.start_level(state, level)
-      for epoch in epochs:
-        if level == 0 and epoch == schedule.rewind_epoch:
-          state = programs.set_rewind_point(state)
-        state, losses = programs.train_epoch(
-          state, schedule.global_epoch(level, epoch)
-        )
-        session.end_epoch(state, losses, level, epoch)
-      session.end_level(state, level)
-  # Other processes read what the first has written.
-  processes.wait_for_all(part.name)
-  if not part.keeps_checkpoints:
-    results.remove_checkpoints(run.workdir, part.name)
-    run.stop_if_asked(f'{part.name} after its end')
-
-
 class Session(contextlib.AbstractContextManager):
-  """Keeps everything that training a part produces.
+  """Saves, reports and measures while a part trains.
 
   Epochs are saved every `checkpoint.every_epochs` and at the end of a level,
   while training continues; leaving the session waits for the last save.
@@ -139,7 +110,7 @@ class Session(contextlib.AbstractContextManager):
     programs: Programs,
     schedule: Schedule,
   ):
-    """Open the part's checkpoints and write who its members are."""
+    """Open the part's checkpoints, and write members.csv and labels.npz."""
     self._run = run
     self._part = part
     self._stack = stack
@@ -255,7 +226,7 @@ class Session(contextlib.AbstractContextManager):
     part, shown = self._part, self._part.level + level
     epochs = self._schedule.epochs_by(level)
     arrays, rows = measure.measure(
-      self._stack, self._programs, state, self._run
+      self._stack, self._programs, state, self._run.dataset
     )
     for i in np.flatnonzero([row['diverged'] for row in rows]):
       self._lose(i, f'is not finite at the end of level {shown}')
@@ -297,6 +268,14 @@ class Session(contextlib.AbstractContextManager):
         with contextlib.suppress(UserError):
           self._checkpoints.close()
 
+  def finish(self) -> None:
+    """Remove the checkpoints of a part that keeps none; called at its end."""
+    # Other processes read what the first has written.
+    processes.wait_for_all(self._part.name)
+    if not self._part.keeps_checkpoints:
+      results.remove_checkpoints(self._run.workdir, self._part.name)
+      self._stop_if_asked('after its end')
+
   def _check_finite(self, losses: np.ndarray, level: int, epoch: int) -> None:
     """Report which members diverged in this epoch, or end the run.
 
@@ -322,7 +301,14 @@ class Session(contextlib.AbstractContextManager):
         'to continue without such networks; finished levels stay in '
         'results.csv'
       )
-    self._progress.say(
-      f'{message}: dropping this network and continuing with the others'
-    )
     self._diverged.add(i)
+    if len(self._diverged) < len(self._stack.members):
+      self._progress.say(
+        f'{message}: dropping this network and continuing with the others'
+      )
+    else:
+      self._progress.say(
+        f'{message}: every network has diverged; stop, and lower '
+        f'config.learning_rate (now {config.learning_rate:g}) in another '
+        '--workdir'
+      )

@@ -1,17 +1,16 @@
-"""The programs of a stack whose images are read as they are used: ImageNet.
+"""The programs of a stack whose images are streamed from the host: ImageNet.
 
 Every batch is split over all devices, each process reads its own part, and
 the members take turns on it. Members that read alike share one stream.
 """
 
 from collections.abc import Iterator
-from typing import Any
 
 import jax
 import numpy as np
 from jax.sharding import PartitionSpec as P
 
-from pruning_gen.data import imagenet
+from pruning_gen.data import stream
 from pruning_gen.data import streams
 from pruning_gen.engine import inputs
 from pruning_gen.engine import memory
@@ -92,7 +91,7 @@ def lower(spec: Spec) -> jax.stages.Lowered:
 def _make_evaluate(spec: Spec, data: MemberData):
   """Make `Programs.evaluate`.
 
-  An image that cannot be decoded gets NaN, and prediction -1.
+  An image that cannot be decoded gets NaN, and -1 as its prediction.
   """
   dataset, layout = spec.dataset, spec.layout
   evaluate_batch = evaluate.make_evaluate_batch(
@@ -115,8 +114,8 @@ def _make_evaluate(spec: Spec, data: MemberData):
       prediction=np.full(shape, -1, np.int32),
       el2n=np.full(shape, np.nan, np.float32),
     )
-    for batch in imagenet.score_batches(
-      source, spec.eval_batch_size, **_reading(spec)
+    for batch in stream.eval_batches(
+      source, spec.eval_batch_size, _reading(spec)
     ):
       images, ids, valid = (
         mesh.split_batch(batch[key], layout, _EVALUATE)
@@ -149,23 +148,23 @@ def read_epoch(
   data = MemberData(
     key=key, labels=stack.labels[row], example_ids=stack.example_ids[row]
   )
-  return imagenet.train_batches(
+  return stream.train_batches(
     spec.dataset.sources['train'],
     epoch.batch_ids(data, np.int32(global_epoch), config.batch_size),
     config.seed,
     streams.key_number(member.replicate, member.network),
     global_epoch,
-    **_reading(spec),
+    _reading(spec),
   )
 
 
-def _reading(spec: Spec) -> dict[str, Any]:
-  return {
-    'host': jax.process_index(),
-    'num_hosts': jax.process_count(),
-    'num_workers': spec.config.data.num_workers,
-    'on_broken': spec.config.data.on_broken,
-  }
+def _reading(spec: Spec) -> stream.Reading:
+  return stream.Reading(
+    host=jax.process_index(),
+    num_hosts=jax.process_count(),
+    num_workers=spec.config.data.num_workers,
+    on_broken=spec.config.data.on_broken,
+  )
 
 
 def distinct_streams(stack: Stack) -> tuple[list[int], list[int]]:

@@ -4,50 +4,22 @@ import functools
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from flax import linen as nn
-from jaxtyping import Int
 from ml_collections import ConfigDict
 
 from pruning_gen.data.datasets import Dataset
 from pruning_gen.engine import mesh
 from pruning_gen.engine import programs
-from pruning_gen.engine import session
 from pruning_gen.engine.inputs import Network
 from pruning_gen.engine.inputs import Spec
 from pruning_gen.engine.programs import Programs
-from pruning_gen.engine.session import Part
 from pruning_gen.engine.session import Run
 from pruning_gen.engine.stack import Stack
-from pruning_gen.experiments import label_sets
-from pruning_gen.models import MODELS
+from pruning_gen.models import model_of
 from pruning_gen.pruning import masks
 from pruning_gen.training import schedule as schedule_lib
 from pruning_gen.training import step
 from pruning_gen.training.schedule import Schedule
-
-
-def train(
-  run: Run,
-  part: Part,
-  schedule: Schedule,
-  example_ids: Int[np.ndarray, 'member num_examples'] | None = None,
-) -> None:
-  """Train and measure what is not finished of a part.
-
-  Args:
-    run: the run.
-    part: the networks, and where they go.
-    schedule: how long they train.
-    example_ids: the examples that each trains on; all of them by default.
-
-  Raises:
-    Preempted: stopped on request, with everything saved.
-    UserError: a loss is not finite, memory is short, or nothing can be saved.
-  """
-  stack = label_sets.make_stack(run, part.members, example_ids)
-  compiled = make_programs(run, stack, schedule, part.width)
-  session.train_levels(run, part, stack, compiled, schedule)
 
 
 def make_programs(
@@ -95,8 +67,15 @@ def make_network(
   )
   return Network(
     make_model(config, num_classes, width, convolution),
-    step.sgd(rate, config.momentum, config.weight_decay),
+    OPTIMIZERS[config.optimizer](rate, config),
   )
+
+
+# What `config.optimizer` chooses from.
+OPTIMIZERS = {
+  'sgd': lambda rate, c: step.sgd(rate, c.momentum, c.weight_decay),
+  'adam': lambda rate, c: step.adam(rate, c.weight_decay),
+}
 
 
 def num_weights(run: Run) -> int:
@@ -116,5 +95,5 @@ def make_model(
   convolution: str = 'auto',
 ) -> nn.Module:
   """Build the model that a config names."""
-  build = MODELS[config.model.name].build
-  return build(config, num_classes, width, convolution)
+  model = model_of(config.model.name)
+  return model.build(config, num_classes, width, convolution)

@@ -6,10 +6,13 @@ The arm `extended_dense` does the same and removes nothing (section 5.1);
 `arms.ARMS` has the ablations (appendices C and J).
 """
 
+import numpy as np
+from jaxtyping import Int
 from ml_collections import ConfigDict
 
 from pruning_gen.engine.session import Part
 from pruning_gen.engine.session import Run
+from pruning_gen.engine.session import Session
 from pruning_gen.experiments import build
 from pruning_gen.experiments import effects
 from pruning_gen.experiments import label_sets
@@ -41,6 +44,44 @@ def train(run: Run) -> None:
   """Train the chain from where it stopped."""
   config = run.config
   schedule = Schedule(config.epochs, config.rewind_epoch, config.levels)
-  build.train(run, make_part(config), schedule)
+  train_levels(run, make_part(config), schedule)
   if _prunes(config):
     effects.write_most_worsened(run)
+
+
+def train_levels(
+  run: Run,
+  part: Part,
+  schedule: Schedule,
+  example_ids: Int[np.ndarray, 'member num_examples'] | None = None,
+) -> None:
+  """Train and measure the levels of a stack that are not finished.
+
+  This is the paper's algorithm (section 2); every experiment trains by it,
+  most of them at level 0 only.
+
+  Args:
+    run: the run.
+    part: the networks, and where their results go.
+    schedule: how long they train.
+    example_ids: the examples that each trains on; all of them by default.
+
+  Raises:
+    Preempted: stopped on request, with everything saved.
+    UserError: a loss is not finite, memory is short, or nothing can be saved.
+  """
+  stack = label_sets.make_stack(run, part.members, example_ids)
+  programs = build.make_programs(run, stack, schedule, part.width)
+  with Session(run, part, stack, programs, schedule) as session:
+    state, done = session.restore_or_create()
+    for level, epochs in schedule.remaining(done):
+      if level and epochs.start == schedule.rewind_epoch:
+        state = programs.start_level(state, level)
+      for epoch in epochs:
+        if level == 0 and epoch == schedule.rewind_epoch:
+          state = programs.set_rewind_point(state)
+        global_epoch = schedule.global_epoch(level, epoch)
+        state, losses = programs.train_epoch(state, global_epoch)
+        session.end_epoch(state, losses, level, epoch)
+      session.end_level(state, level)
+  session.finish()

@@ -1,4 +1,4 @@
-"""Which examples pruning affects: read back from the arrays of a chain."""
+"""Which examples pruning affects, read from the arrays of a chain."""
 
 import numpy as np
 import pandas as pd
@@ -24,15 +24,29 @@ def known_label_sets(run: Run) -> list[tuple[float, int]]:
 
 def optimal_level(run: Run, noise_fraction: float) -> int:
   """Return the level, of those pruned, with the lowest validation error."""
-  curve = _read_curve(run)
-  return statistics.optimal_level(curve[curve.noise_fraction == noise_fraction])
+  curve = _read_curve(run, noise_fraction)
+  return statistics.optimal_level(curve[curve.level > 0])
 
 
-def _read_curve(run: Run) -> pd.DataFrame:
+def highest_improving_level(run: Run, noise_fraction: float) -> int | None:
+  """Return the sparsest level that is better than dense, if there is one."""
+  curve = _read_curve(run, noise_fraction)
+  dense = statistics.select(curve, 'test_error', level=0)
+  for level in range(run.config.levels, 0, -1):
+    pruned = statistics.select(curve, 'test_error', level=level)
+    if statistics.compare(pruned, dense).verdict == 'better':
+      return level
+  return None
+
+
+def _read_curve(run: Run, noise_fraction: float | None = None) -> pd.DataFrame:
+  """Read the arm `pruning` of a chain, without networks that diverged."""
   table = results.read_results(run.workdir)
   table = table[(table.experiment == 'chain') & (table.arm == 'pruning')]
   table, _ = statistics.drop_diverged(table)
-  return table[table.level.between(1, run.config.levels)]
+  if noise_fraction is not None:
+    table = table[table.noise_fraction == noise_fraction]
+  return table[table.level <= run.config.levels]
 
 
 def read_pruned(
@@ -71,13 +85,17 @@ def effect(
 
 
 def write_most_worsened(run: Run) -> None:
-  """Write the examples that the optimal sparsity worsens most, with images.
+  """Write the examples that pruning worsens most, with images.
+
+  At the optimal sparsity, and at the highest that still improves.
 
   Raises:
     UserError: every pruned network diverged.
   """
   tables = [
-    _most_worsened(run, *label_set) for label_set in known_label_sets(run)
+    _most_worsened(run, *label_set, level)
+    for label_set in known_label_sets(run)
+    for level in _worsened_levels(run, label_set[0])
   ]
   if not tables:
     raise UserError(
@@ -90,14 +108,21 @@ def write_most_worsened(run: Run) -> None:
   results.write_most_worsened(run.workdir, table, images)
 
 
+def _worsened_levels(run: Run, noise_fraction: float) -> list[int]:
+  levels = {
+    optimal_level(run, noise_fraction),
+    highest_improving_level(run, noise_fraction),
+  }
+  return sorted(levels - {None})
+
+
 def _most_worsened(
-  run: Run, noise_fraction: float, replicate: int
+  run: Run, noise_fraction: float, replicate: int, level: int
 ) -> pd.DataFrame:
-  level = optimal_level(run, noise_fraction)
   network = (run.workdir, noise_fraction, replicate)
   change = effect(*network, level)
   labels = results.read_labels(run.workdir, 'chain')
-  # NaN is last in this order.
+  # NaN sorts last.
   worst = np.argsort(-change, kind='stable')[:NUM_WORSENED]
   return pd.DataFrame(
     {

@@ -12,7 +12,7 @@ from pruning_gen.engine.session import Part
 from pruning_gen.engine.session import Run
 from pruning_gen.engine.stack import Member
 from pruning_gen.errors import UserError
-from pruning_gen.experiments import build
+from pruning_gen.experiments import chain
 from pruning_gen.experiments import label_sets
 from pruning_gen.storage import results
 from pruning_gen.training.schedule import Schedule
@@ -47,14 +47,14 @@ def train(run: Run) -> None:
   config = run.config
   part = Part(NAME, NAME, list_members(config), arrays=('el2n', 'prediction'))
   if not part.is_finished(run.workdir):
-    build.train(run, part, Schedule(config.el2n.epoch))
+    chain.train_levels(run, part, Schedule(config.el2n.epoch))
   write_scores(run)
 
 
 def write_scores(run: Run) -> None:
   """Write each label set's scores: the mean over its networks.
 
-  Networks that diverged have no scores, and do not count.
+  Networks that diverged have no scores and are left out of the mean.
 
   Raises:
     UserError: all networks of a label set diverged.

@@ -1,4 +1,4 @@
-"""Width down-scaling: dense networks, each 0.8 times as wide as the last.
+"""Width down-scaling: dense networks, each 0.8 times as wide as the previous.
 
 Paper, section 5.2 and appendices F and I: the other way to make a network
 smaller. If size alone explained pruning's effect, this should have it too.
@@ -8,6 +8,7 @@ from pruning_gen.engine.session import Part
 from pruning_gen.engine.session import Run
 from pruning_gen.engine.stack import Member
 from pruning_gen.experiments import build
+from pruning_gen.experiments import chain
 from pruning_gen.experiments import label_sets
 from pruning_gen.training.schedule import Schedule
 
@@ -37,4 +38,4 @@ def train(run: Run) -> None:
   for part in list_parts(run):
     if not part.is_finished(run.workdir):
       part = part._replace(full_num_weights=full)
-      build.train(run, part, Schedule(run.config.epochs))
+      chain.train_levels(run, part, Schedule(run.config.epochs))

@@ -1,39 +1,64 @@
-"""The paper's networks, as Flax Linen modules. NHWC, float32 parameters."""
+"""The networks, as Flax Linen modules, and the one table of them.
+
+A new model is a function that builds it and one entry of `MODELS`;
+`config.model.name` chooses from its names. Images are NHWC, parameters float32.
+"""
 
 from collections.abc import Callable
+from typing import Any
 from typing import NamedTuple
 
 import jax.numpy as jnp
+from flax import linen as nn
+from ml_collections import ConfigDict
 
+from pruning_gen.errors import lookup
 from pruning_gen.models import lenet
 from pruning_gen.models import resnet
 from pruning_gen.models import vgg
 
 
 class Model(NamedTuple):
-  """One entry of `MODELS`."""
+  """One entry of `MODELS`.
 
-  build: Callable
+  Attributes:
+    build: (config, num_classes, width_multiplier, convolution) -> a module
+      that is called as module(images, train). It reads the keys of
+      `config.model` that it wants; `convolution` is a method of `conv.conv2d`.
+      Its last layer is named 'output'.
+    smallest_image: the least height and width it takes.
+    has_convolutions: networks without convolutions train faster stacked in one
+      large matrix product, if they are on an accelerator.
+  """
+
+  build: Callable[[ConfigDict, int, float, str], nn.Module]
   smallest_image: int = 1
   has_convolutions: bool = True
 
 
-def _lenet(config, num_classes, width, convolution):
+def _build_lenet(
+  config: ConfigDict,
+  num_classes: int,
+  width_multiplier: float,
+  convolution: str,
+) -> nn.Module:
   del convolution
   return lenet.LeNet(
-    num_classes,
-    tuple(config.model.widths),
-    width,
+    num_classes=num_classes,
+    widths=tuple(config.model.widths),
+    width_multiplier=width_multiplier,
     dtype=jnp.dtype(config.dtype),
   )
 
 
-def _convolutional(module, **fixed):
-  def build(config, num_classes, width, convolution):
+def _convolutional(module: type[nn.Module], **fixed: Any) -> Callable:
+  """Return the `Model.build` of a convolutional network."""
+
+  def build(config, num_classes, width_multiplier, convolution):
     return module(
       num_classes=num_classes,
       num_filters=config.model.num_filters,
-      width_multiplier=width,
+      width_multiplier=width_multiplier,
       batch_norm_scale_init=config.model.batch_norm_scale_init,
       convolution=convolution,
       dtype=jnp.dtype(config.dtype),
@@ -44,9 +69,19 @@ def _convolutional(module, **fixed):
 
 
 MODELS = {
-  'lenet': Model(_lenet, has_convolutions=False),
+  'lenet': Model(_build_lenet, has_convolutions=False),
   'resnet20': Model(_convolutional(resnet.CifarResNet, blocks_per_stage=3)),
   'resnet32': Model(_convolutional(resnet.CifarResNet, blocks_per_stage=5)),
+  # These two halve an image five and four times, and one pixel must be left.
   'resnet50': Model(_convolutional(resnet.ResNet50), smallest_image=32),
   'vgg16': Model(_convolutional(vgg.VGG16), smallest_image=16),
 }
+
+
+def model_of(name: str) -> Model:
+  """Return an entry of `MODELS`.
+
+  Raises:
+    UserError: there is none of that name.
+  """
+  return lookup(MODELS, name, 'config.model.name')

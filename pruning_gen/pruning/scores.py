@@ -1,101 +1,139 @@
-"""How much each weight is worth keeping: the lowest scores are pruned.
+"""Pruning scores: how important each weight is; the lowest are pruned.
 
-A score is a tree of float32 arrays like the parameters. Only the scores of
-kept kernels are ever compared, over all layers at once.
+A new score is a function of a `Context` and one entry of `SCORES`; an arm
+(`arms.ARMS`) chooses from its names. A function returns a tree of arrays like
+the parameters; only the scores of kept kernels are compared, over all layers.
 """
 
+from collections.abc import Callable
+from typing import Any
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+from flax import linen as nn
+from jaxtyping import Array
+from jaxtyping import Int
+from jaxtyping import Key
 
 from pruning_gen.data import streams
-from pruning_gen.pruning import masks as masks_lib
+from pruning_gen.errors import lookup
+from pruning_gen.pruning import masks
 
 # An image so dark that no network's outputs leave the range of float32.
 _DARK = 1e-15
 
 
-def magnitude(params):
-  """Return |w| of every parameter, the paper's score (section 2)."""
-  return jax.tree.map(jnp.abs, params)
+class Context(NamedTuple):
+  """What a score may depend on: one network before a level begins.
 
-
-def random(params, key, level):
-  """Return uniform scores in [0, 1).
-
-  Args:
-    params: tree of parameters.
-    key: the replicate's key.
-    level: int32 scalar, the level that begins.
+  Attributes:
+    model: called as model(images, train).
+    params: tree of float32 arrays.
+    batch_stats: BatchNorm's running averages.
+    masks: tree of bool like `params`, True where a weight is kept.
+    key: the replicate's PRNG key.
+    level: the level that begins.
+    image_shape: (height, width, channels).
+    loss_gradient: returns the gradient of the network's mean training loss, a
+      tree like `params`; only a score that calls it pays for it.
   """
-  leaves, structure = jax.tree.flatten(params)
-  keys = jax.random.split(streams.draw_key(key, 'prune', level), len(leaves))
+
+  model: nn.Module
+  params: Any
+  batch_stats: Any
+  masks: Any
+  key: Key[Array, '']
+  level: Int[Array, '']
+  image_shape: tuple[int, int, int]
+  loss_gradient: Callable[[], Any]
+
+
+class Score(NamedTuple):
+  """One entry of `SCORES`.
+
+  Attributes:
+    function: Context -> tree of arrays like the parameters; higher means more
+      important.
+    needs_images: whether it calls `loss_gradient`, for which all training
+      images must be on the devices.
+  """
+
+  function: Callable[[Context], Any]
+  needs_images: bool = False
+
+
+def magnitude(context: Context) -> Any:
+  """Return |w| of every parameter, the paper's score (section 2)."""
+  return jax.tree.map(jnp.abs, context.params)
+
+
+def random(context: Context) -> Any:
+  """Return uniform scores in [0, 1), fresh for each level and replicate."""
+  leaves, structure = jax.tree.flatten(context.params)
+  key = streams.draw_key(context.key, 'prune', context.level)
+  keys = jax.random.split(key, len(leaves))
   return jax.tree.unflatten(
     structure,
     [jax.random.uniform(k, leaf.shape) for k, leaf in zip(keys, leaves)],
   )
 
 
-def gradient(params, grads):
-  """Return |w dL/dw|, how much the loss moves with each weight, to first order.
-
-  Args:
-    params: tree of parameters.
-    grads: tree, the gradient of the training loss.
-  """
-  return jax.tree.map(lambda w, g: jnp.abs(w * g), params, grads)
+def gradient(context: Context) -> Any:
+  """Return |w dL/dw|: to first order, how much each weight moves the loss."""
+  return _times_gradient(context.params, context.loss_gradient())
 
 
-def synflow(model, params, batch_stats, masks, image_shape):
-  """Return each weight's part in the flow through the network.
+def synflow(context: Context) -> Any:
+  """Return each weight's share of the flow through the network.
 
   |w dR/dw| for R, the sum of the outputs for an image of ones, when every
   weight is replaced by its absolute value and nothing is added anywhere:
   biases, shifts and running means are left out, so that what flows into a
-  layer flows out of it (Tanaka et al. 2020, whose network has no biases). One
-  shot for each level. Scores are parts of R, and so sum to 1 over a layer that
-  no other bypasses; that changes no ranking.
-
-  Args:
-    model: Linen module, called as model(images, train).
-    params: tree of parameters.
-    batch_stats: BatchNorm's running averages; variances still divide.
-    masks: tree of bool, True = kept.
-    image_shape: (height, width, channels).
+  layer flows out of it (Tanaka et al. 2020, whose networks have no biases);
+  BatchNorm's variances still divide. One shot for each level. Scores are
+  fractions of R, and so sum to 1 over a layer that no other bypasses; this
+  changes no ranking.
   """
 
   def without_shifts(path, leaf):
     return jnp.zeros_like(leaf) if path[-1].key in ('bias', 'mean') else leaf
 
-  linear = jax.tree.map_with_path(
-    without_shifts, jax.tree.map(jnp.abs, masks_lib.apply(params, masks))
-  )
-  statistics = jax.tree.map_with_path(without_shifts, batch_stats)
+  kept = masks.apply(context.params, context.masks)
+  linear = jax.tree.map_with_path(without_shifts, jax.tree.map(jnp.abs, kept))
+  statistics = jax.tree.map_with_path(without_shifts, context.batch_stats)
 
   def flow(weights, brightness):
     variables = {'params': weights, 'batch_stats': statistics}
-    image = jnp.full((1, *image_shape), brightness, jnp.float32)
-    return model.apply(variables, image, train=False).astype(jnp.float32).sum()
+    image = jnp.full((1, *context.image_shape), brightness, jnp.float32)
+    outputs = context.model.apply(variables, image, train=False)
+    return outputs.astype(jnp.float32).sum()
 
   # ResNet-50 multiplies what flows through it by more than float32 can hold,
-  # and so does its backward pass. Half of that is taken off at either end.
+  # and so does its backward pass. Half of that is divided out at either end.
   arrived = flow(linear, _DARK)
   root = jnp.sqrt(_DARK) / jnp.sqrt(jnp.where(arrived > 0, arrived, _DARK))
   grads = jax.grad(lambda weights: root * flow(weights, root))(linear)
-  return gradient(linear, grads)
+  return _times_gradient(linear, grads)
 
 
-class Score(NamedTuple):
-  """Stub."""
-
-  function: object
-  needs_images: bool = False
+def _times_gradient(params: Any, grads: Any) -> Any:
+  return jax.tree.map(lambda w, g: jnp.abs(w * g), params, grads)
 
 
 SCORES = {
   'magnitude': Score(magnitude),
+  # The ablations of appendix J.
   'random': Score(random),
   'gradient': Score(gradient, needs_images=True),
   'synflow': Score(synflow),
 }
+
+
+def score_of(name: str) -> Score:
+  """Return an entry of `SCORES`.
+
+  Raises:
+    UserError: there is none of that name.
+  """
+  return lookup(SCORES, name, 'arms.ARMS: score')

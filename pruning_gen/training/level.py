@@ -1,5 +1,6 @@
 """What happens to one network between two levels: rank, prune, rewind."""
 
+import functools
 from collections.abc import Callable
 from collections.abc import Sequence
 from typing import Any
@@ -10,7 +11,9 @@ import optax
 from flax import linen as nn
 
 from pruning_gen.pruning import masks
-from pruning_gen.pruning import scores
+from pruning_gen.pruning.scores import Context
+from pruning_gen.pruning.scores import Score
+from pruning_gen.pruning.scores import score_of
 from pruning_gen.training import schedule
 
 
@@ -31,25 +34,34 @@ def make_score_weights(
   Returns:
     score_weights(state, member, level, images) -> tree of float32 like the
     parameters, by `names[member.score]`. level is an int32 scalar; images are
-    uint8 [num_train, height, width, channels], which only 'gradient' needs.
+    uint8 [num_train, height, width, channels], or None if no score needs them.
   """
+  used = [score_of(name) for name in names]
 
   def score_weights(state, member, level, images):
-    params = state.params
-    functions = {
-      'magnitude': lambda: scores.magnitude(params),
-      'random': lambda: scores.random(params, member.key, level),
-      'gradient': lambda: scores.gradient(
-        params,
-        loss_gradient(state, member.labels, member.example_ids, images),
+    context = Context(
+      model,
+      state.params,
+      state.batch_stats,
+      state.masks,
+      member.key,
+      level,
+      image_shape,
+      loss_gradient=lambda: loss_gradient(
+        state, member.labels, member.example_ids, images
       ),
-      'synflow': lambda: scores.synflow(
-        model, params, state.batch_stats, state.masks, image_shape
-      ),
-    }
-    return jax.lax.switch(member.score, [functions[name] for name in names])
+    )
+    branches = [functools.partial(_evaluate, score, context) for score in used]
+    return jax.lax.switch(member.score, branches)
 
   return score_weights
+
+
+def _evaluate(score: Score, context: Context) -> Any:
+  """Evaluate a score in float32: branches of a switch must agree in type."""
+  return jax.tree.map(
+    lambda leaf: jnp.asarray(leaf, jnp.float32), score.function(context)
+  )
 
 
 def make_start_level(

@@ -88,7 +88,16 @@ def rewind(
 ) -> optax.OptState:
   """Return the optimizer's state of a run that restarts at `step`.
 
-  Momentum starts at zero; the schedule counts from `step`, and so replays the
-  learning rate from there (learning-rate rewinding, Renda et al. 2020).
+  Momentum and Adam's moments start at zero; the schedule counts from `step`,
+  and so replays the learning rate from there (learning-rate rewinding, Renda
+  et al. 2020).
   """
-  return optax.tree.set(optimizer.init(params), count=jnp.int32(step))
+
+  def is_schedule(path, value):
+    # Adam has a count of its own, for the bias of its moments.
+    del value
+    return path[-1].tuple_name == 'ScaleByScheduleState'
+
+  return optax.tree.set(
+    optimizer.init(params), is_schedule, count=jnp.int32(step)
+  )

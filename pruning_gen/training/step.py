@@ -1,4 +1,4 @@
-"""One step of masked SGD."""
+"""One training step that leaves pruned weights at zero."""
 
 from collections.abc import Callable
 
@@ -22,6 +22,26 @@ def sgd(
   return optax.chain(
     optax.add_decayed_weights(weight_decay) if weight_decay else nothing,
     optax.trace(momentum) if momentum else nothing,
+    optax.scale_by_learning_rate(schedule),
+  )
+
+
+def adam(
+  schedule: optax.Schedule, weight_decay: float
+) -> optax.GradientTransformation:
+  """Return PyTorch's Adam, with the default betas and epsilon."""
+  moments = optax.scale_by_adam()
+
+  def update(updates, state, params=None):
+    # optax mixes int and float here, which strict promotion forbids.
+    with jax.numpy_dtype_promotion('standard'):
+      return moments.update(updates, state, params)
+
+  return optax.chain(
+    optax.add_decayed_weights(weight_decay)
+    if weight_decay
+    else optax.identity(),
+    optax.GradientTransformation(moments.init, update),
     optax.scale_by_learning_rate(schedule),
   )
 

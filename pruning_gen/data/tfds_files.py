@@ -1,0 +1,245 @@
+"""Data sets as TFDS prepares them on disk.
+
+The only module that imports TFDS, and only when it is needed.
+"""
+
+import contextlib
+import os
+import pathlib
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from jaxtyping import Int
+from jaxtyping import UInt8
+
+from pruning_gen.data import cache
+from pruning_gen.errors import UserError
+
+_ARRAYS = ('train_images', 'train_labels', 'test_images', 'test_labels')
+
+
+def read(
+  name: str, data_dir: str = '', cache_dir: str = ''
+) -> tuple[np.ndarray, ...]:
+  """Read the images and labels of both splits, through the cache.
+
+  Args:
+    name: TFDS's name of the data set.
+    data_dir: where TFDS keeps its data sets; '' for its own default.
+    cache_dir: where decoded arrays are kept; see `cache.folder`.
+
+  Returns:
+    The images and labels of TFDS's 'train', then those of its 'test'.
+
+  Raises:
+    UserError: the data is damaged, or not there and cannot be prepared.
+  """
+  versions = list(folder(data_dir).glob(f'{name}/*/dataset_info.json'))
+  if len(versions) == 1:
+    # Importing TFDS takes longer than reading the cache.
+    data_path = versions[0].parent
+  else:
+    data_path = prepared_builder(name, data_dir).data_path
+  arrays = cache.read(cache.path_of(data_path, cache_dir))
+  # A flipped bit can hide an array from zipfile.
+  if arrays is not None and arrays.keys() >= set(_ARRAYS):
+    return tuple(arrays[key] for key in _ARRAYS)
+  builder = prepared_builder(name, data_dir)
+  # Both are opened first, so that a missing file is noticed at once.
+  splits = [StoredExamples(builder, split) for split in ('train', 'test')]
+  decoded = *_decode(splits[0]), *_decode(splits[1])
+  path = cache.path_of(builder.data_path, cache_dir)
+  cache.write(path, dict(zip(_ARRAYS, decoded)))
+  return decoded
+
+
+def folder(data_dir: str | os.PathLike = '') -> pathlib.Path:
+  """Return the folder in which TFDS keeps its data sets.
+
+  Args:
+    data_dir: as `config.data.dir`; '' for TFDS's own default.
+
+  Raises:
+    UserError: it is in a bucket, or in a home directory that does not exist.
+  """
+  key, path = 'config.data.dir', str(data_dir)
+  if not path:
+    key, path = '$TFDS_DATA_DIR', os.environ.get('TFDS_DATA_DIR', '')
+  if '://' in path:
+    raise UserError(
+      f'{key}={path!r} must be a folder of this machine: copy the bucket, or '
+      'mount it'
+    )
+  try:
+    return pathlib.Path(path or '~/tensorflow_datasets').expanduser()
+  except RuntimeError as error:
+    raise UserError(
+      f'{key}={path!r} needs a home directory, but there is none: pass '
+      '--config.data.dir=FOLDER'
+    ) from error
+
+
+def prepared_builder(
+  name: str, data_dir: str | os.PathLike = '', by_hand: str = ''
+) -> Any:
+  """Return a TFDS builder whose data is on disk, as array_record.
+
+  Args:
+    name: TFDS's name of the data set.
+    data_dir: where TFDS keeps its data sets; '' for its own default.
+    by_hand: the files that the user must fetch, if TFDS cannot download them;
+      such data is not prepared here. By default it is, if it has to be.
+
+  Raises:
+    UserError: the data is damaged, or not there and cannot be prepared now.
+  """
+  import tensorflow_datasets as tfds
+
+  place = folder(data_dir)
+  infos = list(place.glob(f'{name}/*/dataset_info.json'))
+  with _explained(name, place, max(infos, default=place), by_hand):
+    builder = tfds.builder(name, data_dir=place)
+    is_prepared = builder.is_prepared()
+    formats = {format.value for format in builder.info.available_file_formats()}
+  if is_prepared and 'array_record' in formats:
+    return builder
+  if is_prepared:
+    raise UserError(
+      f"config.data.dir: {place} holds '{name}' as {', '.join(formats)}, which "
+      'has no random access: prepare it in another folder\n'
+      + _how_to_prepare(name, 'FOLDER', by_hand)
+    )
+  if by_hand:
+    raise UserError(
+      f"config.data.dir: {place} holds no '{name}', and TFDS cannot download "
+      'it\n' + _how_to_prepare(name, place, by_hand)
+    )
+  print(f'preparing {name} in {place}: downloads it once', flush=True)
+  try:
+    builder = tfds.builder(name, data_dir=place, file_format='array_record')
+    builder.download_and_prepare()
+  except Exception as error:
+    raise UserError(
+      f"config.data.dir: {place} holds no '{name}', and it could not be "
+      f'prepared there: {type(error).__name__}: {error}\n'
+      + _how_to_prepare(name, place)
+      + ', or pass --config.data.name=digits, which needs no download'
+    ) from error
+  return builder
+
+
+def _how_to_prepare(
+  name: str, place: str | os.PathLike, by_hand: str = ''
+) -> str:
+  fetch = f'Put {by_hand} into {place}/downloads/manual\n' if by_hand else ''
+  return fetch + (
+    'On a machine with internet and TensorFlow run\n  python -c "import '
+    f"tensorflow_datasets as tfds; tfds.builder('{name}', data_dir='{place}', "
+    "file_format='array_record').download_and_prepare()\"\n"
+    'copy the folder here and pass --config.data.dir=FOLDER'
+  )
+
+
+@contextlib.contextmanager
+def _explained(
+  name: str, place: pathlib.Path, damaged: pathlib.Path, by_hand: str = ''
+) -> Iterator[None]:
+  """Turn whatever TFDS makes of a damaged file into a UserError."""
+  try:
+    yield
+  except UserError:
+    raise
+  # JSON, Protocol Buffers, array_record and image decoders each have their own.
+  except Exception as error:
+    raise UserError(
+      f'config.data.dir: {damaged} is damaged or cannot be read '
+      f'({type(error).__name__}: {error}): copy it again, or remove the folder '
+      'and prepare it again\n' + _how_to_prepare(name, place, by_hand)
+    ) from error
+
+
+class StoredExamples:
+  """A prepared split in random access, in stored order, without TensorFlow.
+
+  Its elements are dicts, one per example.
+
+  Attributes:
+    title: names it to the user.
+  """
+
+  def __init__(self, builder: Any, split: str, decode_images: bool = True):
+    """Open a split.
+
+    Args:
+      builder: from `prepared_builder`.
+      split: TFDS's name of the split.
+      decode_images: whether `image` is decoded, or bytes as they are stored.
+
+    Raises:
+      UserError: the split was not prepared, or not all of its files are there.
+    """
+    import tensorflow_datasets as tfds
+
+    if split not in builder.info.splits:
+      raise UserError(
+        f"config.data.dir: '{builder.name}' in {builder.data_path} was "
+        f"prepared without its split '{split}': prepare it again with all of "
+        'its files'
+      )
+    info = builder.info.splits[split]
+    self.title = f'{builder.name} {split}'
+    self._name, self._place = builder.name, builder.data_path.parents[1]
+    self._files = [pathlib.Path(path) for path in info.filepaths]
+    self._ends = np.cumsum(info.shard_lengths)
+    missing = [path.name for path in self._files if not path.exists()]
+    if missing:
+      raise UserError(
+        f'config.data.dir: {len(missing)} of the {len(self._files)} files of '
+        f"'{builder.name}' split '{split}' are not in {builder.data_path}, "
+        f'{missing[0]} for one: copy the whole folder'
+      )
+    skip = {'image': tfds.decode.SkipDecoding()}
+    with self._explained(0):
+      self._source = builder.as_data_source(
+        split, decoders=None if decode_images else skip
+      )
+
+  def __len__(self) -> int:
+    return len(self._source)
+
+  def __getitem__(self, position: int) -> dict[str, Any]:
+    with self._explained(position):
+      example = self._source[position]
+      # array_record raises nothing for a file cut between two of its blocks.
+      if any(value is None for value in example.values()):
+        raise ValueError(f'record {position} is empty')
+    return example
+
+  def _explained(self, position: int):
+    """Name the file of an example in the error that reading it raises."""
+    shard = min(
+      int(np.searchsorted(self._ends, position, side='right')),
+      len(self._files) - 1,
+    )
+    path = self._files[shard]
+    return _explained(self._name, self._place, path)
+
+
+def _decode(
+  source: StoredExamples,
+) -> tuple[
+  UInt8[np.ndarray, 'example height width channels'],
+  Int[np.ndarray, ' example'],
+]:
+  """Decode the images and labels of one split, in stored order."""
+  import tqdm
+
+  images = np.empty((len(source), *source[0]['image'].shape), np.uint8)
+  labels = np.empty(len(source), np.int32)
+  for i in tqdm.trange(
+    len(source), desc=f'decoding {source.title}', unit='image'
+  ):
+    example = source[i]
+    images[i], labels[i] = example['image'], example['label']
+  return images, labels

@@ -1,0 +1,57 @@
+"""Standard output whose failure does not end a run.
+
+A terminal closes, a reader such as `head` ends, the disk of a log fills up:
+what cannot be shown is dropped, and training continues.
+"""
+
+import os
+import sys
+from typing import Any
+
+
+class _Guarded:
+  """A text stream that switches to /dev/null at its first error."""
+
+  def __init__(self, stream: Any):
+    self._stream = stream
+
+  def write(self, text: str) -> int:
+    """Write a text, or drop it."""
+    return self._try(self._stream.write, text)
+
+  def flush(self) -> None:
+    """Flush; Python would otherwise exit with a code of its own, 120."""
+    self._try(self._stream.flush)
+
+  def _try(self, function, *args):
+    try:
+      return function(*args)
+    except OSError:
+      # Replace the descriptor, so that buffered text is dropped, too.
+      os.dup2(os.open(os.devnull, os.O_WRONLY), self._stream.fileno())
+      return function(*args)
+
+  def __getattr__(self, name: str) -> Any:
+    return getattr(self._stream, name)
+
+
+def guard() -> None:
+  """Guard standard output and error; call it before files are opened.
+
+  A stream that was closed (`>&-`) is replaced: a file that took its number
+  would get what libraries print.
+  """
+  for number in range(3):
+    try:
+      os.fstat(number)
+    except OSError:
+      os.open(os.devnull, os.O_RDWR)
+  for number, name in ((1, 'stdout'), (2, 'stderr')):
+    stream = getattr(sys, name)
+    if stream is None:
+      stream = os.fdopen(number, 'w', closefd=False)
+    # A folder's name may have letters that the terminal has not.
+    if hasattr(stream, 'reconfigure'):
+      stream.reconfigure(errors='backslashreplace')
+    if not isinstance(stream, _Guarded):
+      setattr(sys, name, _Guarded(stream))

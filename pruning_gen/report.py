@@ -192,7 +192,7 @@ def _write(
     workdirs=[str(workdir) for workdir in workdirs],
     date=f'{datetime.datetime.now(datetime.UTC):%Y-%m-%d %H:%M} UTC',
     runs=[_describe_run(benchmark) for benchmark in benchmarks],
-    claims=page.lay_out(tested),
+    claims=page.lay_out(tested, max_rows=len(tested)),
     claims_text=CLAIMS_TEXT,
     missing=missing,
     groups=_group(sections),
@@ -275,6 +275,9 @@ def _draw(
   # A palette makes the page a third of its size.
   pixels = Image.fromarray(np.asarray(canvas.buffer_rgba())).convert('RGB')
   palette = pixels.quantize(128, Image.Quantize.FASTOCTREE)
+  # White is not left to the choice of a palette.
+  colors = palette.getpalette()
+  palette.putpalette([255 if value > 252 else value for value in colors])
   palette.save(png, format='png')
   files.write_bytes(folder / f'{figure.name}.pdf', pdf.getvalue())
   files.write_bytes(folder / f'{figure.name}.png', png.getvalue())

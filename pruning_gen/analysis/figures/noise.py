@@ -199,7 +199,7 @@ FIGURE_4 = base.Figure(
     'random one (solid), a color for each noise level. Look for solid curves '
     'that dip at many weights and then rise far above the dashed ones. Stars '
     'mark the optimal sparsity on both. The numbers are in the table of '
-    'Appendix M; more_memorization shows the same in predictions.'
+    'Appendix M; More views have the same in predictions.'
   ),
   needs=f'{base.CHAIN}, and {base.NOISE}',
   tabulate=tabulate_losses,

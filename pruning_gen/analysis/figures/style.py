@@ -499,6 +499,13 @@ def describe(figure: Figure) -> str:
   return ' '.join(sentences)
 
 
+def _show(axis: mpl.axis.Axis, value: float) -> str:
+  """Print a number as the labels of an axis do, but to three digits."""
+  form = axis.get_major_formatter()
+  is_percent = isinstance(form, ticker.FuncFormatter)
+  return form(value, 0) if is_percent else f'{value:.3g}'
+
+
 def _describe_curve(axes: Axes, handle: Any, label: str) -> str:
   line = handle[0] if isinstance(handle, tuple) else handle
   if not isinstance(line, Line2D) or line.get_gid() != CURVE:
@@ -507,10 +514,7 @@ def _describe_curve(axes: Axes, handle: Any, label: str) -> str:
   x, y = x[np.isfinite(y)], y[np.isfinite(y)]
   if not len(y):
     return ''
-  show_x, show_y = (
-    axis.get_major_formatter() for axis in (axes.xaxis, axes.yaxis)
-  )
-  show = [(show_x(a, 0), show_y(b, 0)) for a, b in zip(x, y)]
+  show = [(_show(axes.xaxis, a), _show(axes.yaxis, b)) for a, b in zip(x, y)]
   first, last, lowest = show[0], show[-1], show[int(np.argmin(y))]
   return (
     f'{label}: from {first[1]} at {first[0]} to {last[1]} at {last[0]}, lowest '

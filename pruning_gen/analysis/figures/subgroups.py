@@ -3,6 +3,7 @@
 import functools
 from collections.abc import Callable
 
+import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Drawing
@@ -14,6 +15,10 @@ from pruning_gen.analysis.figures import style
 from pruning_gen.analysis.load import Benchmark
 
 BY = ['arm', 'noise_fraction', 'level', 'subgroup']
+# The numbers of a network that there is not.
+NOTHING = dict.fromkeys(
+  ('subgroup', 'percentile', 'effect_mean', 'effect_std'), np.nan
+)
 OPTIMAL, HIGHEST = 'optimal', 'highest improving'
 
 
@@ -57,10 +62,7 @@ def _at_sparsities(
       level = levels[sparsity].get(noise_fraction, 0)
       own = rows[rows.level == level] if level else rows.head(0)
       if own.empty:
-        own = pd.DataFrame(
-          {'arm': 'pruning', 'noise_fraction': [noise_fraction], 'level': 0},
-          columns=table.columns,
-        )
+        own = rows.head(1).assign(level=0, n=0, **NOTHING)
       own = own.assign(
         sparsity=sparsity,
         weights_remaining=weights.weights_remaining.get(level, 1.0),
@@ -80,8 +82,13 @@ def _tabulate(*sparsities: str, with_noise: bool = False) -> Callable:
 
 def _tabulate_first_page(benchmarks: list[Benchmark]) -> pd.DataFrame:
   """Tabulate both sparsities, of VGG-16 where the report has it."""
-  vgg = [own for own in benchmarks if own.config['model']['name'] == 'vgg16']
-  return _tabulate(OPTIMAL, HIGHEST)(vgg or benchmarks)
+  table = _tabulate(OPTIMAL, HIGHEST)(benchmarks)
+  vgg = [
+    own.title for own in benchmarks if own.config['model']['name'] == 'vgg16'
+  ]
+  if table.empty or not set(vgg) & set(table.benchmark):
+    return table
+  return table[table.benchmark.isin(vgg)]
 
 
 def _heading(rows: pd.DataFrame) -> str:

@@ -11,6 +11,8 @@ from pruning_gen.analysis import statistics
 from pruning_gen.analysis.figures import ablations
 from pruning_gen.analysis.figures import base
 from pruning_gen.analysis.figures import controls
+from pruning_gen.analysis.figures import describe
+from pruning_gen.analysis.figures import drawing
 from pruning_gen.analysis.figures import extended
 from pruning_gen.analysis.figures import FIGURES
 from pruning_gen.analysis.figures import harm
@@ -126,8 +128,8 @@ def test_points_above_an_axis_are_marked(errors, is_cut):
   axes = Figure().add_subplot()
   rows = pd.DataFrame({'test_error_mean': errors, 'test_error_std': np.nan})
   x = pd.Series(range(len(errors)))
-  style.draw_curve(axes, x, rows, 'test_error', color='k', label='a')
-  style.set_error_axis(axes)
+  drawing.draw_curve(axes, x, rows, 'test_error', color='k', label='a')
+  drawing.set_error_axis(axes)
   top = axes.get_ylim()[1]
   assert (top == pytest.approx(0.3125 + 3 * 0.0325)) == is_cut
   assert [text.get_text() for text in axes.texts] == ['90 % →'] * is_cut
@@ -138,17 +140,17 @@ def test_error_axes_begin_at_zero_or_above():
   rows = pd.DataFrame(
     {'test_error_mean': [0.01, 0.02], 'test_error_std': [0.05, 0.05]}
   )
-  style.draw_curve(
+  drawing.draw_curve(
     axes, pd.Series([0, 1]), rows, 'test_error', color='k', label='a'
   )
-  style.set_error_axis(axes)
+  drawing.set_error_axis(axes)
   assert axes.get_ylim()[0] == 0
 
 
 def test_stars_do_not_hide_each_other():
   axes = Figure().add_subplot()
   axes.set(xlim=(0, 1), ylim=(0, 1))
-  style.draw_stars(axes, [(0.5, 0.5, 'r'), (0.5, 0.51, 'b'), (0.9, 0.1, 'g')])
+  drawing.draw_stars(axes, [(0.5, 0.5, 'r'), (0.5, 0.51, 'b'), (0.9, 0.1, 'g')])
   sizes = [star.get_markersize() for star in stars_of(axes)]
   assert sizes == [12, 8, 12]
   assert stars_of(axes)[1].get_zorder() > stars_of(axes)[0].get_zorder()
@@ -502,7 +504,7 @@ def test_ticks_of_logarithmic_axes(low, high, expected):
   axes = Figure().add_subplot()
   axes.set_xscale('log')
   axes.set_xlim(high, low)
-  style.set_log_ticks(axes.xaxis, crowded=100)
+  drawing.set_log_ticks(axes.xaxis, crowded=100)
   ticks = [tick for tick in axes.get_xticks() if low <= tick <= high]
   assert ticks == pytest.approx(expected)
   assert axes.xaxis.get_major_formatter()(0.05, None) == '0.05'
@@ -510,7 +512,7 @@ def test_ticks_of_logarithmic_axes(low, high, expected):
 
 def test_a_description_has_the_numbers(benchmark):
   table = sparsity.tabulate_test_error([benchmark])
-  text = style.describe(sparsity.draw(table, 'test_error'))
+  text = describe.describe(sparsity.draw(table, 'test_error'))
   assert 'lenet on digits' in text and 'weights remaining (%)' in text
   # .31 is 31 % at 100 % of the weights, .265 is 26.5 % at 51.2 %.
   assert '0 % noise: from 31 at 100 to 26.5 at 51.2' in text

@@ -166,7 +166,7 @@ def read_table(
       raise ValueError(f'it lacks the columns {", ".join(missing)}')
     first = {}
     rows = table[list(identity)].itertuples(index=False, name=None)
-    for number, row in zip(numbers, rows):
+    for number, row in zip(numbers, rows if identity else ()):
       if first.setdefault(row, number) != number:
         raise ValueError(f'line {number} repeats line {first[row]}')
   except (OSError, ValueError) as error:

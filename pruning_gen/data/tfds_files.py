@@ -64,8 +64,8 @@ def folder(data_dir: str | os.PathLike = '') -> pathlib.Path:
     UserError: it is in a bucket, or in a home directory that does not exist.
   """
   key, path = 'config.data.dir', str(data_dir)
-  if not path:
-    key, path = '$TFDS_DATA_DIR', os.environ.get('TFDS_DATA_DIR', '')
+  if not path and 'TFDS_DATA_DIR' in os.environ:
+    key, path = 'TFDS_DATA_DIR', os.environ['TFDS_DATA_DIR']
   if '://' in path:
     raise UserError(
       f'{key}={path!r} must be a folder of this machine: copy the bucket, or '

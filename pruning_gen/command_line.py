@@ -51,10 +51,12 @@ def parse(argv: list[str], config: flags.FlagHolder[ConfigDict]) -> list[str]:
 
 
 def _explain(message: str) -> str:
-  """Add the remedy to what absl or ml_collections says of a value."""
+  """Add a remedy to a message of absl or ml_collections."""
   last = message.strip().splitlines()[-1]
   if 'get_config() takes 0 positional arguments' in last:
-    return '--config: this config has no sizes: drop the colon and its size'
+    return (
+      '--config: this config has no variants: drop the colon and its suffix'
+    )
   if re.match(r"ValueError: \w+ '.*' must be ", last):
     return f'--config: {last.removeprefix("ValueError: ")}'
   if 'as a ConfigDict' in message:
@@ -93,12 +95,18 @@ def _unknown(key: str) -> str:
   return f'--config has no key {key}{meant} (configs/default.py has them all)'
 
 
-def local_path(flag: flags.FlagHolder[str]) -> str:
-  """Return the path of a flag, with `~` expanded.
+def local_path(name: str, value: str) -> str:
+  """Return the path that a flag names, with `~` expanded.
 
   Raises:
-    UserError: it is empty.
+    UserError: it is empty, or in a home directory that does not exist.
   """
-  if not flag.value or not flag.value.strip():
-    raise UserError(f'--{flag.name} is empty: name a folder')
-  return os.path.expanduser(flag.value)
+  if not value or not value.strip():
+    raise UserError(f'--{name} is empty: name a folder')
+  path = os.path.expanduser(value)
+  if path.startswith('~'):
+    raise UserError(
+      f'--{name}={value!r} needs a home directory, but there is none of that '
+      f'name: write the whole path, or ./{value}'
+    )
+  return path

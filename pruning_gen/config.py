@@ -90,7 +90,7 @@ def _at_least(key: str, least: int) -> Rule:
 
 
 def _elements(key: str, types: tuple[type, ...], kind: str) -> Rule:
-  # Not `isinstance`, to which a bool is an int.
+  # Not `isinstance`: a bool is an int.
   return Rule(
     key,
     lambda values, c: all(type(value) in types for value in values),
@@ -99,7 +99,7 @@ def _elements(key: str, types: tuple[type, ...], kind: str) -> Rule:
 
 
 def _if_run(experiment: str, *rule: Any) -> Rule:
-  """Return a rule that counts only if an experiment is to run."""
+  """Return a rule that applies only if an experiment runs."""
   rule = Rule(*rule)
   return rule._replace(
     holds=lambda value, c: (
@@ -202,7 +202,7 @@ RANGES = (
   Rule(
     'seed',
     lambda seed, c: seed < 2**32,
-    f'must be below {2**32}: JAX keeps 32 bits, so a larger one is a repeat',
+    f'must be below {2**32}: larger seeds repeat smaller ones',
   ),
   Rule(
     'first_replicate',

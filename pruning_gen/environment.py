@@ -2,6 +2,8 @@
 
 import os
 import pathlib
+import platform
+from collections.abc import Iterator
 
 import jax
 from ml_collections import ConfigDict
@@ -9,8 +11,8 @@ from ml_collections import ConfigDict
 from pruning_gen.data import cache
 from pruning_gen.errors import UserError
 
-# Settings on which results depend, pinned whatever the environment says: with
-# another implementation of keys, half of all noisy labels are others.
+# Settings that change results, pinned whatever the environment says: with
+# another implementation of keys, half of the noisy labels differ.
 PINNED = {
   'jax_default_prng_impl': 'threefry2x32',
   'jax_threefry_partitionable': True,
@@ -20,7 +22,19 @@ PINNED = {
   'jax_disable_jit': False,
   'jax_disable_most_optimizations': False,
   'jax_softmax_custom_jvp': False,
+  'jax_high_dynamic_range_gumbel': False,
+  'jax_allow_f16_reductions': True,
+  # How far XLA optimizes, and by whose profile: the last bits change.
+  'jax_compiler_enable_remat_pass': True,
+  'jax_enable_pgle': False,
+  'jax_exec_time_optimization_effort': 0.0,
+  'jax_memory_fitting_effort': 0.0,
+  'jax_memory_fitting_level': 'O2',
+  'jax_optimization_level': 'UNKNOWN',
+  'jax_xla_profile_version': 0,
 }
+# Environment variables that hold flags of compilers.
+FLAGS = ('XLA_FLAGS', 'LIBTPU_INIT_ARGS', 'NVIDIA_TF32_OVERRIDE')
 
 
 def set_up(config: ConfigDict, num_members: int) -> None:
@@ -58,10 +72,10 @@ def set_up(config: ConfigDict, num_members: int) -> None:
 
 
 def check_devices() -> str:
-  """Ask JAX for its devices; return what they are, as text.
+  """Return the number and kind of JAX's devices, as text.
 
   Raises:
-    UserError: the platform that was asked for is not there.
+    UserError: the requested platform is not available.
   """
   try:
     devices = jax.devices()
@@ -78,18 +92,25 @@ def check_devices() -> str:
 
 
 def cores() -> int:
-  """Return how many cores this process may use, and XLA's threads with it."""
+  """Return how many cores XLA uses: by default those of this process."""
+  for name in ('PJRT_NPROC', 'NPROC'):
+    if os.environ.get(name, '').isdecimal():
+      return max(int(os.environ[name]), 1)
   if hasattr(os, 'sched_getaffinity'):
     return len(os.sched_getaffinity(0))
   return os.cpu_count()  # macOS
 
 
 def describe() -> dict[str, object]:
-  """Return what results depend on besides the config, for JSON."""
+  """Return what results depend on besides the config, for JSON.
+
+  Of it, `provenance.add_provenance` refuses a change of cores, cpu and flags.
+  """
   return {
     'cores': cores(),
+    'cpu': _cpu(),
     'memory_limit': memory_limit(),
-    'xla_flags': os.environ.get('XLA_FLAGS', ''),
+    'flags': {name: _flags(name) for name in FLAGS if os.environ.get(name)},
     'jax': {name: jax.config.values.get(name) for name in PINNED},
     'jax_environment': {
       name: value for name, value in os.environ.items() if name[:4] == 'JAX_'
@@ -97,16 +118,56 @@ def describe() -> dict[str, object]:
   }
 
 
+def _cpu() -> str:
+  """Return the model of the processor, for which XLA chooses instructions."""
+  try:
+    lines = pathlib.Path('/proc/cpuinfo').read_text().splitlines()
+  except OSError:
+    return platform.processor()  # macOS
+  names = [line.partition(': ')[2] for line in lines if 'model name' in line]
+  # ARM's have none.
+  return names[0] if names else platform.machine()
+
+
+def _flags(name: str) -> dict[str, str]:
+  """Return a compiler's flags that results may depend on, by name."""
+  text = os.environ[name]
+  # XLA reads its flags from a file, too.
+  if not text.startswith('-') and os.path.isfile(text):
+    text = pathlib.Path(text).read_text()
+  pairs = (flag.partition('=') for flag in text.split())
+  return {
+    key: value for key, _, value in pairs if not key.startswith('--xla_dump')
+  }
+
+
 def memory_limit() -> int:
-  """Return how many bytes this process may use: of a container, or of all."""
+  """Return how many bytes this process may use: a container's limit, or all."""
   limits = [os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES')]
-  for path in (
-    '/sys/fs/cgroup/memory.max',
-    '/sys/fs/cgroup/memory/memory.limit_in_bytes',
-  ):
+  for path in _cgroup_files():
     try:
-      limits.append(int(pathlib.Path(path).read_text()))
+      limits.append(int(path.read_text()))
     # Absent, or the word 'max'.
     except (OSError, ValueError):
       continue
   return min(limits)
+
+
+def _cgroup_files() -> Iterator[pathlib.Path]:
+  """Yield the files that may limit the memory of this process.
+
+  A container sees its own limit at the root; a job of Slurm or systemd has it
+  further down, and every group above counts.
+  """
+  try:
+    groups = pathlib.Path('/proc/self/cgroup').read_text().splitlines()
+  except OSError:
+    groups = []  # macOS
+  own = dict(group.split(':', 2)[1:] for group in groups)
+  for root, controller, name in (
+    ('/sys/fs/cgroup', '', 'memory.max'),
+    ('/sys/fs/cgroup/memory', 'memory', 'memory.limit_in_bytes'),
+  ):
+    group = pathlib.PurePosixPath(own.get(controller, '/'))
+    for folder in (group, *group.parents):
+      yield pathlib.Path(root) / str(folder).lstrip('/') / name

@@ -56,9 +56,9 @@ _WORKDIR = flags.DEFINE_string(
 _ALLOW_DEVICE_CHANGE = flags.DEFINE_bool(
   'allow_device_change',
   False,
-  'Continue a workdir on other devices, or on another number of them, than it '
-  'was started on. Later results differ in rounding; provenance.json records '
-  'the change.',
+  'Continue a workdir on other devices, another number of them or of cores, or '
+  "with other flags of XLA, than the last start's. Later results differ in "
+  'rounding; provenance.json records the change.',
 )
 _DISTRIBUTED = flags.DEFINE_bool(
   'distributed',
@@ -90,7 +90,8 @@ def main(argv: list[str]) -> None:
   stop = threading.Event()
   code = 1
   try:
-    config, workdir = _CONFIG.value, command_line.local_path(_WORKDIR)
+    config = _CONFIG.value
+    workdir = command_line.local_path('workdir', _WORKDIR.value)
     command_line.check_keys(config)
     config_rules.check(config)
     check_flags()
@@ -130,12 +131,12 @@ def run(run: Run, allow_device_change: bool = False) -> None:
   """Run every experiment of a config that is not finished, then the report.
 
   Args:
-    run: without its dataset, which is loaded only if something is to train.
+    run: its dataset is None, and is loaded only if something is left to train.
     allow_device_change: whether a workdir may continue on other devices than
       it was started on.
 
   Raises:
-    UserError: something the user can mend.
+    UserError: the user can fix it.
     Preempted: stopped on request.
   """
   config, workdir = run.config, run.workdir
@@ -171,6 +172,7 @@ def load_dataset(run: Run, allow_device_change: bool) -> Run:
     data = run.config.data
     dataset = datasets.load(data.name, data.dir, data.cache_dir, data.num_train)
   start = provenance.describe_start() | {
+    'environment': environment.describe(),
     'dataset': datasets.describe(dataset),
     'resumed_from': provenance.saved_epochs(run.workdir),
   }
@@ -183,7 +185,7 @@ def build_report(workdir: epath.PathLike) -> None:
   if report.has_networks(workdir):
     print(f'report: {report.build(workdir)}')
   else:
-    print(f'{workdir} has EL2N scores; a report needs other experiments')
+    print(f'{workdir} has only EL2N scores: a report needs another experiment')
 
 
 def check_needs(run: Run) -> None:

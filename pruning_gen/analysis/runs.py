@@ -142,7 +142,9 @@ def _describe(run: Run) -> str:
   # data.dir may differ, but not the content of that folder.
   starts = run.provenance.get('starts', [])
   datasets = [start.get('dataset') for start in starts]
-  return json.dumps([config, datasets[-1:]], sort_keys=True)
+  text = json.dumps([config, datasets[-1:]], sort_keys=True)
+  # 0 and 0.0 are one number.
+  return json.dumps(json.loads(text, parse_int=float))
 
 
 def join_configs(configs: list[dict]) -> dict:

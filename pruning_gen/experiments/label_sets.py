@@ -20,7 +20,8 @@ def list_label_sets(config: ConfigDict) -> list[tuple[float, int]]:
   """List the label sets of a config."""
   first = config.first_replicate
   return [
-    (noise_fraction, replicate)
+    # One in every table and name, however it is written.
+    (float(noise_fraction), replicate)
     for noise_fraction in config.noise_fractions
     for replicate in range(first, first + config.replicates)
   ]

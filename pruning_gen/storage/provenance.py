@@ -15,6 +15,7 @@ from typing import Any
 import jax
 from etils import epath
 
+from pruning_gen import processes
 from pruning_gen.errors import UserError
 from pruning_gen.storage import files
 from pruning_gen.storage import results
@@ -162,11 +163,12 @@ def add_provenance(
   Args:
     workdir: path.
     entry: from `provenance.describe_start`, with `dataset` (a dict).
-    allow_device_change: whether `devices` may differ from the last start's.
+    allow_device_change: whether devices, cores and flags of compilers may
+      differ from the last start's.
 
   Raises:
     UserError: something is saved already, and the data set differs from the
-      last start's, or the devices do and may not.
+      last start's, or the machine does and may not.
   """
   history = read_provenance(workdir)
   path = files.path_of(workdir) / 'provenance.json'
@@ -175,6 +177,9 @@ def add_provenance(
       raise _missing(path)
     last = history['starts'][-1]
     _check_start(workdir, last, entry, allow_device_change)
+  else:
+    # Labels of a start that saved nothing: this one may have others.
+    results.remove_members(workdir)
   history['starts'].append(entry)
   files.write_text(path, json.dumps(history, indent=2) + '\n')
 
@@ -191,12 +196,49 @@ def _check_start(
       f'  {last["dataset"]} there\n  {entry["dataset"]} now\n'
       'set config.data.dir back to it, or pass another --workdir'
     )
-  if entry['devices'] != last['devices'] and not allow_device_change:
+  there, now = _describe_machine(last), _describe_machine(entry)
+  changes = [
+    f'  {key}: {there[key]} there, {now[key]} now'
+    # Older starts did not record all of them.
+    for key in now
+    if key in there and there[key] != now[key]
+  ]
+  if changes and not allow_device_change:
     raise UserError(
-      f'--workdir={workdir} was started on other devices:\n'
-      f'  {last["devices"]} there\n  {entry["devices"]} now\n'
-      'later results would differ in rounding: use the same devices, or pass '
-      '--allow_device_change to continue (provenance.json records it)'
+      f'--workdir={workdir} was last trained on another machine:\n'
+      + '\n'.join(changes)
+      + '\nlater results would differ in rounding: use the same, or pass '
+      '--allow_device_change to continue; provenance.json records it'
+    )
+  _warn_of_versions(last, entry)
+
+
+def _describe_machine(start: dict[str, Any]) -> dict[str, Any]:
+  """Return what rounding depends on, of an entry of provenance.json."""
+  machine = {'devices': start['devices']}
+  # Hosts of one job may differ, and the first records its own.
+  if 'environment' not in start or not processes.is_primary():
+    return machine
+  environment = start['environment']
+  machine['flags'] = environment['flags']
+  # An accelerator computes the same next to any processor.
+  if all(device.startswith('cpu:') for device in start['devices']):
+    machine |= {key: environment[key] for key in ('cores', 'cpu')}
+  return machine
+
+
+def _warn_of_versions(last: dict[str, Any], entry: dict[str, Any]) -> None:
+  there, now = last.get('versions', {}), entry.get('versions', {})
+  changed = [
+    f'{name} {there.get(name)} -> {now[name]}'
+    for name in now
+    if now[name] != there.get(name)
+  ]
+  if there and changed and processes.is_primary():
+    print(
+      f'warning: other versions than at the last start ({", ".join(changed)}): '
+      'results may differ in rounding',
+      flush=True,
     )
 
 
@@ -252,10 +294,12 @@ def describe_start() -> dict[str, Any]:
 
 def git_revision() -> str | None:
   """Return the checkout's commit, with '+changes' if it has any, or None."""
-  folder = pathlib.Path(__file__).parent
+  path = pathlib.Path(__file__)
   try:
-    commit = _git(folder, 'rev-parse', 'HEAD')
-    changes = _git(folder, 'status', '--porcelain', '--untracked-files=no')
+    # Installed inside somebody's repository, it is none of theirs.
+    _git(path.parent, 'ls-files', '--error-unmatch', path.name)
+    commit = _git(path.parent, 'rev-parse', 'HEAD')
+    changes = _git(path.parent, 'status', '--porcelain', '--untracked-files=no')
   except (OSError, subprocess.CalledProcessError):
     # Installed without its repository, or without git.
     return None
@@ -263,8 +307,18 @@ def git_revision() -> str | None:
 
 
 def _git(folder: pathlib.Path, *command: str) -> str:
+  # A hook of another repository names that one in GIT_DIR and more.
+  environment = {
+    name: value
+    for name, value in os.environ.items()
+    if not name.startswith('GIT_') or name.startswith('GIT_CONFIG')
+  }
   result = subprocess.run(
-    ['git', '-C', folder, *command], capture_output=True, text=True, check=True
+    ['git', '-C', folder, *command],
+    capture_output=True,
+    text=True,
+    check=True,
+    env=environment,
   )
   return result.stdout.strip()
 

@@ -59,6 +59,8 @@ COLUMNS = (
   'test_cross_entropy',
   'diverged',
 )
+# What `write_members` writes into a folder.
+MEMBER_FILES = ('members.csv', 'labels.npz')
 # The prediction of level_003.npz for an image that cannot be decoded.
 UNDECODED = 2**16 - 1
 # The columns that distinguish two rows.
@@ -171,12 +173,55 @@ def write_members(
     folder: such as 'chain'.
     members: of type `Member`.
     labels: see `measure.label_arrays`.
+
+  Raises:
+    UserError: an earlier start wrote others; they are never replaced.
   """
+  if not processes.is_primary():
+    return
   path = files.path_of(workdir) / folder
   table = pd.DataFrame(members)
   table.index.name = 'member'
-  files.write_text(path / 'members.csv', table.to_csv())
-  files.write_arrays(path / 'labels.npz', labels)
+  written = [(path / name).exists() for name in MEMBER_FILES]
+  # Parsed, so that 0 and 0.0 are one.
+  if written[0] and not files.read_table(path / 'members.csv', ()).equals(
+    files.parse_table(table.to_csv())
+  ):
+    raise _differs(path / 'members.csv')
+  if written[1] and not _are_equal(
+    files.read_arrays(path / 'labels.npz'), labels
+  ):
+    raise _differs(path / 'labels.npz')
+  if not written[0]:
+    files.write_text(path / 'members.csv', table.to_csv())
+  if not written[1]:
+    files.write_arrays(path / 'labels.npz', labels)
+
+
+def _are_equal(
+  arrays: dict[str, np.ndarray], others: dict[str, np.ndarray]
+) -> bool:
+  return arrays.keys() == others.keys() and all(
+    arrays[name].dtype == array.dtype and np.array_equal(arrays[name], array)
+    for name, array in others.items()
+  )
+
+
+def _differs(path: epath.Path) -> UserError:
+  return UserError(
+    f'{path} is not what this start would write, so the results next to it are '
+    'of other networks or labels: put it back from a copy, use the version of '
+    'pruning_gen that wrote it, or start in another --workdir'
+  )
+
+
+def remove_members(workdir: epath.PathLike) -> None:
+  """Remove what `write_members` wrote, where no results depend on it."""
+  if processes.is_primary():
+    for folder in files.path_of(workdir).iterdir():
+      if folder.is_dir():
+        for name in MEMBER_FILES:
+          (folder / name).unlink(missing_ok=True)
 
 
 def read_members(workdir: epath.PathLike, folder: str) -> pd.DataFrame:

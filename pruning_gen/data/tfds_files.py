@@ -100,7 +100,8 @@ def prepared_builder(
   infos = list(place.glob(f'{name}/*/dataset_info.json'))
   with _explained(name, place, max(infos, default=place), by_hand):
     builder = tfds.builder(name, data_dir=place)
-    is_prepared = builder.is_prepared()
+    # `is_prepared` would read brackets in the folder's name as a pattern.
+    is_prepared = pathlib.Path(builder.data_path, 'dataset_info.json').exists()
     formats = {format.value for format in builder.info.available_file_formats()}
   if is_prepared and 'array_record' in formats:
     return builder

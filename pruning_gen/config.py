@@ -217,13 +217,9 @@ RANGES = (
   ),
   Rule('momentum', lambda value, c: 0 <= value < 1, 'must be in [0, 1)'),
   Rule('learning_rate', lambda rate, c: rate > 0, 'must be above 0'),
-  Rule(
-    'width.fraction', lambda value, c: 0 < value < 1, 'must be between 0 and 1'
-  ),
-  Rule(
-    'leave_out.fraction',
-    lambda value, c: 0 < value < 1,
-    'must be between 0 and 1',
+  *(
+    Rule(key, lambda value, c: 0 < value < 1, 'must be between 0 and 1')
+    for key in ('width.fraction', 'leave_out.fraction')
   ),
   Rule(
     'noise_fractions',

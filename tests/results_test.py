@@ -213,6 +213,14 @@ def test_a_row_twice_is_refused_however_its_numbers_are_spelled(tmp_path):
     results.read_results(tmp_path)
 
 
+def test_rows_without_an_identity_may_be_equal(tmp_path):
+  table = pd.DataFrame({'x': [1, 1]})
+  files.write_table(tmp_path / 'x.csv', table)
+  pd.testing.assert_frame_equal(
+    files.read_table(tmp_path / 'x.csv', ('x',)), table
+  )
+
+
 def test_a_row_twice_in_another_table_is_refused(tmp_path):
   members = [Member('pruning', 0.15, 0), Member('pruning', 0.15, 1)]
   results.write_members(tmp_path, 'chain', members, {})

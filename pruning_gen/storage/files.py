@@ -150,7 +150,8 @@ def read_table(
     path: of the file.
     columns: the columns that it must have.
     dtype: of all columns; by default each column's own.
-    identity: the columns that distinguish its rows.
+    identity: the columns that distinguish its rows; by default rows may be
+      equal.
 
   Raises:
     UserError: the file is missing or damaged, lacks a column, or has a row
@@ -164,11 +165,8 @@ def read_table(
     missing = [name for name in columns if name not in table]
     if missing:
       raise ValueError(f'it lacks the columns {", ".join(missing)}')
-    first = {}
-    rows = table[list(identity)].itertuples(index=False, name=None)
-    for number, row in zip(numbers, rows):
-      if first.setdefault(row, number) != number:
-        raise ValueError(f'line {number} repeats line {first[row]}')
+    if identity:
+      _check_rows_differ(numbers, table[list(identity)])
   except (OSError, ValueError) as error:
     raise UserError(
       f'{path} cannot be read ({error}): restore it from a copy, or start in '
@@ -185,6 +183,14 @@ def _row_numbers(text: str) -> list[int]:
     if line == filled[0][1]:
       raise ValueError(f'line {number} repeats line {filled[0][0]}')
   return [number for number, _ in filled[1:]]
+
+
+def _check_rows_differ(numbers: list[int], table: pd.DataFrame) -> None:
+  first = {}
+  rows = table.itertuples(index=False, name=None)
+  for number, row in zip(numbers, rows):
+    if first.setdefault(row, number) != number:
+      raise ValueError(f'line {number} repeats line {first[row]}')
 
 
 def parse_table(text: str, dtype: type | None = None) -> pd.DataFrame:

@@ -127,10 +127,8 @@ def write_rows(workdir: epath.PathLike, rows: Sequence[dict[str, Any]]) -> None:
   path = results_path(workdir)
   if path.exists():
     old = files.read_table(path, IDENTITY, str, IDENTITY)
-    identity = list(IDENTITY)
-    replaced = old.set_index(identity).index.isin(
-      tables[0].set_index(identity).index
-    )
+    key = list(IDENTITY)
+    replaced = old.set_index(key).index.isin(tables[0].set_index(key).index)
     tables.insert(0, old[~replaced])
   table = pd.concat(tables)
   table = table.sort_values(
@@ -210,7 +208,7 @@ def _are_equal(
 def _differs(path: epath.Path) -> UserError:
   return UserError(
     f'{path} is not what this start would write, so the results next to it are '
-    'of other networks or labels: put it back from a copy, use the version of '
+    'of other networks or labels: restore it from a copy, use the version of '
     'pruning_gen that wrote it, or start in another --workdir'
   )
 
@@ -345,7 +343,7 @@ def read_most_worsened(
     return None
   folder = files.path_of(workdir) / 'chain'
   images = files.read_arrays(folder / 'most_worsened.npz', 'images')['images']
-  identity = ('noise_fraction', 'replicate', 'example_id')
+  identity = ('noise_fraction', 'replicate', 'level', 'example_id')
   table = files.read_table(
     folder / 'most_worsened.csv', identity, identity=identity
   )

@@ -211,11 +211,16 @@ def _group(sections: list[dict]) -> list[dict]:
       'id': f'group-{prefix}',
       'title': title,
       'text': text,
-      'sections': [own for own in sections if own['id'].startswith(prefix)],
+      'sections': [own for own in sections if _group_of(own['id']) == prefix],
     }
     for prefix, (title, text) in GROUPS.items()
   ]
   return [group for group in groups if group['sections']]
+
+
+def _group_of(name: str) -> str:
+  prefix = name.split('_')[0]
+  return prefix if prefix in GROUPS else 'more'
 
 
 def _remove_others(output: epath.Path, kept: list[str], figures: Any) -> None:

@@ -205,7 +205,7 @@ def test_an_arm_without_a_dense_control_is_drawn(clean, monkeypatch):
   ]
   assert 'no dense control' in controls.note_matches([own], table)[1]
   # It has a color all the same.
-  assert style.contrast(style.arm_color('lone')) >= 3
+  assert style.contrast(style.color_of('lone')) >= 3
 
 
 def test_one_replicate_shades_nothing(benchmark):
@@ -475,7 +475,7 @@ def test_images_of_the_first_replicate_of_each_noise_level(benchmark):
 
 def test_colors_have_contrast():
   names = [*arms.ARMS, *style.OTHERS]
-  colors = {style.arm_color(name) for name in names}
+  colors = {style.color_of(name) for name in names}
   colors |= {style.noise_color(level / 100) for level in range(0, 101, 5)}
   assert min(map(style.contrast, colors)) >= 3
   assert style.contrast('#FFFFFF') == pytest.approx(1)

@@ -343,7 +343,7 @@ def read_most_worsened(
     return None
   folder = files.path_of(workdir) / 'chain'
   images = files.read_arrays(folder / 'most_worsened.npz', 'images')['images']
-  identity = ('noise_fraction', 'replicate', 'example_id')
+  identity = ('noise_fraction', 'replicate', 'level', 'example_id')
   table = files.read_table(
     folder / 'most_worsened.csv', identity, identity=identity
   )

@@ -6,6 +6,7 @@ import os
 import pathlib
 import re
 import sys
+import traceback
 
 from absl import flags
 from ml_collections import ConfigDict
@@ -33,16 +34,16 @@ def parse(argv: list[str], config: flags.FlagHolder[ConfigDict]) -> list[str]:
   try:
     arguments = flags.FLAGS(argv)
     # If no key is set, a file that cannot be loaded shows only here.
-    config.value.keys()
+    if not isinstance(config.value, ConfigDict):
+      sys.exit(
+        'error: --config: get_config() must return a ConfigDict, such as that '
+        f'of configs.default, but got a {type(config.value).__name__}'
+      )
     return arguments
   except flags.Error as error:
     sys.exit(f'error: {_explain(str(error))}')
-  except AttributeError as error:
-    # What ml_collections raises for an unknown key; others are the file's own.
-    if not error.args or not isinstance(error.args[0], KeyError):
-      raise
-    key = re.search(r'[\'"]([\w.]+)', error.args[0].args[0])[1]
-    sys.exit(f'error: {_unknown(key)}')
+  except (AttributeError, KeyError) as error:
+    sys.exit(f'error: {_unknown(_wrong_key(error, argv))}')
   except (OSError, ImportError) as error:
     sys.exit(
       f'error: --config: {error}\nname a file, such as configs/lenet.py, and '
@@ -60,10 +61,29 @@ def _explain(message: str) -> str:
   if re.match(r"ValueError: \w+ '.*' must be ", last):
     return f'--config: {last.removeprefix("ValueError: ")}'
   if 'as a ConfigDict' in message:
-    return (
-      f'{message}\nset a key of this group, as in --config.model.name=vgg16'
+    group = re.search(r'--config\.([\w.]+)', message)[1]
+    keys = ', '.join(
+      f'--config.{key}' for key in _known_keys() if key.startswith(f'{group}.')
     )
+    return f'--config.{group} is a group of keys: set one of them, {keys}'
+  if re.search("flag 'config.* is defined twice", message):
+    return '--config is passed twice: name one file'
   return message
+
+
+def _wrong_key(error: Exception, argv: list[str]) -> str:
+  """Return the key that an error of ml_collections is about, or raise it."""
+  frames = traceback.extract_tb(error.__traceback__)
+  if any('config_path' in frame.filename for frame in frames):
+    words = (re.match(r'--?(?:no)?config\.([\w.]+)', word) for word in argv)
+    keys = [word[1] for word in words if word]
+    # If all are known, the config has not all of them.
+    return next((key for key in keys if key not in _known_keys()), keys[0])
+  # Set by the file itself.
+  found = re.search(r'Key "(\w+)" does not exist', str(error))
+  if not found:
+    raise error
+  return found[1]
 
 
 def check_keys(config: ConfigDict) -> None:
@@ -74,7 +94,7 @@ def check_keys(config: ConfigDict) -> None:
   """
   if _has_configs():
     for key in sorted(
-      provenance.flatten(config.to_dict()).keys() - _known_keys()
+      provenance.flatten(config.to_dict()).keys() - set(_known_keys())
     ):
       raise UserError(_unknown(key))
 
@@ -83,12 +103,17 @@ def _has_configs() -> bool:
   return (ROOT / 'configs' / 'default.py').exists()
 
 
-def _known_keys() -> set[str]:
+def _known_keys() -> list[str]:
   default = importlib.import_module('configs.default')
-  return set(provenance.flatten(default.get_config().to_dict()))
+  return list(provenance.flatten(default.get_config().to_dict()))
 
 
 def _unknown(key: str) -> str:
+  if key in _known_keys():
+    return (
+      f'this --config has no key {key}: start from '
+      'configs.default.get_config(), which has every key'
+    )
   known = {name.split('.')[-1]: name for name in _known_keys()}
   near = difflib.get_close_matches(key.split('.')[-1], known, 1)
   meant = f': did you mean {known[near[0]]}?' if near else ''

@@ -23,6 +23,7 @@ import io
 import sys
 from typing import Any
 
+import numpy as np
 import pandas as pd
 from absl import app
 from absl import flags
@@ -191,7 +192,7 @@ def _write(
     workdirs=[str(workdir) for workdir in workdirs],
     date=f'{datetime.datetime.now(datetime.UTC):%Y-%m-%d %H:%M} UTC',
     runs=[_describe_run(benchmark) for benchmark in benchmarks],
-    claims=page.lay_out(tested),
+    claims=page.lay_out(tested, max_rows=len(tested)),
     claims_text=CLAIMS_TEXT,
     missing=missing,
     groups=_group(sections),
@@ -258,25 +259,29 @@ def _draw(
   Returns:
     The PNG, its description, and its width in inches.
   """
+  from matplotlib.backends.backend_agg import FigureCanvasAgg
+
   from pruning_gen.analysis.figures import style
 
   with style.context():
     drawn = figure.draw(table)
-    files_of = {}
-    for kind in ('pdf', 'png'):
-      buffer = io.BytesIO()
-      drawn.savefig(buffer, format=kind)
-      # The layout is found once and holds for both.
-      drawn.set_layout_engine('none')
-      files_of[kind] = buffer
+    canvas = FigureCanvasAgg(drawn)
+    canvas.draw()
+    # The layout is found once and holds for both.
+    drawn.set_layout_engine('none')
+    pdf, png = io.BytesIO(), io.BytesIO()
+    drawn.savefig(pdf, format='pdf')
     alt = style.describe(drawn)
   # A palette makes the page a third of its size.
-  image = Image.open(files_of['png']).convert('RGB')
-  files_of['png'] = buffer = io.BytesIO()
-  image.quantize(128).save(buffer, format='png', optimize=True)
-  for kind, buffer in files_of.items():
-    files.write_bytes(folder / f'{figure.name}.{kind}', buffer.getvalue())
-  return files_of['png'].getvalue(), alt, drawn.get_figwidth()
+  pixels = Image.fromarray(np.asarray(canvas.buffer_rgba())).convert('RGB')
+  palette = pixels.quantize(128, Image.Quantize.FASTOCTREE)
+  # White is not left to the choice of a palette.
+  colors = palette.getpalette()
+  palette.putpalette([255 if value > 252 else value for value in colors])
+  palette.save(png, format='png')
+  files.write_bytes(folder / f'{figure.name}.pdf', pdf.getvalue())
+  files.write_bytes(folder / f'{figure.name}.png', png.getvalue())
+  return png.getvalue(), alt, drawn.get_figwidth()
 
 
 def _describe_run(benchmark: Benchmark) -> dict[str, Any]:

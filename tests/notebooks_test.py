@@ -17,7 +17,8 @@ NAMES = ('quickstart_colab', 'explore_results')
 
 # A quickstart of seconds.
 FLAGS = (
-  '--config.levels=1 --config.epochs=2 --config.replicates=1 '
+  '--config.levels=1 --config.epochs=2 --config.rewind_epoch=0 '
+  '--config.replicates=1 '
   "--config.experiments=('chain',) --config.model.widths=(20,10) "
   "--config.arms=('pruning','extended_dense')"
 )

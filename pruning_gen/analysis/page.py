@@ -17,7 +17,7 @@ MARKS = {
 }
 
 # More rows than a page should hold; the CSV has them.
-MAX_ROWS = 200
+MAX_ROWS = 120
 
 # How columns are called, and in what unit they are shown: files hold
 # fractions, pages percent, and points for differences of errors.
@@ -85,13 +85,15 @@ def render(**content: Any) -> str:
   return template.render(marks=MARKS, **content)
 
 
-def lay_out(table: pd.DataFrame) -> dict[str, Any]:
+def lay_out(
+  table: pd.DataFrame, max_rows: int = MAX_ROWS
+) -> dict[str, Any]:
   """Lay a table out for reading: METRIC_mean and METRIC_std in one cell.
 
   Rows that are is_optimal are printed bold.
 
   Returns:
-    columns (titles); rows, dicts of cells and strong, the first `MAX_ROWS`; and
+    columns (titles); rows, dicts of cells and strong, the first max_rows; and
     num_rows, of the whole table.
   """
   columns = [
@@ -99,7 +101,7 @@ def lay_out(table: pd.DataFrame) -> dict[str, Any]:
     for name in table.columns
     if name not in HIDDEN and not _is_std(name, table)
   ]
-  shown = table.head(MAX_ROWS)
+  shown = table.head(max_rows)
   cells = [_lay_out_column(name, shown) for name in columns]
   strong = shown.get('is_optimal', [False] * len(shown))
   return {

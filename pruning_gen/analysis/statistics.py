@@ -136,9 +136,8 @@ def drop_unfinished(results: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
   levels = results.groupby([*CURVE, 'level'], sort=False)
   finished = levels.replicate.transform('nunique')
   order = np.argsort(curves.ngroup(), kind='stable')
-  unfinished = results[finished < replicates].assign(
-    count=finished, replicates=replicates
-  )
+  counted = results.assign(count=finished, replicates=replicates)
+  unfinished = counted[finished < replicates]
   notes = [
     f'Left out: level {row.level} of {row.experiment}, {row.arm}, '
     f'{row.noise_fraction:.0%} noise: {row.count} of {row.replicates} '

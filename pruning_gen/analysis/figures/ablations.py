@@ -41,31 +41,27 @@ def tabulate_scores(benchmark: Benchmark) -> pd.DataFrame:
 
 
 def draw(table: pd.DataFrame) -> Drawing:
-  """Draw a row of axes for each noise level, a curve for each arm."""
-  levels = sorted(table.noise_fraction.unique())
-  figure, grid = style.columns(table, len(levels), 2.7)
-  for row, noise_fraction in zip(grid, levels):
-    own = table[table.noise_fraction == noise_fraction]
-    for axes, rows in style.by_benchmark(row, own, 'not in this run'):
-      for arm, curve in rows.groupby('arm', sort=False):
-        style.draw_curve(
-          axes,
-          curve.weights_remaining,
-          curve,
-          'test_error',
-          color=style.arm_color(arm),
-          marker=style.arm_marker(arm),
-          label=style.arm_label(arm),
-        )
-      style.draw_dense(axes, rows, 'test_error', '0.3')
-      style.set_weights_axis(axes, rows.weights_remaining)
-      style.set_error_axis(axes)
-      color = style.arm_color('pruning')
-      style.draw_stars(
+  """Draw axes for each benchmark and noise level, a curve for each arm."""
+  figure, grid, cells = style.grid_by_noise(table)
+  for axes, rows in cells:
+    for arm, curve in rows.groupby('arm', sort=False):
+      style.draw_curve(
         axes,
-        style.optimum_of(rows, 'weights_remaining', 'test_error', color),
+        curve.weights_remaining,
+        curve,
+        'test_error',
+        color=style.arm_color(arm),
+        marker=style.arm_marker(arm),
+        label=style.arm_label(arm),
       )
-    row[0].set_ylabel(f'{style.noise_label(noise_fraction)}: test error (%)')
+    style.draw_dense(axes, rows, 'test_error', '0.3')
+    style.set_weights_axis(axes, rows.weights_remaining)
+    style.set_error_axis(axes)
+    color = style.arm_color('pruning')
+    style.draw_stars(
+      axes,
+      style.optimum_of(rows, 'weights_remaining', 'test_error', color),
+    )
   style.label_left(grid)
   style.add_legend(
     figure, [style.key(**style.DENSE), style.key(**style.OPTIMAL)]
@@ -78,7 +74,7 @@ def _make(name: str, title: str, tabulate, arms_needed: str) -> base.Figure:
     name,
     title,
     caption=(
-      'A curve for each arm, a row for each noise level. Where all arms '
+      'A curve for each arm, axes for each noise level. Where all arms '
       f'improve alike, this choice does not explain it. {base.STAR} '
       f'{base.SPREAD}'
     ),

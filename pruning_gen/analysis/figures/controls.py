@@ -67,14 +67,16 @@ def tabulate_controls(benchmark: Benchmark) -> pd.DataFrame:
 
 
 def draw(table: pd.DataFrame) -> Drawing:
-  """Draw a row of axes for each pair, a column for each benchmark."""
-  pairs = list(table.pair.unique())
-  figure, grid = style.columns(table, len(pairs), 3.1)
-  for row, pair in zip(grid, pairs):
-    own = table[table.pair == pair]
-    for axes, rows in style.by_benchmark(row, own, 'no such arm here'):
-      _draw_pair(axes, rows)
-    row[0].set_ylabel(f'{style.arm_label(pair)}: test error (%)')
+  """Draw axes for each benchmark and pair."""
+  figure, grid, cells = style.make_cells(table, 'pair', 3.1)
+  for axes, rows in cells:
+    title, pair = rows.iloc[0][['benchmark', 'pair']]
+    axes.set_title(
+      title
+      if table.pair.nunique() == 1
+      else f'{title}\n{style.arm_label(pair)}'
+    )
+    _draw_pair(axes, rows)
   style.label_left(grid)
   style.add_legend(
     figure,
@@ -185,7 +187,12 @@ def note_matches(benchmarks: list[Benchmark], table: pd.DataFrame) -> list[str]:
       f'{about}: both match at {count}'
       + (f', {ranges} of the weights.' if ranges else '.')
     )
-  return notes
+  drawn = set(table.benchmark)
+  return notes + [
+    f'{own.title}: not drawn, since it has no clean labels or no arm pruning.'
+    for own in benchmarks
+    if own.title not in drawn
+  ]
 
 
 CAPTION = (
@@ -207,7 +214,7 @@ FIGURE_1A = base.Figure(
 APPENDIX_C = base.Figure(
   'appendix_c_dense_controls',
   'Appendix C, Figure 8: every pruning arm and its dense control',
-  caption=f'As Figure 1a, a row for each arm that prunes. {CAPTION}{base.STAR}',
+  caption=f'As Figure 1a, for each arm that prunes. {CAPTION}{base.STAR}',
   needs=f'{base.CHAIN}, and {base.CLEAN}',
   tabulate=tabulate_controls,
   draw=draw,

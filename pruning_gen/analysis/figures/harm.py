@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 from matplotlib import colors
+from matplotlib import ticker
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Drawing
 
@@ -19,6 +20,8 @@ GROUPS = {
   ('train', 'class'): 'training error by class',
   ('test', 'class'): 'test error by class',
 }
+# More are drawn in the order of where harm begins.
+MAX_GROUPS = 30
 LEVEL = ['arm', 'noise_fraction', 'level']
 
 
@@ -139,17 +142,21 @@ def draw_harm(table: pd.DataFrame) -> Drawing:
 def _draw_groups(axes: Axes, rows: pd.DataFrame, by: str) -> None:
   noise = sorted(rows.noise_fraction.unique())
   lowest = rows.lowest_weights_remaining.min()
+  is_crowded = rows.group.nunique() > MAX_GROUPS
   for i, noise_fraction in enumerate(noise):
     own = rows[rows.noise_fraction == noise_fraction]
     color = style.noise_color(noise_fraction)
     marker = style.noise_marker(noise_fraction)
     at = own.group + 0.7 * (i - (len(noise) - 1) / 2) / len(noise)
+    if is_crowded:
+      own = own.sort_values('weights_remaining', ascending=False)
+      at = np.arange(len(own))
     axes.plot(
       at,
       own.weights_remaining,
       marker,
       color=color,
-      ms=4,
+      ms=2 if is_crowded else 4,
       gid=style.CURVE,
       label=style.noise_label(noise_fraction),
     )
@@ -173,7 +180,9 @@ def _draw_groups(axes: Axes, rows: pd.DataFrame, by: str) -> None:
   axes.set_ylim(lowest / 2, 1.3)
   style.set_log_ticks(axes.yaxis, crowded=30)
   style.show_percent(axes.yaxis)
-  axes.set_xlabel('subgroup by EL2N, low to high' if by == 'subgroup' else by)
+  axes.xaxis.set_major_locator(ticker.MaxNLocator(5, integer=True))
+  label = 'subgroup by EL2N, low to high' if by == 'subgroup' else by
+  axes.set_xlabel('classes, most harmed first' if is_crowded else label)
 
 
 ERRORS = base.Figure(

@@ -80,17 +80,24 @@ def tabulate_misclassified(benchmark: Benchmark) -> pd.DataFrame:
 
 
 def draw_by_weights(table: pd.DataFrame) -> Drawing:
-  """Draw sets by the sparsity whose losses chose them, a row by noise level."""
-  levels = sorted(table.noise_fraction.unique())
-  figure, grid = style.columns(table, len(levels), 2.7)
-  for row, noise_fraction in zip(grid, levels):
-    own = table[table.noise_fraction == noise_fraction]
-    for axes, rows in style.by_benchmark(row, own, 'not in this run'):
-      _draw_set(axes, rows, rows.weights_remaining, rows.left_out.iloc[0])
-      style.set_weights_axis(axes, rows.weights_remaining)
-      axes.set_xlabel('weights remaining where chosen (%)')
-      style.set_error_axis(axes)
-    row[0].set_ylabel(f'{style.noise_label(noise_fraction)}: test error (%)')
+  """Draw sets by the sparsity whose losses chose them."""
+  figure, grid, cells = style.grid_by_noise(table)
+  return _draw_by_weights(figure, grid, cells)
+
+
+def draw_clean_by_weights(table: pd.DataFrame) -> Drawing:
+  """Draw the same of clean labels, a column for each benchmark."""
+  figure, grid = style.columns(table)
+  cells = style.by_benchmark(grid[0], table, 'not in this run')
+  return _draw_by_weights(figure, grid, cells)
+
+
+def _draw_by_weights(figure: Drawing, grid: np.ndarray, cells) -> Drawing:
+  for axes, rows in cells:
+    _draw_set(axes, rows, rows.weights_remaining, rows.left_out.iloc[0])
+    style.set_weights_axis(axes, rows.weights_remaining)
+    axes.set_xlabel('weights where chosen (%)')
+    style.set_error_axis(axes)
   style.label_left(grid)
   style.add_legend(figure)
   return figure
@@ -126,20 +133,16 @@ def _draw_set(axes: Axes, rows: pd.DataFrame, x: pd.Series, kind: str) -> None:
 
 
 def draw_subgroups(table: pd.DataFrame) -> Drawing:
-  """Draw subgroups left out, a row of axes for each noise level."""
-  levels = sorted(table.noise_fraction.unique())
-  figure, grid = style.columns(table, len(levels), 2.7)
-  for row, noise_fraction in zip(grid, levels):
-    own = table[table.noise_fraction == noise_fraction]
-    for axes, rows in style.by_benchmark(row, own, 'not in this run'):
-      num_subgroups = rows.subgroup.max() + 1
-      percentile = 100 * (rows.subgroup + 0.5) / num_subgroups
-      _draw_set(axes, rows, percentile, 'subgroup')
-      axes.set_xlim(0, 100)
-      axes.set_xticks(range(0, 101, 25))
-      axes.set_xlabel('EL2N percentile left out')
-      style.set_error_axis(axes)
-    row[0].set_ylabel(f'{style.noise_label(noise_fraction)}: test error (%)')
+  """Draw subgroups left out."""
+  figure, grid, cells = style.grid_by_noise(table)
+  for axes, rows in cells:
+    num_subgroups = rows.subgroup.max() + 1
+    percentile = 100 * (rows.subgroup + 0.5) / num_subgroups
+    _draw_set(axes, rows, percentile, 'subgroup')
+    axes.set_xlim(0, 100)
+    axes.set_xticks(range(0, 101, 25))
+    axes.set_xlabel('EL2N percentile left out')
+    style.set_error_axis(axes)
   style.label_left(grid)
   style.add_legend(figure)
   return figure
@@ -201,7 +204,7 @@ APPENDIX_D = base.Figure(
   ),
   needs=f"{base.LEAVE_OUT}, with 'most_improved' in --config.leave_out.sets",
   tabulate=tabulate_most_improved,
-  draw=draw_by_weights,
+  draw=draw_clean_by_weights,
   notes=_note_levels,
 )
 
@@ -227,7 +230,7 @@ APPENDIX_K2 = base.Figure(
   'Appendix K.2: training without one subgroup',
   caption=(
     'Test error of dense networks trained without one subgroup by EL2N, '
-    'without as many random examples, and with all; a row for each noise '
+    'without as many random examples, and with all; axes for each noise '
     'level. Examples of high scores are influential: without noise leaving '
     'them out hurts, with noise it may help, since the highest are noisy.'
   ),

@@ -104,52 +104,59 @@ def draw_losses(table: pd.DataFrame) -> Drawing:
     style.set_loss_axis(axes)
     style.draw_stars(axes, stars)
   style.label_left(grid)
-  style.add_legend(figure, [style.key(**style.OPTIMAL)])
+  noise = [
+    style.key(
+      style.noise_label(level),
+      color=style.noise_color(level),
+      marker=style.noise_marker(level),
+    )
+    for level in sorted(table.noise_fraction.unique())
+  ]
+  parts = [
+    style.key(name, ls=line, marker='o', mfc=fill)
+    for (line, name), fill in zip(PARTS.values(), ('0.3', 'white'))
+  ]
+  keys = [*noise, *parts, style.key(**style.OPTIMAL)]
+  style.add_legend(figure, keys, has_curves=False)
   return figure
 
 
 def draw_memorization(table: pd.DataFrame) -> Drawing:
-  """Draw shares of noisy examples: a row of axes for each noise level."""
-  levels = sorted(table.noise_fraction.unique())
-  figure, grid = style.columns(table, len(levels), 2.4)
-  for row, noise_fraction in zip(grid, levels):
-    own = table[table.noise_fraction == noise_fraction]
-    for axes, rows in style.by_benchmark(row, own, 'not in this run'):
-      for share, (line, marker, name) in SHARES.items():
-        style.draw_curve(
-          axes,
-          rows.weights_remaining,
-          rows,
-          share,
-          color=style.noise_color(noise_fraction),
-          ls=line,
-          marker=marker,
-          mfc='white' if share != 'as_noisy' else None,
-          label=f'{style.noise_label(noise_fraction)}, {name}',
-        )
-      best = rows[rows.is_optimal]
-      for weights in best.weights_remaining:
-        axes.axvline(weights, color='0.3', ls='--', lw=1, zorder=1)
-      style.set_weights_axis(axes, rows.weights_remaining)
-      style.show_percent(axes.yaxis)
-      axes.set_ylim(-0.03, 1.03)
-    row[0].set_ylabel(
-      f'{style.noise_label(noise_fraction)}:\nnoisy examples (%)'
-    )
+  """Draw shares of noisy examples."""
+  figure, grid, cells = style.grid_by_noise(table)
+  for axes, rows in cells:
+    color = style.noise_color(rows.noise_fraction.iloc[0])
+    for share, (line, marker, name) in SHARES.items():
+      style.draw_curve(
+        axes,
+        rows.weights_remaining,
+        rows,
+        share,
+        color=color,
+        ls=line,
+        marker=marker,
+        mfc=color if share == 'as_noisy' else 'white',
+        label=f'predicted {name}',
+      )
+    for weights in rows[rows.is_optimal].weights_remaining:
+      axes.axvline(weights, color='0.3', ls='--', lw=1, zorder=1)
+    style.set_weights_axis(axes, rows.weights_remaining)
+    style.show_percent(axes.yaxis)
+    axes.set_ylim(-0.03, 1.03)
+    axes.set_ylabel('noisy examples (%)')
   style.label_left(grid)
-  figure.legend(
-    handles=[
-      *(
-        style.key(f'predicted {name}', ls=line, marker=marker, ms=4)
-        for line, marker, name in SHARES.values()
-      ),
-      style.key('optimal sparsity', ls='--', lw=1),
-    ],
-    loc='outside lower center',
-    ncols=2,
-    frameon=False,
-  )
+  style.add_legend(figure, _memorization_keys(), has_curves=False)
   return figure
+
+
+def _memorization_keys() -> list:
+  look = {'ms': 4, 'mfc': 'white'}
+  keys = [
+    style.key(f'predicted {name}', ls=line, marker=marker, **look)
+    for line, marker, name in SHARES.values()
+  ]
+  keys[0].set_markerfacecolor(keys[0].get_color())
+  return [*keys, style.key('optimal sparsity', ls='--', lw=1)]
 
 
 def draw_at_optimum(table: pd.DataFrame) -> Drawing:
@@ -192,7 +199,7 @@ FIGURE_4 = base.Figure(
     'random one (solid), a color for each noise level. Look for solid curves '
     'that dip at many weights and then rise far above the dashed ones. Stars '
     'mark the optimal sparsity on both. The numbers are in the table of '
-    'Appendix M; more_memorization shows the same in predictions.'
+    'Appendix M; More views have the same in predictions.'
   ),
   needs=f'{base.CHAIN}, and {base.NOISE}',
   tabulate=tabulate_losses,
@@ -213,7 +220,7 @@ MEMORIZATION = base.Figure(
   caption=(
     'Of the training examples with a random label, how many the pruned network '
     'predicts as that label (memorized), as the true label, or as another '
-    'class; a row for each noise level. Look for memorized examples that '
+    'class; axes for each noise level. Look for memorized examples that '
     'pruning turns into correctly predicted ones: regularization. '
     f'{base.SPREAD}'
   ),

@@ -27,8 +27,8 @@ STYLE = {
   'font.size': 9,
   'axes.titlesize': 9.5,
   'legend.fontsize': 8.5,
-  'figure.dpi': 200,
-  'savefig.dpi': 200,
+  # Twice what a page shows.
+  'figure.dpi': 176,
 }
 
 
@@ -137,7 +137,7 @@ def make_plain_grid(
     size: width and height of each, in inches.
     right: margin, in inches.
   """
-  left, between, above, below = 1.0, 0.3, 0.75, 0.55
+  left, between, above, below = 1.25, 0.3, 0.55, 0.5
   width, height = size
   total = (
     left + num_columns * (width + between) - between + right,
@@ -196,6 +196,52 @@ def make_grid(
   width = {1: 5.6, 2: 4.2, 3: 3.4}.get(num_columns, 2.7)
   figure = new_figure(width * num_columns, height * num_rows + 0.6)
   return figure, figure.subplots(num_rows, num_columns, squeeze=False)
+
+
+def grid_by_noise(
+  table: pd.DataFrame, height: float = 2.5
+) -> tuple[Figure, np.ndarray, list[tuple[Axes, pd.DataFrame]]]:
+  """Make a row of axes per benchmark that has rows, a column per noise level.
+
+  Benchmarks may differ in their noise levels; no axes are left empty.
+
+  Returns:
+    The figure, its grid, and the axes with their rows.
+  """
+  titles = [
+    name for name in benchmarks_of(table) if name in set(table.benchmark)
+  ]
+  noise = {
+    title: sorted(table[table.benchmark == title].noise_fraction.unique())
+    for title in titles
+  }
+  num_columns = max(map(len, noise.values()))
+  figure, grid = make_grid(len(titles), num_columns, height)
+  cells = []
+  for row, title in zip(grid, titles):
+    for axes in row[len(noise[title]) :]:
+      axes.set_axis_off()
+    for axes, level in zip(row, noise[title]):
+      axes.set_title(f'{title}\n{noise_label(level)}')
+      own = (table.benchmark == title) & (table.noise_fraction == level)
+      cells.append((axes, table[own]))
+  return figure, grid, cells
+
+
+def make_cells(
+  table: pd.DataFrame, by: str, height: float
+) -> tuple[Figure, np.ndarray, list[tuple[Axes, pd.DataFrame]]]:
+  """Make axes for each benchmark and value of a column, five to a row."""
+  groups = list(table.groupby(['benchmark', by], sort=False, observed=True))
+  num_columns = min(len(groups), 5)
+  figure, grid = make_grid(-(-len(groups) // num_columns), num_columns, height)
+  for axes in grid.ravel()[len(groups) :]:
+    axes.set_axis_off()
+  return (
+    figure,
+    grid,
+    [(axes, rows) for axes, (_, rows) in zip(grid.ravel(), groups)],
+  )
 
 
 def by_benchmark(
@@ -346,16 +392,18 @@ def _drawn_values(axes: Axes) -> np.ndarray:
 
 def mark_cut_off(axes: Axes) -> None:
   """Mark each point above the axis with an arrow and its value, in percent."""
-  places, top = {}, axes.get_ylim()[1]
+  placed, top = [], axes.get_ylim()[1]
   for line in axes.lines:
     if line.get_gid() != CURVE:
       continue
     for x, y in zip(line.get_xdata(), line.get_ydata()):
       if y <= top:
         continue
-      # Values at one place are written below each other. Turned by a right
-      # angle, the arrow points up.
-      place = places[x] = places.get(x, -1) + 1
+      # Values at about one place are written below each other. Turned by a
+      # right angle, the arrow points up.
+      at = axes.transData.transform((x, top))[0] * 72 / axes.figure.dpi
+      place = sum(abs(at - other) < 6.5 for other in placed)
+      placed.append(at)
       axes.annotate(
         f'{100 * y:.2g} % →',
         (x, 1),

@@ -81,30 +81,9 @@ def draw(table: pd.DataFrame) -> Drawing:
   return figure
 
 
-def _grid_by_noise(table: pd.DataFrame, height: float):
-  """Yield axes and rows: a row for each benchmark, a column for each noise."""
-  titles = [t for t in style.benchmarks_of(table) if t in set(table.benchmark)]
-  noise = {
-    title: sorted(table[table.benchmark == title].noise_fraction.unique())
-    for title in titles
-  }
-  figure, grid = style.make_grid(
-    len(titles), max(map(len, noise.values())), height
-  )
-  cells = []
-  for row, title in zip(grid, titles):
-    for axes in row[len(noise[title]) :]:
-      axes.axis('off')
-    for axes, level in zip(row, noise[title]):
-      axes.set_title(f'{title}, {style.noise_label(level)}')
-      own = (table.benchmark == title) & (table.noise_fraction == level)
-      cells.append((axes, table[own]))
-  return figure, grid, cells
-
-
 def draw_zooms(table: pd.DataFrame) -> Drawing:
   """Draw each noise level apart, from its minima up, and mark those."""
-  figure, grid, cells = _grid_by_noise(table, 2.5)
+  figure, grid, cells = style.grid_by_noise(table, 2.5)
   for axes, rows in cells:
     for arm, curve in rows.groupby('arm', sort=False):
       style.draw_curve(
@@ -147,7 +126,7 @@ def _zoom(axes: Axes, rows: pd.DataFrame) -> None:
 
 def draw_effects(table: pd.DataFrame) -> Drawing:
   """Draw the effects of both on subgroups, each noise level apart."""
-  figure, grid, cells = _grid_by_noise(table, 2.6)
+  figure, grid, cells = style.grid_by_noise(table, 2.6)
   for axes, rows in cells:
     levels = []
     for arm, own in rows.groupby('arm', sort=False):

@@ -1,7 +1,8 @@
 """Every configuration key, with its default: LeNet on scikit-learn's digits.
 
-Other configs start from this one and only override. Numbers the paper states
-are marked (paper); the others are OpenLTH's defaults or ours, and say so.
+Other configs start from this one and override a few keys. Numbers that the
+paper states are marked (paper); the others are OpenLTH's defaults, or ours
+where marked.
 """
 
 import ml_collections
@@ -12,20 +13,18 @@ def get_config():
   config = ml_collections.ConfigDict()
 
   # What to run, in this order: 'chain' (sections 2 to 5), 'width' (5.2), 'el2n'
-  # (3), 'leave_out' (3 and 4; reads what chain and el2n leave). May be changed
-  # from start to start of one workdir.
+  # (3), 'leave_out' (3 and 4; reads the results of chain and el2n). May change
+  # from one start of a workdir to the next.
   config.experiments = ('chain', 'width', 'el2n', 'leave_out')
 
-  # The chain's arms. 'pruning': iterative magnitude pruning with learning-rate
-  # rewinding. 'extended_dense': the same steps with nothing removed (section
-  # 5.1). Ablations (appendix J): 'weight_rewinding', which also sets weights
-  # back, and 'weight_rewinding_dense', the same with nothing removed; pruning
-  # by 'random', 'gradient' or 'synflow' scores.
+  # The chain's arms, from the table in pruning_gen/pruning/arms.py, which says
+  # what each of them does. By default pruning (section 2) and the same training
+  # with nothing removed (section 5.1); the others are ablations (appendix J).
   config.arms = ('pruning', 'extended_dense')
-  # Parts of the training labels that are changed to another class.
+  # Fractions of the training labels that are changed to another class.
   config.noise_fractions = (0.0,)
-  # Independent repetitions; 3 (paper). Ids first_replicate, first_replicate + 1
-  # and so on, so that machines can share the work.
+  # Independent repetitions; 3 (paper). They are numbered from first_replicate
+  # on, so that machines can share the work.
   config.replicates = 3
   config.first_replicate = 0
   # All randomness derives from (seed, replicate); below 2**32.
@@ -33,17 +32,18 @@ def get_config():
 
   # How many times the chain prunes; level 0 is the dense network.
   config.levels = 20
-  # Part of the remaining weights that goes at each level; 0.2 (paper).
+  # Fraction of the remaining weights that each level removes; 0.2 (paper).
   config.prune_fraction = 0.2
   # Whether the output layer's weights may be pruned.
   config.prune_output = False
 
-  # One standard training run.
+  # Length of one standard training run.
   config.epochs = 40
-  # The epoch to rewind the learning rate to; 0 for LeNet, else 10 (paper).
+  # The epoch to rewind the learning rate to; 0 for LeNet and 10 for the other
+  # networks (paper).
   config.rewind_epoch = 0
   config.batch_size = 128
-  # 'sgd' or 'adam'. Momentum, or Adam's moments, start at zero at each level.
+  # 'sgd' or 'adam'. Momentum and Adam's moments start at zero at every level.
   config.optimizer = 'sgd'
   config.learning_rate = 0.1
   # Epochs, below `epochs`, at which the learning rate is divided by 10.
@@ -55,58 +55,62 @@ def get_config():
   config.weight_decay = 0.0
 
   config.width = ml_collections.ConfigDict()
-  # How many times networks get narrower; width 0 is the full network. Ours.
+  # How many narrower networks there are; level 0 is the full width. Ours.
   config.width.levels = 10
-  # What every layer's width is multiplied by at each; 0.8 (paper).
+  # Each level multiplies every layer's width by this; 0.8 (paper).
   config.width.fraction = 0.8
 
   config.el2n = ml_collections.ConfigDict()
-  # Score after so many epochs; ours: 2 for LeNet, 10 for the others.
+  # The epoch after which examples are scored. Ours: 2 for LeNet, 10 for the
+  # other networks.
   config.el2n.epoch = 2
-  # Networks to average over; 10, as Paul et al. 2021.
+  # Networks to average over; 10, as in Paul et al. 2021.
   config.el2n.networks = 10
-  # Equal groups of training examples by EL2N; 20 (paper).
+  # How many equal groups EL2N divides the training examples into; 20 (paper).
   config.num_subgroups = 20
 
   config.leave_out = ml_collections.ConfigDict()
-  # Of 'most_improved' and 'most_worsened' (by pruning), 'misclassified' (by the
-  # optimally sparse network) and 'subgroups' (by EL2N). A random set of the
-  # same size is always beside them.
+  # Which examples to leave out: those that pruning improves or worsens most,
+  # those that the optimally sparse network misclassifies, or one subgroup by
+  # EL2N at a time. Each is compared with a random set of the same size.
   config.leave_out.sets = (
     'most_improved',
     'most_worsened',
     'misclassified',
     'subgroups',
   )
-  # Chain levels whose effect chooses the first two; () for the optimal one.
+  # Levels of the chain at which 'most_improved' and 'most_worsened' are chosen;
+  # () means the optimal sparsity.
   config.leave_out.levels = ()
-  # Part of the training set that these leave out; 0.2 (paper).
+  # Fraction of the training set that these two leave out; 0.2 (paper).
   config.leave_out.fraction = 0.2
 
   config.data = ml_collections.ConfigDict()
-  # 'digits' (8x8, inside scikit-learn, no download), or of TFDS 'mnist',
-  # 'cifar10', 'cifar100', 'imagenet2012' (streamed).
+  # A name in pruning_gen/data/datasets.py: 'digits' (8x8, included in
+  # scikit-learn, no download), or from TensorFlow Datasets (TFDS) 'mnist',
+  # 'cifar10', 'cifar100' or 'imagenet2012' (streamed).
   config.data.name = 'digits'
-  # Where TFDS keeps its data sets; '' for TFDS's own default, $TFDS_DATA_DIR or
+  # Where TFDS keeps its data sets; '' for its own default, $TFDS_DATA_DIR or
   # ~/tensorflow_datasets.
   config.data.dir = ''
   # Where decoded arrays and compiled programs are kept between runs; '' for
   # $XDG_CACHE_HOME/pruning_gen or ~/.cache/pruning_gen.
   config.data.cache_dir = ''
-  # Train on the first so many examples only; 0 for all.
+  # Train on this many examples only, the first ones; 0 for all.
   config.data.num_train = 0
 
-  # Flip each image at random and shift it by up to 4 pixels; ImageNet is
-  # always flipped and cropped at random.
+  # Flip each image at random and shift it by up to 4 pixels. ImageNet is always
+  # flipped and cropped at random.
   config.data.augment = False
-  # Processes that read and decode ImageNet; 0 for threads of this one.
+  # Processes that read and decode ImageNet; 0 for threads of this process.
   config.data.num_workers = 0
-  # What a broken image of ImageNet does: 'stop' ends the run, 'skip' says so
-  # and leaves the image out.
+  # What to do with an ImageNet image that cannot be decoded: 'stop' ends the
+  # run, 'skip' leaves the image out, with a warning.
   config.data.on_broken = 'stop'
 
   config.model = ml_collections.ConfigDict()
-  # 'lenet', 'resnet20', 'resnet32', 'resnet50' or 'vgg16'.
+  # A name in pruning_gen/models/__init__.py: 'lenet', 'resnet20', 'resnet32',
+  # 'resnet50' or 'vgg16'.
   config.model.name = 'lenet'
   # Units of each hidden layer of 'lenet'.
   config.model.widths = (300, 100)
@@ -115,48 +119,52 @@ def get_config():
   # Initial scale of BatchNorm: 'uniform' in [0, 1] (OpenLTH) or 'ones'.
   config.model.batch_norm_scale_init = 'uniform'
 
-  # When a member's loss is not finite: 'stop' ends the run, 'continue' goes on
-  # with the others and marks it in results.csv as diverged.
+  # What to do if the loss of a network is not finite: 'stop' ends the run,
+  # 'continue' drops the network, marks it as diverged in results.csv, and
+  # continues with the others.
   config.on_divergence = 'stop'
 
-  # What a network trains in: 'float32' or 'bfloat16'. Parameters, losses and
+  # What training computes in: 'float32' or 'bfloat16'. Parameters, losses and
   # evaluation are always float32.
   config.dtype = 'float32'
   # Precision of float32 matrix products on accelerators: 'default' (the
   # fastest), 'high' or 'highest'.
   config.matmul_precision = 'default'
-  # The same in evaluation, which is always in float32: one pass per level is
-  # cheap.
+  # The same in evaluation; full precision costs little there, with one pass per
+  # level.
   config.eval_precision = 'highest'
   # Examples per forward pass of evaluation; it changes memory, not results.
   config.eval_batch_size = 2000
-  # How a core runs its members: 'vmap' (all at once), 'map' (one after the
-  # other), or 'auto' ('vmap' for LeNet on accelerators, else 'map').
+  # How a device runs its networks: 'vmap' (all at once), 'map' (one after the
+  # other), or 'auto' ('vmap' on accelerators for networks without convolutions,
+  # otherwise 'map').
   config.stacking = 'auto'
 
   config.devices = ml_collections.ConfigDict()
-  # Use the first so many devices; 0 for all.
+  # Use this many devices, the first ones; 0 for all.
   config.devices.count = 0
-  # Over how many devices each batch is split; 0 for what members leave over.
+  # How many devices each batch is split over; 0 for as many as are not needed
+  # for networks of their own.
   config.devices.data_parallel = 0
 
   config.checkpoint = ml_collections.ConfigDict()
-  # Save after so many epochs, and at the end of every level.
+  # Save every so many epochs, and at the end of every level.
   config.checkpoint.every_epochs = 5
   # How many checkpoints to keep.
   config.checkpoint.keep = 2
 
-  # Write TensorBoard scalars. Needs TensorFlow, which takes 7 s to import.
+  # Whether to write TensorBoard scalars. This imports TensorFlow, which takes
+  # 7 s.
   config.tensorboard = True
-  # A key that nothing reads, such as a misspelt one, is an error from here on.
+  # From here on, an unknown key, such as a misspelt one, is an error.
   return config.lock()
 
 
 def get_cifar_config():
-  """Return what the three CIFAR panels share."""
+  """Return what the three CIFAR benchmarks share."""
   config = get_config()
   config.data.augment = True
-  # The paper's.
+  # As in the paper.
   config.noise_fractions = (0.0, 0.15, 0.30, 0.60)
   config.levels = 20
   config.el2n.epoch = 10
@@ -173,25 +181,25 @@ def get_cifar_config():
 
 
 def is_small(size):
-  """Tell whether a panel is to be small.
+  """Return whether a benchmark is to be small.
 
   Args:
-    size: 'paper' or 'small', what stands behind the config's name.
+    size: 'paper' or 'small', the part of --config after the colon.
 
   Raises:
-    ValueError: another size, which would train the paper's for weeks.
+    ValueError: the size is neither; training the paper's takes weeks.
   """
   if size not in ('paper', 'small'):
-    # config_flags shows a ValueError as a fault of --config.
+    # config_flags reports a ValueError as an invalid value of --config.
     raise ValueError(
-      f"size {size!r} must be 'small', as --config=configs/resnet20.py:small, "
-      "or 'paper', which is the same as none"
+      f"size {size!r} must be 'paper' (the default) or 'small', as in "
+      '--config=configs/resnet20.py:small'
     )
   return size == 'small'
 
 
 def shrink(config):
-  """Shorten a CIFAR panel until a CPU runs it in well under an hour."""
+  """Shorten a CIFAR benchmark so that a CPU runs it in well under an hour."""
   config.noise_fractions = (0.0, 0.30)
   config.data.num_train = 10_000
   config.levels = 4

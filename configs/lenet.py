@@ -1,13 +1,13 @@
-"""LeNet-300-100 on MNIST: the paper's first panel (section 2, Figures 1-7).
+"""LeNet-300-100 on MNIST: the paper's first benchmark (section 2, Figures 1-7).
 
   python -m pruning_gen.main --config=configs/lenet.py --workdir=runs/lenet
   python -m pruning_gen.main --config=configs/lenet.py:adam --workdir=runs/adam
 
-The chain has 24 members (2 arms x 4 noise levels x 3 replicates), 1,040 epochs
-each. About 0.5 s an epoch and member on 2 CPU cores: 3.5 hours; width, EL2N
-and leave-out take 2 more. Measured test error without noise: 1.8 % dense, 1.9 %
-at 26 % of the weights, 2.1 % at 4 %. With 15 % noise: 11.4 % dense, 20 % near
-10 % of the weights, 5.9 % at 1.4 % of them.
+The chain has 24 networks (2 arms x 4 noise levels x 3 replicates), each trained
+for 1,000 epochs, at about 0.5 s per epoch and network on 2 CPU cores: 3.3
+hours. Width, EL2N and leave-out take 2 more. Measured test error without noise:
+1.8 % dense, 1.9 % at 26 % of the weights, 2.1 % at 4 %. With 15 % noise: 11.4 %
+dense, 20 % near 10 % of the weights, 5.9 % at 1.4 %.
 """
 
 from configs import default
@@ -16,12 +16,12 @@ from configs import default
 def get_config(optimizer='sgd'):
   config = default.get_config()
   config.data.name = 'mnist'
-  # 5 % is the paper's; the other levels are ours.
+  # The paper states 5 %; 10 and 15 % are ours.
   config.noise_fractions = (0.0, 0.05, 0.10, 0.15)
   # Ours: 0.5 % of the weights remain at the last level, and 0.9 % at the last
-  # width. With 15 % noise the optimal sparsity is 1.4 %. One more level would
-  # leave 4 weights in the hidden layers, since the output layer's 1,000 are
-  # never pruned.
+  # width. With 15 % noise the optimal sparsity is at 1.4 %. One more level
+  # would leave 4 weights in the hidden layers, because the 1,000 weights of the
+  # output layer are never pruned.
   config.levels = 24
   config.width.levels = 20
   if optimizer == 'adam':
@@ -32,7 +32,7 @@ def get_config(optimizer='sgd'):
     config.batch_size = 60
     config.levels = 18
   elif optimizer != 'sgd':
-    # config_flags shows a ValueError as a fault of --config.
+    # config_flags reports a ValueError as an invalid value of --config.
     raise ValueError(
       f"optimizer {optimizer!r} must be 'sgd' or 'adam', as in "
       '--config=configs/lenet.py:adam'

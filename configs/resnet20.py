@@ -1,12 +1,12 @@
-"""ResNet-20 on CIFAR-10: the paper's second panel (section 2, Figures 1-7).
+"""ResNet-20 on CIFAR-10: the paper's second benchmark (section 2, Figures 1-7).
 
   python -m pruning_gen.main --config=configs/resnet20.py \
       --workdir=runs/resnet20
 
-24 members (2 arms x 4 noise levels x 3 replicates), 3,160 epochs each: a job
+24 networks (2 arms x 4 noise levels x 3 replicates), 3,160 epochs each: a job
 for an accelerator, and not run yet. Test error without noise in Renda et al.
-2020 (3 seeds): 8.3 % dense, 7.7 % near 50 % of the weights remaining. On a CPU,
-in half an hour:
+2020 (3 seeds): 8.3 % dense, 7.7 % near 50 % of the weights. On a CPU, in half
+an hour:
 
   python -m pruning_gen.main --config=configs/resnet20.py:small \
       --workdir=runs/resnet20_small

@@ -1,9 +1,9 @@
-"""ResNet-32 on CIFAR-100: the paper's fourth panel (section 2).
+"""ResNet-32 on CIFAR-100: the paper's fourth benchmark (section 2).
 
   python -m pruning_gen.main --config=configs/resnet32.py \
       --workdir=runs/resnet32
 
-24 members, 3,160 epochs each: a job for an accelerator. Not run yet; expect 25
+24 networks, 3,160 epochs each: a job for an accelerator. Not run yet; expect 25
 to 27 % test error without noise. On a CPU, in under an hour:
 
   python -m pruning_gen.main --config=configs/resnet32.py:small \

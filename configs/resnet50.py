@@ -1,14 +1,14 @@
-"""ResNet-50 v1.5 on ImageNet: the paper's fifth panel (section 2).
+"""ResNet-50 v1.5 on ImageNet: the paper's fifth benchmark (section 2).
 
   python -m pruning_gen.main --config=configs/resnet50.py \
       --workdir=runs/resnet50
 
 Streamed from TFDS's 'imagenet2012', prepared as array_record in data.dir. One
-replicate at a time fits a small TPU slice; share replicates out over jobs with
---config.replicates=1 --config.first_replicate=0, 1, 2. Each then leaves out
-what its own optimal sparsity says, not that of the mean over replicates. 1,050
-epochs a member. Not run yet; expect 24 % test error without noise (dense). A
-few steps of everything, on a CPU:
+replicate at a time fits a small TPU slice: give each job its own replicate with
+--config.replicates=1 --config.first_replicate=0, 1 or 2. Each then chooses what
+leave-out leaves out by its own optimal sparsity, not by that of the mean over
+replicates. 1,050 epochs per network. Not run yet; expect 24 % test error
+without noise (dense). A few steps of everything, on a CPU:
 
   python -m pruning_gen.main --config=configs/resnet50.py:small \
       --workdir=runs/resnet50_small
@@ -23,10 +23,11 @@ def get_config(size='paper'):
   config.data.augment = True
   config.model.name = 'resnet50'
   config.model.num_filters = 64
-  # Ours, as is the number of levels.
+  # Ours, like the number of levels.
   config.noise_fractions = (0.0, 0.15)
   config.levels = 12
-  # No narrower than the chain gets sparse: 0.8**12 of the weights.
+  # At the last width about as many weights remain as at the last level: 0.8**12
+  # of them.
   config.width.levels = 6
   config.el2n.epoch = 10
   config.prune_output = True

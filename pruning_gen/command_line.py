@@ -52,10 +52,12 @@ def parse(argv: list[str], config: flags.FlagHolder[ConfigDict]) -> list[str]:
 
 
 def _explain(message: str) -> str:
-  """Add the remedy to what absl or ml_collections says of a value."""
+  """Add a remedy to a message of absl or ml_collections."""
   last = message.strip().splitlines()[-1]
   if 'get_config() takes 0 positional arguments' in last:
-    return '--config: this config has no sizes: drop the colon and its size'
+    return (
+      '--config: this config has no variants: drop the colon and its suffix'
+    )
   if re.match(r"ValueError: \w+ '.*' must be ", last):
     return f'--config: {last.removeprefix("ValueError: ")}'
   if 'as a ConfigDict' in message:

@@ -90,7 +90,7 @@ def _at_least(key: str, least: int) -> Rule:
 
 
 def _elements(key: str, types: tuple[type, ...], kind: str) -> Rule:
-  # Not `isinstance`, to which a bool is an int.
+  # Not `isinstance`: a bool is an int.
   return Rule(
     key,
     lambda values, c: all(type(value) in types for value in values),
@@ -99,7 +99,7 @@ def _elements(key: str, types: tuple[type, ...], kind: str) -> Rule:
 
 
 def _if_run(experiment: str, *rule: Any) -> Rule:
-  """Return a rule that counts only if an experiment is to run."""
+  """Return a rule that applies only if an experiment runs."""
   rule = Rule(*rule)
   return rule._replace(
     holds=lambda value, c: (
@@ -202,7 +202,7 @@ RANGES = (
   Rule(
     'seed',
     lambda seed, c: seed < 2**32,
-    f'must be below {2**32}: JAX keeps 32 bits, so a larger one is a repeat',
+    f'must be below {2**32}: larger seeds repeat smaller ones',
   ),
   Rule(
     'first_replicate',
@@ -217,13 +217,9 @@ RANGES = (
   ),
   Rule('momentum', lambda value, c: 0 <= value < 1, 'must be in [0, 1)'),
   Rule('learning_rate', lambda rate, c: rate > 0, 'must be above 0'),
-  Rule(
-    'width.fraction', lambda value, c: 0 < value < 1, 'must be between 0 and 1'
-  ),
-  Rule(
-    'leave_out.fraction',
-    lambda value, c: 0 < value < 1,
-    'must be between 0 and 1',
+  *(
+    Rule(key, lambda value, c: 0 < value < 1, 'must be between 0 and 1')
+    for key in ('width.fraction', 'leave_out.fraction')
   ),
   Rule(
     'noise_fractions',

@@ -11,8 +11,8 @@ from ml_collections import ConfigDict
 from pruning_gen.data import cache
 from pruning_gen.errors import UserError
 
-# Settings on which results depend, pinned whatever the environment says: with
-# another implementation of keys, half of all noisy labels are others.
+# Settings that change results, pinned whatever the environment says: with
+# another implementation of keys, half of the noisy labels differ.
 PINNED = {
   'jax_default_prng_impl': 'threefry2x32',
   'jax_threefry_partitionable': True,
@@ -72,10 +72,10 @@ def set_up(config: ConfigDict, num_members: int) -> None:
 
 
 def check_devices() -> str:
-  """Ask JAX for its devices; return what they are, as text.
+  """Return the number and kind of JAX's devices, as text.
 
   Raises:
-    UserError: the platform that was asked for is not there.
+    UserError: the requested platform is not available.
   """
   names = ('jax_platforms', 'jax_platform_name')
   asked = {name: jax.config.values.get(name) for name in names}
@@ -161,7 +161,7 @@ def _flags(name: str) -> dict[str, str]:
 
 
 def memory_limit() -> int:
-  """Return how many bytes this process may use: of a container, or of all."""
+  """Return how many bytes this process may use: a container's limit, or all."""
   limits = [os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES')]
   for path in _cgroup_files():
     try:

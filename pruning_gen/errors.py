@@ -10,7 +10,7 @@ EXIT_PREEMPTED = 75
 
 
 class UserError(Exception):
-  """Something the user can mend: shown as one message, without a traceback.
+  """An error the user can fix: shown as one message, without a traceback.
 
   The message names the key or file, its value, and what would be right.
   """
@@ -35,7 +35,7 @@ def lookup(table: Mapping[str, Entry], name: str, key: str) -> Entry:
     key: the key of the config that names it.
 
   Raises:
-    UserError: there is none of that name; lists those that there are.
+    UserError: the table has no such name; lists those it has.
   """
   if name not in table:
     raise UserError(f'{key}={name!r} must be one of: {", ".join(table)}')

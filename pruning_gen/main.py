@@ -131,12 +131,12 @@ def run(run: Run, allow_device_change: bool = False) -> None:
   """Run every experiment of a config that is not finished, then the report.
 
   Args:
-    run: without its dataset, which is loaded only if something is to train.
+    run: its dataset is None, and is loaded only if something is left to train.
     allow_device_change: whether a workdir may continue on other devices than
       it was started on.
 
   Raises:
-    UserError: something the user can mend.
+    UserError: the user can fix it.
     Preempted: stopped on request.
   """
   config, workdir = run.config, run.workdir
@@ -185,7 +185,7 @@ def build_report(workdir: epath.PathLike) -> None:
   if report.has_networks(workdir):
     print(f'report: {report.build(workdir)}')
   else:
-    print(f'{workdir} has EL2N scores; a report needs other experiments')
+    print(f'{workdir} has only EL2N scores: a report needs another experiment')
 
 
 def check_needs(run: Run) -> None:

@@ -1,4 +1,4 @@
-"""Standard output that may break without ending a run.
+"""Standard output whose failure does not end a run.
 
 A terminal closes, a reader such as `head` ends, the disk of a log fills up:
 what cannot be shown is dropped, and training continues.
@@ -10,7 +10,7 @@ from typing import Any
 
 
 class _Guarded:
-  """A text stream whose errors send what follows to /dev/null."""
+  """A text stream that switches to /dev/null at its first error."""
 
   def __init__(self, stream: Any):
     self._stream = stream
@@ -27,7 +27,7 @@ class _Guarded:
     try:
       return function(*args)
     except OSError:
-      # Under the stream, so that what it has buffered is dropped, too.
+      # Replace the descriptor, so that buffered text is dropped, too.
       os.dup2(os.open(os.devnull, os.O_WRONLY), self._stream.fileno())
       return function(*args)
 

@@ -22,7 +22,7 @@ def join(
   process_id: int | None,
   join_seconds: int,
 ) -> None:
-  """Join the other processes of a job; end the program if they do not come.
+  """Join the other processes of a job, or exit if they do not appear.
 
   Must precede everything that asks JAX for its devices.
 
@@ -53,7 +53,7 @@ def join(
       coordinator_address,
       num_processes,
       process_id,
-      # The timer comes first.
+      # Longer than the timer, so that ours is the message that is shown.
       initialization_timeout=join_seconds + 60,
       # A process that died is noticed in half of JAX's default time.
       heartbeat_timeout_seconds=60,
@@ -90,7 +90,7 @@ def any_process(flag: bool) -> bool:
 
 
 def agree(text: str) -> bool:
-  """Return whether a text is the same on all processes; called by all."""
+  """Return whether all processes have the same text; called by all of them."""
   if not are_several():
     return True
   digest = np.frombuffer(hashlib.sha256(text.encode()).digest(), np.uint8)
@@ -107,7 +107,7 @@ def wait_for_all(name: str) -> None:
 def stopping_at_once() -> Iterator[None]:
   """Let SIGTERM end the program at once, where there is nothing to save.
 
-  Not one of several processes: the others would wait for it.
+  Does nothing in one of several processes: the others would wait for it.
   """
   if are_several():
     yield
@@ -120,7 +120,7 @@ def stopping_at_once() -> Iterator[None]:
 
 
 def exit_soon(code: int) -> None:
-  """Exit with an error code, whatever other threads and processes wait for."""
+  """Exit with an error code, without waiting for threads and processes."""
   if are_several():
     # The others may wait for this process, and at an orderly exit JAX would
     # wait for them. They notice that it is gone.

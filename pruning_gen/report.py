@@ -17,28 +17,52 @@ Writes summary.csv next to a single run, and in the report's folder index.html,
 figures/NAME.png and .pdf, and the plotted numbers as tables/NAME.csv.
 """
 
+import datetime
 import hashlib
 import io
-import re
 import sys
+from typing import Any
 
+import numpy as np
 import pandas as pd
 from absl import app
 from absl import flags
 from etils import epath
+from PIL import Image
 
 from pruning_gen import command_line
 from pruning_gen import output
 from pruning_gen.analysis import claims
 from pruning_gen.analysis import load
 from pruning_gen.analysis import page
+from pruning_gen.analysis.load import Benchmark
 from pruning_gen.errors import UserError
 from pruning_gen.storage import files
 from pruning_gen.storage import results
 
+# Headings of the page: what figures are called, by the first part of names.
+GROUPS = {
+  'figure': ("The paper's figures", ''),
+  'appendix': (
+    "The paper's appendices",
+    'We had no copy of the appendix: these follow its outline and the '
+    "references in the paper's text.",
+  ),
+  'more': ('More views', 'Drawn from the same runs, and not in the paper.'),
+}
+CLAIMS_TEXT = (
+  'A claim agrees where the paired verdict over replicates does: two results '
+  'differ if |mean of the differences| ≥ their standard deviation (n - 1); '
+  'better means lower, of errors and of losses. With three replicates the rule '
+  'calls a true tie different in 22.5 % of comparisons. Claims about many '
+  'levels or groups are therefore counted against what chance allows. A number '
+  "agrees where the mean is inside the paper's range, or outside by less than "
+  'its standard deviation. Undecided claims state the reason.'
+)
 
-def main(argv):
-  """Build the report of every --workdir and every folder behind the flags."""
+
+def main(argv: list[str]) -> None:
+  """Build the report of every --workdir and every folder after the flags."""
   workdirs, folder = flags.FLAGS.workdir + argv[1:], flags.FLAGS.output
   if not workdirs:
     raise app.UsageError('name the folder of a run: --workdir=FOLDER')
@@ -53,7 +77,7 @@ def main(argv):
     sys.exit(f'error: {error}')
 
 
-def _build_one(workdirs):
+def _build_one(workdirs: list[str]) -> epath.Path:
   if len(workdirs) > 1:
     raise UserError(
       f'--output is missing: {len(workdirs)} workdirs make one report, so name '
@@ -62,16 +86,16 @@ def _build_one(workdirs):
   return build(workdirs[0])
 
 
-def is_built(workdir):
-  """Tell whether there is a report that knows all of the run's tables."""
+def is_built(workdir: epath.PathLike) -> bool:
+  """Return whether there is a report that has all of the run's tables."""
   path = results.report_dir(workdir) / 'index.html'
   return path.exists() and path.read_text().endswith(_sign(workdir))
 
 
-def _sign(workdir):
-  """Return the last line of a page, which tells of which tables it is.
+def _sign(workdir: epath.PathLike) -> str:
+  """Return the last line of a page, which identifies the tables it shows.
 
-  Times would not: a report may be built beside a run that goes on.
+  Times would not: a report may be built while its run is in progress.
   """
   digest = hashlib.sha256()
   for path in (
@@ -84,16 +108,13 @@ def _sign(workdir):
   return f'\n<!-- of tables with the SHA-256 {digest.hexdigest()} -->\n'
 
 
-def has_networks(workdir):
-  """Tell whether a run has networks that a report shows."""
+def has_networks(workdir: epath.PathLike) -> bool:
+  """Return whether a run has networks that a report shows."""
   return (results.read_results(workdir).experiment != 'el2n').any()
 
 
-def build(workdir):
-  """Build summary.csv and the report of one run, beside it.
-
-  Args:
-    workdir: path of a run, finished or not.
+def build(workdir: epath.PathLike) -> epath.Path:
+  """Build summary.csv and the report of one run, finished or not.
 
   Returns:
     The path of the page.
@@ -102,20 +123,21 @@ def build(workdir):
     UserError: the folder holds no run, nothing is finished yet, or a file is
       broken.
   """
-  # Before they are read: what comes later, it does not know.
+  # First: the page does not have what is written while it is built.
   signature = _sign(workdir)
   benchmark = load.read(workdir)
   files.write_table(results.summary_path(workdir), benchmark.summary)
-  return _write([benchmark], results.report_dir(workdir), signature)
+  output = results.report_dir(workdir)
+  return _write([benchmark], [workdir], output, signature)
 
 
-def build_together(workdirs, output):
+def build_together(
+  workdirs: list[epath.PathLike], output: epath.PathLike
+) -> epath.Path:
   """Build one report of several runs, and join the parts of a benchmark.
 
-  Args:
-    workdirs: list of paths. Nothing is written there. Of several, those that
-      hold no run are skipped.
-    output: path of the report's folder.
+  Nothing is written to the workdirs. Of several, those that hold no run are
+  skipped.
 
   Returns:
     The path of the page.
@@ -123,18 +145,19 @@ def build_together(workdirs, output):
   Raises:
     UserError: as `build`, for any of them.
   """
-  return _write(load.read_all(_find_runs(workdirs)), output)
+  workdirs = _find_runs(workdirs)
+  return _write(load.read_all(workdirs), workdirs, output)
 
 
-def _find_runs(workdirs):
-  """Return the folders of runs: beside them may be a sweep's own files."""
-  # Each once, with a slash behind it or not.
+def _find_runs(workdirs: list[epath.PathLike]) -> list[str]:
+  """Return the folders of runs: a sweep's own files may be next to them."""
+  # Each once, with or without a slash at the end.
   workdirs = list(dict.fromkeys(str(epath.Path(path)) for path in workdirs))
   runs = [
     path for path in workdirs if (epath.Path(path) / 'config.json').exists()
   ]
   if not runs:
-    # Reading them says what is wrong.
+    # Reading them raises the error.
     return workdirs
   for workdir in workdirs:
     if workdir not in runs:
@@ -142,111 +165,135 @@ def _find_runs(workdirs):
   return runs
 
 
-def _write(benchmarks, output, signature=''):
+def _write(
+  benchmarks: list[Benchmark],
+  workdirs: list[epath.PathLike],
+  output: epath.PathLike,
+  signature: str = '',
+) -> epath.Path:
+  """Write figures, tables and the page; return the page's path."""
+  # matplotlib is slow to import, and nothing but a report needs it.
+  from pruning_gen.analysis.figures import FIGURES
+
   output = epath.Path(output)
-  chapters, tested = [], []
-  for number, benchmark in enumerate(benchmarks, start=1):
-    config = benchmark.config
-    title = f'{config["model"]["name"]} on {config["data"]["name"]}'
-    table = claims.tabulate(benchmark)
-    prefix = ''
-    if len(benchmarks) > 1:
-      # Two runs may have one name, and their files must stay apart.
-      name = f'{number} {benchmark.name}'
-      prefix = re.sub(r'\W+', '_', name) + '_'
-      title = f'{name}: {title}'
-      table.insert(1, 'benchmark', name)
-    chapters.append(_chapter(benchmark, title, output, prefix))
-    tested.append(table)
-  tested = _group_by_sentence(pd.concat(tested))
+  sections, missing = [], []
+  for figure in FIGURES:
+    table = figure.tabulate(benchmarks)
+    notes = figure.notes(benchmarks, table)
+    if table.empty:
+      why = ' '.join(notes) or f'run pruning_gen.main with {figure.needs}.'
+      missing.append(f'{figure.title}: {why}')
+    else:
+      sections.append(_section(figure, table, notes, output))
+  tested = claims.tabulate(benchmarks)
   files.write_table(output / 'tables' / 'claims.csv', tested)
-  title = ', '.join(chapter['title'] for chapter in chapters)
-  html = page.render(title, chapters, page.lay_out(tested))
+  html = page.render(
+    title=', '.join(benchmark.title for benchmark in benchmarks),
+    workdirs=[str(workdir) for workdir in workdirs],
+    date=f'{datetime.datetime.now(datetime.UTC):%Y-%m-%d %H:%M} UTC',
+    runs=[_describe_run(benchmark) for benchmark in benchmarks],
+    claims=page.lay_out(tested, max_rows=len(tested)),
+    claims_text=CLAIMS_TEXT,
+    missing=missing,
+    groups=_group(sections),
+  )
   path = output / 'index.html'
-  # Last: it tells that the report is complete.
+  # Last: it marks the report as complete.
   files.write_text(path, html + signature)
-  _remove_others(output, chapters)
+  _remove_others(output, [section['id'] for section in sections], FIGURES)
   return path
 
 
-def _remove_others(output, chapters):
-  """Remove figures and tables of the page before that this one has not."""
-  kept = {section['file'] for own in chapters for section in own['sections']}
-  # Of a benchmark alone, or of one of several; other files are not ours.
-  names = '|'.join(figure.name for figure in _figures())
-  ours = re.compile(rf'(\d+_\w+_)?({names})\.(png|pdf|csv)')
+def _group(sections: list[dict]) -> list[dict]:
+  """Put the sections of the page under their headings."""
+  groups = [
+    {
+      'id': f'group-{prefix}',
+      'title': title,
+      'text': text,
+      'sections': [own for own in sections if own['id'].startswith(prefix)],
+    }
+    for prefix, (title, text) in GROUPS.items()
+  ]
+  return [group for group in groups if group['sections']]
+
+
+def _remove_others(output: epath.Path, kept: list[str], figures: Any) -> None:
+  """Remove figures and tables of an earlier page that this one has not."""
+  ours = {figure.name for figure in figures}
   for path in [*output.glob('figures/*'), *output.glob('tables/*')]:
-    if ours.fullmatch(path.name) and path.stem not in kept:
+    is_ours = path.stem in ours and path.suffix in ('.png', '.pdf', '.csv')
+    if is_ours and path.stem not in kept:
       path.unlink(missing_ok=True)
 
 
-def _figures():
-  # matplotlib is slow to import, and nothing but a report needs it.
-  from pruning_gen.analysis import figures
-
-  return figures.FIGURES
-
-
-def _group_by_sentence(tested):
-  order = tested.sentence.drop_duplicates().tolist()
-  return tested.sort_values(
-    'sentence', kind='stable', key=lambda column: column.map(order.index)
-  )
-
-
-def _chapter(benchmark, title, output, prefix):
-  """Write a benchmark's figures and tables; return what the page shows."""
-  sections, missing = [], {}
-  for figure in _figures():
-    table = figure.tabulate(benchmark)
-    if table.empty:
-      missing.setdefault(figure.needs, []).append(figure.title)
-    else:
-      sections.append(_section(figure, table, output, prefix))
+def _section(
+  figure: Any, table: pd.DataFrame, notes: list[str], output: epath.Path
+) -> dict[str, Any]:
+  """Write a figure's files; return what the page shows."""
+  image, alt, width = None, '', 0.0
+  if figure.draw:
+    image, alt, width = _draw(figure, table, output / 'figures')
+  # A column of images is drawn, and is no number.
+  table = table.drop(columns='image', errors='ignore')
+  if table.benchmark.cat.categories.size == 1:
+    table = table.drop(columns='benchmark')
+  files.write_table(output / 'tables' / f'{figure.name}.csv', table)
   return {
-    'id': f'{prefix}benchmark',
-    'title': title,
+    'id': figure.name,
+    'title': figure.title,
+    'caption': figure.caption,
+    'notes': notes,
+    'image': image,
+    'alt': alt,
+    'width': width,
+    'table': page.lay_out(table),
+  }
+
+
+def _draw(
+  figure: Any, table: pd.DataFrame, folder: epath.Path
+) -> tuple[bytes, str, float]:
+  """Draw a table, and save it as PNG and PDF.
+
+  Returns:
+    The PNG, its description, and its width in inches.
+  """
+  from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+  from pruning_gen.analysis.figures import style
+
+  with style.context():
+    drawn = figure.draw(table)
+    canvas = FigureCanvasAgg(drawn)
+    canvas.draw()
+    # The layout is found once and holds for both.
+    drawn.set_layout_engine('none')
+    pdf, png = io.BytesIO(), io.BytesIO()
+    drawn.savefig(pdf, format='pdf')
+    alt = style.describe(drawn)
+  # A palette makes the page a third of its size.
+  pixels = Image.fromarray(np.asarray(canvas.buffer_rgba())).convert('RGB')
+  palette = pixels.quantize(128, Image.Quantize.FASTOCTREE)
+  # White is not left to the choice of a palette.
+  colors = palette.getpalette()
+  palette.putpalette([255 if value > 252 else value for value in colors])
+  palette.save(png, format='png')
+  files.write_bytes(folder / f'{figure.name}.pdf', pdf.getvalue())
+  files.write_bytes(folder / f'{figure.name}.png', png.getvalue())
+  return png.getvalue(), alt, drawn.get_figwidth()
+
+
+def _describe_run(benchmark: Benchmark) -> dict[str, Any]:
+  return {
+    'title': benchmark.title,
     'lead': [_progress(benchmark), *benchmark.notes],
-    'missing': [
-      f'{"; ".join(titles)}: run pruning_gen.main with {needs}.'
-      for needs, titles in missing.items()
-    ],
-    'sections': sections,
     'config': benchmark.config,
     'provenance': benchmark.provenance,
   }
 
 
-def _section(figure, table, output, prefix):
-  name = f'{prefix}{figure.name}'
-  image = None
-  if figure.draw:
-    image = _save(figure.draw(table), output / 'figures', name)
-  # A column of images is drawn, and is no number.
-  table = table.drop(columns='image', errors='ignore')
-  files.write_table(output / 'tables' / f'{name}.csv', table)
-  return {
-    'id': name,
-    'title': figure.title,
-    'caption': figure.caption,
-    'image': image,
-    'file': name,
-    'table': page.lay_out(table),
-  }
-
-
-def _save(figure, folder, name):
-  """Save a figure as PNG and PDF; return the PNG's bytes."""
-  for kind in ('pdf', 'png'):
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format=kind)
-    # The layout is found once and holds for both.
-    figure.set_layout_engine('none')
-    files.write_bytes(folder / f'{name}.{kind}', buffer.getvalue())
-  return buffer.getvalue()
-
-
-def _progress(benchmark):
+def _progress(benchmark: Benchmark) -> str:
   chain = benchmark.results[benchmark.results.experiment == 'chain']
   if chain.empty:
     return 'The chain has no finished level.'
@@ -261,7 +308,7 @@ def _progress(benchmark):
       else ', one replicate, so there are no verdicts and no spread'
     )
     + f'. Pruning removes {benchmark.config["prune_fraction"]:.0%} of the '
-    'remaining weights a level.'
+    'remaining weights per level.'
   )
 
 
@@ -269,13 +316,12 @@ if __name__ == '__main__':
   flags.DEFINE_multi_string(
     'workdir',
     [],
-    'Folder of a run; several, or folders named behind the flags, make one '
-    'report.',
+    'Folder of a run; several, or folders after the flags, make one report.',
   )
   flags.DEFINE_string(
     'output', None, "Where the report goes; a single run's own by default."
   )
-  # Folders may stand before flags too.
+  # Folders may precede flags, too.
   flags.FLAGS.set_gnu_getopt()
   output.guard()
   app.run(main)

@@ -1,13 +1,13 @@
-"""Training throughput of stacked members, beside a PyTorch loop in turn.
+"""Training throughput of stacked members, compared with a PyTorch loop.
 
   python speed/throughput.py --peer=PATH/torch_baseline.py
 
-Runs the real engine on random images of the data set's shape: members 1, 3 and
-12 (or --members), each in a process of its own, and the peer in between (any
+Runs the real programs on random images of the data set's shape: 1, 3 and 12
+members (or --members), each in a process of its own, in turn with the peer (any
 script that takes a model's name and --seconds, and prints a JSON line with
 images_per_second and torch, its version). Prints a table and writes JSON, with
-the machine's matrix-multiply peak beside it. For --turns above 1 the best of
-the turns counts, for each side alike.
+the machine's matrix-multiply peak. For --turns above 1 the best of the turns
+counts, for each side alike.
 """
 
 import argparse
@@ -35,8 +35,9 @@ MODELS = {
   'vgg16': ('vgg16', 640, 3 * 313_201_664 - 9 * 3 * 64 * 1024),
 }
 
-
-EPOCHS_A_LEVEL = 40
+EPOCHS_PER_LEVEL = 40
+# Of everything that is timed, after one call that compiles.
+REPEATS = 4
 
 
 def main():
@@ -64,7 +65,7 @@ def main():
 
 
 def run_in_turn(args):
-  """Run peer and engine alternately; keep the best turn of each."""
+  """Run the peer and ours alternately; keep the best turn of each."""
   peer, ours = None, {}
   peak = 0.0
   for _ in range(args.turns):
@@ -121,51 +122,32 @@ def timed(function):
 
 
 def measure(model, num_members, dtype):
-  """Measure one stack; return a dict of numbers."""
+  """Measure one stack in its steady state; return a dict of numbers."""
   import importlib
 
   import jax
 
-  from pruning_gen import main as program
+  from pruning_gen import environment
   from pruning_gen.data import datasets
-  from pruning_gen.engine.over_members import Member
+  from pruning_gen.engine import measure as measuring
+  from pruning_gen.engine.session import Run
+  from pruning_gen.engine.stack import Member
   from pruning_gen.experiments import build
-  from pruning_gen.storage import checkpoint
+  from pruning_gen.experiments import label_sets
+  from pruning_gen.training.schedule import Schedule
 
   config_name, num_train, _ = MODELS[model]
   config = importlib.import_module(f'configs.{config_name}').get_config()
   config.dtype = dtype
-  members = [Member('pruning', 0.0, i) for i in range(num_members)]
-  program.use_devices(config, num_members)
+  environment.set_up(config, num_members)
   dataset = random_dataset(datasets, config.data.name, num_train)
-  engine = build.make_engine(config, dataset, members)
-  state = engine.create()
-
-  def epoch(i):
-    nonlocal state
-    state, _ = engine.train_epoch(state, i)
-
-  def start_level():
-    nonlocal state
-    state = jax.block_until_ready(engine.start_level(state, level=1))
-
-  epoch_seconds = [timed(lambda i=i: epoch(i)) for i in range(5)]
-  score_seconds = [timed(lambda: engine.score(state)) for _ in range(2)]
-  start_level_seconds = [timed(start_level) for _ in range(2)]
-  with tempfile.TemporaryDirectory() as folder:
-    checkpoints = checkpoint.Checkpoints(folder, keep=2)
-
-    def save_three():
-      for i in range(3):
-        checkpoints.save(i, engine.pack(state))
-      checkpoints.close()
-
-    # Until all is on disk: in a run the most of it goes on beside training.
-    save_seconds = timed(save_three) / 3
-    megabytes = engine.checkpoint_bytes() / 1e6
-  # The first call of each compiles.
-  best_epoch = min(epoch_seconds[1:])
-  num_scored = sum(
+  run = Run(config, None, dataset, lambda: False)
+  members = [Member('pruning', 0.0, i) for i in range(num_members)]
+  stack = label_sets.make_stack(run, members)
+  schedule = Schedule(config.epochs, config.rewind_epoch, config.levels)
+  programs = build.make_programs(run, stack, schedule)
+  seconds = time_programs(programs)
+  num_evaluated = num_members * sum(
     len(labels)
     for labels in (
       dataset.train_labels,
@@ -173,27 +155,69 @@ def measure(model, num_members, dtype):
       dataset.test_labels,
     )
   )
-  saves_a_level = EPOCHS_A_LEVEL // config.checkpoint.every_epochs
-  beside = (
-    score_seconds[-1] + start_level_seconds[-1] + saves_a_level * save_seconds
-  )
-  level_seconds = EPOCHS_A_LEVEL * best_epoch
+  saving = EPOCHS_PER_LEVEL // config.checkpoint.every_epochs * seconds['save']
+  level = EPOCHS_PER_LEVEL * seconds['epoch']
+  overhead = seconds['evaluate'] + seconds['start_level'] + saving
+  images = stack.images_per_epoch(config.batch_size)
   return {
     'members': num_members,
     'devices': [device.device_kind for device in jax.devices()],
     'jax': jax.__version__,
     'dtype': dtype,
-    'images_per_second': engine.images_per_epoch / best_epoch,
-    'scored_per_second': num_members * num_scored / score_seconds[-1],
-    'epoch_seconds': epoch_seconds,
-    'score_seconds': score_seconds,
-    'start_level_seconds': start_level_seconds,
-    'save_seconds': save_seconds,
-    'checkpoint_megabytes': megabytes,
-    'saving_fraction': saves_a_level * save_seconds / level_seconds,
-    'beside_training_fraction': beside / level_seconds,
+    'images_per_second': images / seconds['epoch'],
+    'evaluated_per_second': num_evaluated / seconds['evaluate'],
+    'seconds': seconds,
+    'checkpoint_megabytes': measuring.count_bytes(programs.packed) / 1e6,
+    'saving_fraction': saving / level,
+    'overhead_fraction': overhead / level,
     'resident_gigabytes': resident_gigabytes(),
   }
+
+
+def time_programs(programs):
+  """Time each program; return the seconds of a call in the steady state.
+
+  The first call of each compiles, and Orbax's first save takes several times
+  as long as later ones. A save counts until all of it is on disk, although in a
+  run most of it is done while training continues.
+  """
+  import jax
+
+  from pruning_gen.storage import checkpoint
+
+  state = programs.create()
+
+  def train_epoch(i):
+    nonlocal state
+    state, _ = programs.train_epoch(state, i)
+
+  def start_level(i):
+    nonlocal state
+    del i
+    state = jax.block_until_ready(programs.start_level(state, level=1))
+
+  def best(function):
+    return min(timed(lambda i=i: function(i)) for i in range(1, REPEATS + 1))
+
+  seconds = {}
+  for name, function in (
+    ('epoch', train_epoch),
+    ('evaluate', lambda i: programs.evaluate(state)),
+    ('start_level', start_level),
+  ):
+    function(0)
+    seconds[name] = best(function)
+  with tempfile.TemporaryDirectory() as folder:
+    checkpoints = checkpoint.Checkpoints(folder, keep=2)
+
+    def save(i):
+      checkpoints.save(i, programs.pack(state))
+      checkpoints.wait()
+
+    save(0)
+    seconds['save'] = best(save)
+    checkpoints.close()
+  return seconds
 
 
 def random_dataset(datasets, name, num_train):
@@ -224,7 +248,7 @@ def resident_gigabytes():
 
 
 def processor():
-  """Return the processor's name, where the system tells it."""
+  """Return the processor's name, if the system has it."""
   path = pathlib.Path('/proc/cpuinfo')
   if path.exists():
     for line in path.read_text().splitlines():
@@ -251,9 +275,9 @@ def print_table(result):
     print(
       f'{ours["members"]:3d} members: {rate:,.0f} images/s, all together; '
       f'{against:.2f} x PyTorch; {rate * flops / 1e9 / peak:.0%} of the peak; '
-      f'scoring {ours["scored_per_second"]:,.0f} images/s; '
-      f'beside training {ours["beside_training_fraction"]:.1%} of a '
-      f'{EPOCHS_A_LEVEL}-epoch level, saving alone '
+      f'evaluating {ours["evaluated_per_second"]:,.0f} images/s; '
+      f'everything but training {ours["overhead_fraction"]:.1%} of a '
+      f'{EPOCHS_PER_LEVEL}-epoch level, saving alone '
       f'{ours["saving_fraction"]:.1%}; {ours["resident_gigabytes"]:.1f} GB'
     )
 

@@ -1,12 +1,12 @@
-"""Compile the panels' epochs for a TPU, on a machine that has none.
+"""Compile the benchmarks' training for a TPU, on a machine that has none.
 
   pip install 'jax[tpu]'
-  python speed/tpu_compile.py --panels=lenet,resnet20 --topology=v5e:2x4
+  python speed/tpu_compile.py --benchmarks=lenet,resnet20 --topology=v5e:2x4
 
-Prints for each panel and way of stacking how long XLA takes, what a core needs
-of its memory, and what XLA's own cost model says of a training step: millions
-of cycles a member and, at the chip's clock, images a second. These are the
-compiler's estimates and no measurement: it has none for gathers, which count
+Prints for each benchmark and way of stacking how long XLA takes, how much
+memory a core needs, and XLA's own estimate of a training step: millions of
+cycles per member and, at the chip's clock, images per second. These are the
+compiler's estimates, not measurements: it has none for gathers, which count
 nothing here. Needs Linux; `--output` appends to a JSON file.
 """
 
@@ -17,9 +17,8 @@ import pathlib
 import re
 import sys
 import time
-from unittest import mock
 
-# The compiler alone is needed: no TPU is looked for.
+# Only the compiler is needed: JAX must not look for a TPU.
 os.environ['JAX_PLATFORMS'] = 'cpu'
 os.environ.setdefault('TPU_SKIP_MDS_QUERY', '1')
 os.environ.setdefault('TPU_ACCELERATOR_TYPE', 'v5litepod-8')
@@ -34,55 +33,45 @@ ROOT = pathlib.Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
 from launch import plan
-from pruning_gen import config as protocol
 from pruning_gen.data import datasets
+from pruning_gen.data import imagenet
 from pruning_gen.engine import memory
-from pruning_gen.engine import over_members as members_lib
-from pruning_gen.engine import programs as engine
+from pruning_gen.engine import mesh
+from pruning_gen.engine import programs
+from pruning_gen.engine import streamed
+from pruning_gen.engine.inputs import Spec
+from pruning_gen.engine.session import Run
 from pruning_gen.experiments import build
+from pruning_gen.experiments import label_sets
+from pruning_gen.training.schedule import Schedule
 
-# Of a core: the chip's peak over its 4 or 8 arrays of 128 x 128 multipliers.
+# Of a core: the chip's peak divided by its 4 or 8 arrays of 128 x 128
+# multipliers.
 CLOCKS = {'v4': 1.05e9, 'v5e': 1.5e9}
 CYCLES = re.compile(r'"estimated_cycles":"(\d+)"')
-
-
-class CompiledEngine(engine.Engine):
-  """Compiles training for devices that are not there, and places nothing."""
-
-  devices = ()
-
-  def _make_mesh(self):
-    return members_lib.make_mesh(
-      len(self.members), list(self.devices), self._config.devices.data_parallel
-    )
-
-  def _reserve(self):
-    begin = time.monotonic()
-    self.compiled = self._compile()
-    self.seconds = time.monotonic() - begin
-
-  def _place_data(self):
-    return None
-
-  def _place_images(self):
-    pass
 
 
 def main():
   parser = argparse.ArgumentParser(
     description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
   )
-  parser.add_argument('--panels', default='lenet,resnet20')
+  parser.add_argument('--benchmarks', default='lenet,resnet20')
   parser.add_argument('--topology', default='v5e:2x4', help='as JAX names it')
   parser.add_argument('--stacking', default='vmap,map')
-  parser.add_argument('--output', help='JSON, which is added to')
+  parser.add_argument('--output', help='JSON file to append to')
   args = parser.parse_args()
   topology = topologies.get_topology_desc(
     platform='tpu', topology_name=args.topology
   )
-  for panel in args.panels.split(','):
+  for benchmark in args.benchmarks.split(','):
     for stacking in args.stacking.split(','):
-      row = compile_panel(panel, stacking, args.topology, topology.devices)
+      spec = make_spec(benchmark, stacking, list(topology.devices))
+      row = {
+        'benchmark': benchmark,
+        'stacking': stacking,
+        'topology': args.topology,
+        **compile_training(spec, CLOCKS.get(args.topology.partition(':')[0])),
+      }
       print(json.dumps(row), flush=True)
       if args.output:
         append(pathlib.Path(args.output), row)
@@ -93,65 +82,84 @@ def append(path, row):
   path.write_text(json.dumps([*rows, row], indent=2) + '\n')
 
 
-def compile_panel(panel, stacking, topology, devices):
-  """Compile one panel's epoch; return what is known of it, a dict."""
-  config = plan.load_config(panel)
+def make_spec(benchmark, stacking, devices):
+  """Return what a benchmark's chain is compiled from, on other devices."""
+  config = plan.load_config(benchmark)
   config.stacking = stacking
-  members = protocol.list_members(config)
-  with (
-    # Convolutions and stacking are chosen by it.
-    mock.patch.object(jax, 'default_backend', lambda: 'tpu'),
-    mock.patch.object(build, 'Engine', CompiledEngine),
-    mock.patch.object(CompiledEngine, 'devices', devices),
-  ):
-    built = build.make_engine(config, blank_dataset(config), members)
-  rows = len(built._rows) // built.mesh.shape['member']
-  cycles = step_cycles(built.compiled.as_text())
-  cycles //= rows if stacking == 'vmap' else 1
+  dataset = blank_dataset(config.data.name)
+  members = label_sets.list_members(config)
+  stack = label_sets.make_stack(
+    Run(config, None, dataset, lambda: False), members
+  )
+  is_streamed = datasets.DATASETS[config.data.name].is_streamed
+  return Spec(
+    config,
+    dataset,
+    stack,
+    # 'auto' would choose by the devices that are here.
+    build.make_network(config, dataset.num_classes, stack, convolution='plain'),
+    Schedule(config.epochs, config.rewind_epoch, config.levels),
+    mesh.make_layout(
+      config, len(members), take_turns=is_streamed, devices=devices
+    ),
+  )
+
+
+def compile_training(spec, clock):
+  """Compile a benchmark's training.
+
+  Args:
+    spec: from `make_spec`.
+    clock: of a core, in Hz; None for no estimate of the speed.
+
+  Returns:
+    What is known of the compiled program, a dict.
+  """
+  layout = spec.layout
+  is_streamed = datasets.DATASETS[spec.config.data.name].is_streamed
+  lower = streamed.lower if is_streamed else programs.lower
+  begin = time.monotonic()
+  compiled = lower(spec).compile()
+  seconds = time.monotonic() - begin
   row = {
-    'panel': panel,
-    'stacking': stacking,
-    'topology': topology,
-    'mesh': dict(built.mesh.shape),
-    'members': len(members),
+    'mesh': dict(layout.mesh.shape),
+    'members': layout.num_members,
     'jax': jax.__version__,
-    'compile_seconds': round(built.seconds, 1),
-    'gigabytes_a_core': round(memory.count_bytes(built.compiled) / 1e9, 3),
-    'estimated_megacycles_a_step_and_member': round(cycles / 1e6, 4),
+    'compile_seconds': round(seconds, 1),
+    'gigabytes_per_core': round(memory.count_bytes(compiled) / 1e9, 3),
   }
-  clock = CLOCKS.get(topology.partition(':')[0])
+  cycles = step_cycles(compiled.as_text())
+  if layout.vectorize:
+    cycles //= len(layout.rows) // layout.mesh.shape['member']
+  row['estimated_megacycles_per_step_and_member'] = round(cycles / 1e6, 4)
   if clock:
-    speed = config.batch_size * clock / cycles / built.mesh.shape['data']
+    speed = spec.config.batch_size * clock / cycles / layout.mesh.shape['data']
     row['estimated_images_per_second_and_core'] = round(speed)
   return row
 
 
-def blank_dataset(config):
-  """Return a data set of the right size without images."""
-  info = datasets.DATASETS[config.data.name]
-  images = np.zeros((info.num_train, *info.image_shape), np.uint8)
+def blank_dataset(name):
+  """Return a data set of the right size whose images take no memory."""
+  info = datasets.DATASETS[name]
   labels = np.arange(info.num_train, dtype=np.int32) % info.num_classes
+  facts = (name, info.num_classes, info.mean, info.std)
+  if info.is_streamed:
+    return imagenet.StreamedDataset(
+      *facts, info.image_shape, {}, labels, labels[:10], labels[:10]
+    )
+  images = np.broadcast_to(np.uint8(0), (info.num_train, *info.image_shape))
   few = (images[:10], labels[:10])
-  return datasets.Dataset(
-    config.data.name,
-    info.num_classes,
-    info.mean,
-    info.std,
-    images,
-    labels,
-    *few,
-    *few,
-  )
+  return datasets.Dataset(*facts, images, labels, *few, *few)
 
 
 def step_cycles(text):
   """Estimate a training step: the loop that takes most of an epoch's cycles.
 
   Args:
-    text: str, a compiled program.
+    text: of a compiled program.
 
   Returns:
-    int, cycles of all members of one turn, with the loops inside it.
+    The cycles of all members of one turn, with the loops inside it.
   """
   parts = dict(
     re.findall(r'^%([\w.\-]+) \([^\n]*\{\n(.*?)^\}', text, re.M | re.S)

@@ -1,405 +1,391 @@
 import importlib
-import json
 
+import numpy as np
 import pandas as pd
 import pytest
 
 from pruning_gen.analysis import claims
-from pruning_gen.analysis import load
-from pruning_gen.analysis import paired as comparisons
-from pruning_gen.analysis import statistics
+from pruning_gen.analysis.claims import base
+from pruning_gen.analysis.claims import paper
+from pruning_gen.analysis.claims.case import Case
 from pruning_gen.storage import provenance
-from pruning_gen.storage import results
-from tests import fake_runs
-from tests.fake_runs import make_row
+from tests import claims_cases as cases
+from tests import fake_benchmarks as fake
+
+NAN = float('nan')
 
 
-def test_leave_out_is_paired_with_the_random_set_of_its_size(tmp_path):
-  fake_runs.write_chain(tmp_path)
-  fake_runs.write_leave_out(tmp_path)
-  pairs = comparisons.pair_leave_out(results.read_results(tmp_path))
-  assert len(pairs) == 5 * 4
-  row = pairs[
-    (pairs.left_out == 'misclassified')
-    & (pairs.noise_fraction == 0.2)
-    & (pairs.replicate == 1)
-  ].iloc[0]
-  assert (row.number, row.num_left_out) == (3, 5)
-  assert row.test_error == pytest.approx(0.11)
-  assert row.random_error == pytest.approx(0.26)
-  assert row.dense_error == pytest.approx(0.32)
-  # Differences: 0.1 - 0.25 twice.
-  table = comparisons.average_leave_out(pairs)
-  row = table[(table.left_out == 'misclassified')].iloc[0]
-  assert row.difference_mean == pytest.approx(-0.15)
-  assert (row.verdict, row.n) == ('better', 2)
+def find(words):
+  """Return the claims that begin with these words: one."""
+  found = [claim for claim in claims.CLAIMS if claim.text.startswith(words)]
+  assert len(found) == 1, [claim.text for claim in found]
+  return tuple(found)
 
 
-def test_leave_out_without_its_random_set():
-  rows = [make_row(), make_row(experiment='leave_out', arm='most_improved_5')]
-  rows[1]['num_train'] = 16
-  pairs = comparisons.pair_leave_out(pd.DataFrame(rows))
-  row = comparisons.average_leave_out(pairs).iloc[0]
-  assert row.num_left_out == 4 and row.verdict == ''
-  assert row[['random_mean', 'difference_mean']].isna().all()
+@pytest.fixture(scope='module')
+def benchmarks():
+  return {name: fake.make(name) for name in fake.CHANGE}
 
 
-def test_compare_at_optimum():
-  pruning = fake_runs.make_results({0: [0.3, 0.3], 1: [0.1, 0.2], 2: [0.5] * 2})
-  dense = fake_runs.make_results(
-    {0: [0.3, 0.3], 1: [0.2, 0.3], 2: [0.1, 0.1]}, 'extended_dense'
-  )
-  table = pd.concat([pruning, dense])
-  found = comparisons.compare_at_optimum(
-    table, statistics.summarize(table, 0.2)
-  )
-  found = found.set_index('network')
-  assert found.level.to_dict() == {
-    'dense': 0,
-    'extended_dense': 1,
-    'extended_dense_best': 2,
-    'pruning': 1,
-  }
-  # Against 0.1 and 0.2: +.1 +.1 is worse, 0 and -.1 matches (std .07).
-  row = found.loc['extended_dense']
-  assert row.against_pruning_mean == pytest.approx(0.1)
-  assert row.against_pruning_verdict == 'worse'
-  assert found.against_pruning_verdict['extended_dense_best'] == 'match'
-
-
-def test_missing_errors_are_not_averaged_over():
-  nan = float('nan')
-  table = pd.concat(
-    [
-      fake_runs.make_results({0: [0.3, 0.3], 1: [0.1, 0.1]}),
-      fake_runs.make_results(
-        {0: [0.3, 0.3], 1: [0.1, nan]},
-        'extended_dense',
-        validation={0: 0.3, 1: 0.1},
-      ),
-      fake_runs.make_results({0: [nan, 0.2]}, experiment='leave_out').assign(
-        arm='most_improved_1', num_train=16
-      ),
-    ]
-  )
-  chain = statistics.summarize(table[table.experiment == 'chain'], 0.2)
-  found = comparisons.compare_at_optimum(table, chain).set_index('network')
-  row = found.loc['extended_dense']
-  assert row[['mean', 'std', 'against_pruning_mean']].isna().all()
-  assert row.n == 2 and row.against_pruning_verdict == ''
-  assert found['mean']['pruning'] == pytest.approx(0.1)
-  row = comparisons.average_leave_out(comparisons.pair_leave_out(table)).iloc[0]
-  assert row[['mean', 'std']].isna().all() and row.n == 2
-
-
-def test_same_size(tmp_path):
-  fake_runs.write_chain(tmp_path)
-  fake_runs.write_width(tmp_path)
-  summary = statistics.summarize(results.read_results(tmp_path), 0.2)
-  # Of 500 and 250 (1000 is the full network), 512 and 640 are near 500; 800
-  # and 1000 are near none.
-  same_size = [
-    comparisons.find_same_size(summary, 0.0, level) for level in (3, 2, 1, 0)
+def test_every_claim_of_the_five_benchmarks_agrees(benchmarks):
+  table = claims.tabulate(list(benchmarks.values()))
+  others = table[table.verdict != 'agrees']
+  # Which noise levels LeNet's ranges are of, the text does not say.
+  assert set(others.benchmark) == {'lenet on mnist'}
+  assert len(others) == 4 and others.detail.str.contains(cases.OURS).all()
+  assert set(table.claim) == {claim.text for claim in claims.CLAIMS}
+  assert table.claim.drop_duplicates().tolist() == [
+    claim.text for claim in claims.CLAIMS
   ]
-  assert same_size == [1, 1, None, None]
-  assert comparisons.find_same_size(summary, 0.4, 3) is None
+  assert list(table.columns) == claims.COLUMNS
+
+
+def test_every_claim_has_its_cases():
+  words = [case[0] for case in cases.CASES] + [case[0] for case in cases.OVER]
+  assert {find(each)[0].text for each in words} == {
+    claim.text for claim in claims.CLAIMS
+  }
 
 
 @pytest.mark.parametrize(
-  'test_error, verdict',
-  # One as small might improve; one that does, of any size, refutes.
-  [(0.9, 'cannot tell'), (0.1, 'does not agree')],
+  'case', [case for case in cases.CASES if case[2]], ids=lambda case: case[0]
 )
-def test_no_narrower_network_is_as_small(tmp_path, test_error, verdict):
-  fake_runs.write_chain(tmp_path, levels=2, config={'levels': 1})
-  fake_runs.write_width(tmp_path)
-  table = results.read_results(tmp_path)
-  own = (table.experiment == 'width') & (table.level > 0)
-  table.loc[own, 'test_error'] = test_error
-  results.write_rows(tmp_path, table[own].to_dict('records'))
-  table = claims.tabulate(load.read(tmp_path))
-  improves = table[table.sentence.str.startswith('Narrower')]
-  assert improves.verdict.tolist() == [verdict] * 2
-  (loss,) = table[table.sentence.str.contains('as many weights')].itertuples()
-  assert loss.verdict == 'cannot tell'
-  assert loss.detail == 'no narrower network has about as many weights'
+def test_a_claim_contradicted(case):
+  words, (model, noise_fractions), edit, _, _ = case
+  benchmark = fake.make(model, noise_fractions, edit)
+  assert 'contradicts' in set(claims.tabulate([benchmark], find(words)).verdict)
 
 
-def test_claims_of_a_run(tmp_path):
-  fake_runs.write_all(tmp_path)
-  table = claims.tabulate(load.read(tmp_path))
-  clean = table[table.noise_fraction == 0].set_index('sentence')
-  row = clean.loc['Pruning to the optimal sparsity improves the test error.']
-  # Level 3 against level 0: -.06 and -.03.
-  assert row['mean'] == pytest.approx(-4.5)
-  assert row['std'] == pytest.approx(3 / 2**0.5)
-  assert (row.verdict, row.unit, row.n) == ('agrees', 'points', 2)
-  assert row.detail == 'better; level 3 against dense'
-  row = clean.filter(like='How many times', axis=0).iloc[0]
-  # 17.5 / 7.5 without spread.
-  assert row['mean'] == pytest.approx(7 / 3)
-  assert (row.paper, row.verdict) == ('3.5 to 71', 'cannot tell')
-  assert row.detail == 'the paper has no lenet on digits'
-  row = clean.filter(like='improves the top 20 %', axis=0).iloc[0]
-  # At level 3, -.3 x the mean rank: 17.5 and 7.5.
-  assert row['mean'] == pytest.approx(-3) and row.verdict == 'agrees'
-  row = clean.filter(like='Narrower networks', axis=0).iloc[0]
-  # The best narrower one is level 1: .31 and .311, against .24 and .29.
-  assert row['mean'] == pytest.approx(4.55)
-  assert row.detail == (
-    'worse; best narrower width (level 1) minus pruning (level 3)'
-  )
-  row = clean.filter(like='Without noise, leaving out', axis=0).iloc[0]
-  assert row['mean'] == pytest.approx(10) and row.verdict == 'agrees'
-  noisy = table[table.noise_fraction > 0]
-  leave_out = noisy[noisy.sentence.str.startswith('Under noise, leaving out')]
-  assert leave_out['mean'].tolist() == pytest.approx([-10, -15])
-  assert leave_out.verdict.tolist() == ['agrees'] * 2
+@pytest.mark.parametrize('case', cases.CASES, ids=lambda case: case[0])
+def test_a_claim_undecided(case):
+  words, network, _, edit, reason = case
+  if isinstance(edit, tuple):
+    *network, edit = edit
+  table = claims.tabulate([fake.make(*network, edit)], find(words))
+  assert set(table.verdict) == {'undecided'}
+  assert table.detail.str.contains(reason, regex=False).all()
 
 
-# Validation prefers level 1; arms share their level 0.
-PRUNING = {0: [0.30, 0.32], 1: [0.25, 0.26]}
-EXTENDED_DENSE = {0: [0.30, 0.32], 1: [0.29, 0.28]}
+@pytest.mark.parametrize('words, edits', cases.OVER)
+def test_a_claim_over_benchmarks(benchmarks, words, edits):
+  others = {name: fake.make(name, None, edit) for name, edit in edits.items()}
+  (row,) = claims.tabulate(
+    list((benchmarks | others).values()), find(words)
+  ).itertuples()
+  assert (row.verdict, row.benchmark) == ('contradicts', 'all')
+  # ResNet-20 is 1 of 5 clean benchmarks and 3 of 13 noisy ones.
+  four = {key: value for key, value in benchmarks.items() if key != 'resnet20'}
+  (row,) = claims.tabulate(list(four.values()), find(words)).itertuples()
+  is_noisy = find(words)[0].scope == base.ALL_NOISY
+  assert row.verdict == 'undecided'
+  assert ('10 of 13' if is_noisy else '4 of 5') in row.detail
 
 
-def make_panel(noise_fraction, metrics, name=('lenet', 'digits'), epochs=160):
-  """Return a panel with metrics {(arm, level): {column: [by replicate]}}."""
-  table = pd.concat(
-    fake_runs.make_results(errors, arm, noise_fraction=noise_fraction)
-    for arm, errors in (
-      ('pruning', PRUNING),
-      ('extended_dense', EXTENDED_DENSE),
-    )
-  ).reset_index(drop=True)
-  for (arm, level), columns in metrics.items():
-    rows = (table.arm == arm) & (table.level == level)
-    for column, values in columns.items():
-      table.loc[rows, column] = values
-  nothing = pd.DataFrame()
-  return load.Benchmark(
-    name='run',
-    config={
-      'model': {'name': name[0], 'num_filters': 64},
-      'data': {'name': name[1], 'num_train': 0},
-      'epochs': epochs,
-      'levels': 1,
-      'prune_fraction': 0.2,
-      'width': {'levels': 2},
-    },
-    provenance={},
-    results=table,
-    summary=statistics.summarize(table, 0.2),
-    effects=nothing,
-    concentration=nothing,
-    noisy_share=nothing,
-    leave_out=nothing,
-    most_worsened=None,
-    notes=[],
-  )
-
-
-def test_better_training():
-  loss = 'train_cross_entropy'
-  panel = make_panel(
-    0.0,
-    {
-      ('pruning', 0): {loss: [0.5, 0.5]},
-      ('pruning', 1): {loss: [0.5, 0.6]},
-      ('extended_dense', 1): {loss: [0.2, 0.4]},
-    },
-  )
-  table = claims.tabulate(panel)
-  assert table.sentence.tolist() == [
-    'Pruning to the optimal sparsity improves the test error.',
-    'Without noise, pruning to the optimal sparsity lowers the training loss.',
-    'Without noise, extended dense training lowers the training loss.',
-    'Without noise, extended dense training matches pruning.',
-  ]
-  # -.05 -.06; 0 .1; -.3 -.1; .04 .02.
-  assert table['mean'].tolist() == pytest.approx([-5.5, 0.05, -0.2, 3])
-  assert table.detail.str.split(';').str[0].tolist() == [
+def test_the_numbers_of_a_row():
+  benchmark = fake.make('resnet20', [0.3])
+  words = find('Pruning to L* improves the test error, or')
+  (row,) = claims.tabulate([benchmark], words).itertuples()
+  # Level 11 is 6 points better in every replicate, +-.001.
+  assert row.mean == pytest.approx(-6)
+  assert row.std == pytest.approx(100 * fake.SPREAD)
+  assert (row.unit, row.n, row.paper) == ('points', 3, 'better or match')
+  assert (row.paired, row.unpaired, row.noise_fraction) == (
     'better',
-    'match',
     'better',
-    'worse',
-  ]
-  assert table.verdict.tolist() == [
-    'agrees',
-    'does not agree',
-    'agrees',
-    'does not agree',
-  ]
-
-
-def test_regularization():
-  noisy, original = (f'train_cross_entropy_{k}' for k in ('noisy', 'clean'))
-  panel = make_panel(
-    0.15,
-    {
-      ('pruning', 0): {noisy: [0.3, 0.5], original: [0.2, 0.5]},
-      ('pruning', 1): {noisy: [2.0, 2.2], original: [0.1, 0.1]},
-      ('extended_dense', 1): {noisy: [0.1, 0.1]},
-    },
-    ('vgg16', 'cifar10'),
+    0.3,
   )
-  table = claims.tabulate(panel).set_index('sentence')
-  loss, gap_of = 'Loss of noisy examples minus that of original ones, ', {}
-  for kind in ('dense', 'optimally sparse'):
-    gap_of[kind] = table.loc[f'{loss}{kind} network.']
-  # .1 and 0, then 1.9 and 2.1.
-  assert gap_of['dense']['mean'] == pytest.approx(0.05)
-  assert gap_of['dense'].detail == 'inside; level 0'
-  assert gap_of['optimally sparse']['mean'] == pytest.approx(2)
-  row = table.filter(like='widens the gap', axis=0).iloc[0]
-  assert row['mean'] == pytest.approx(1.95) and row.verdict == 'agrees'
-  row = table.filter(like='Pruning to the optimal sparsity raises', axis=0)
-  assert row['mean'].tolist() == pytest.approx([1.7])
-  row = table.filter(like='does not raise', axis=0).iloc[0]
-  assert row['mean'] == pytest.approx(-0.3)
-  assert (row.paper, row.verdict) == ('better or match', 'agrees')
+  assert 'level 11' in row.detail
+
+
+def test_paired_and_unpaired_verdicts():
+  # Apart by .5 in each of three replicates that are apart by 1 themselves.
+  values, baseline = pd.Series([1.0, 2, 3]), pd.Series([1.5, 2.5, 3.5])
+  found = base.measure(values, baseline)
+  assert (found.mean, found.std, found.n) == (-0.5, 0, 3)
+  assert (found.paired, found.unpaired) == ('better', 'match')
+  found = base.measure(values, baseline, 'points', words=base.SIZE)
+  assert (found.mean, found.paired) == (-50, 'smaller')
+  # Of replicates 0 and 1 only, and without a pair.
+  found = base.measure(values, baseline[:2])
+  assert (found.n, found.paired) == (2, 'better')
+  found = base.measure(values, words=base.SIGN)
+  assert (found.mean, found.paired, found.unpaired) == (2, 'positive', '')
+
+
+WIDE = 'the spread'
 
 
 @pytest.mark.parametrize(
-  'name, paper',
+  'mean, std, number, verdict, detail',
   [
-    (('vgg16', 'cifar10'), ['better', '-5.2', 'worse', '3.6 to 34.2']),
-    (('resnet20', 'cifar10'), ['better', 'worse', '0.4 to 14.5']),
-    # Another data set is not held against the paper's numbers.
-    (('vgg16', 'digits'), ['better', 'worse']),
+    (1.0, 0.1, (0.5, 2), 'agrees', 'inside'),
+    # Outside by .5: less than one standard deviation, and as much.
+    (2.5, 0.6, (0.5, 2), 'agrees', '0.5 nats above'),
+    (0.0, 0.5, (0.5, 2), 'contradicts', '0.5 nats below'),
+    # A spread above 2, inside and outside by less; and outside by more.
+    (1.0, 2.1, (0.5, 2), 'undecided', WIDE),
+    (3.5, 2.1, (0.5, 2), 'undecided', WIDE),
+    (4.5, 2.1, (0.5, 2), 'contradicts', '2.5 nats above'),
+    (-1.0, 5.3, -5.2, 'undecided', WIDE),
+    (-1.0, 5.2, -5.2, 'agrees', '4.2 nats above'),
+    # Zero is a match.
+    (0.4, 0.5, 0, 'agrees', '0.4 nats above'),
+    (0.5, 0.5, 0, 'contradicts', '0.5 nats above'),
+    (-9.0, 0.5, (-np.inf, 2.1), 'agrees', 'inside'),
+    (2.7, 0.5, (-np.inf, 2.1), 'contradicts', '0.6 nats above'),
+    (1.0, 0.1, 'worse or match', 'agrees', 'here'),
+    (1.0, 0.1, 'better or match', 'contradicts', 'here'),
+    (9.0, NAN, base.Count(9, 13), 'agrees', 'here'),
+    (8.0, NAN, base.Count(9, 13), 'contradicts', 'here'),
+    (NAN, NAN, 'worse', 'undecided', 'missing or infinite; here'),
+    (np.inf, NAN, (0.5, 2), 'undecided', 'missing or infinite; here'),
   ],
 )
-def test_numbers_of_a_panel(name, paper):
-  table = claims.tabulate(make_panel(0.15, {}, name))
-  of_error = table[table.unit == 'points']
-  assert of_error.paper.tolist() == paper
-  by_how_much = of_error[of_error.sentence.str.startswith('By how much')]
-  assert by_how_much.paper.tolist() == [p for p in paper if p[-1].isdigit()]
-  # -5 -6 and .04 .02 in points.
-  for mean in by_how_much['mean']:
-    assert mean == pytest.approx(-5.5) or mean == pytest.approx(3)
+def test_what_decides(mean, std, number, verdict, detail):
+  found = base.Finding(mean, std, 'nats', 3, paired='worse', detail='here')
+  found = base.decide(found, number)
+  assert found.verdict == verdict and detail in found.detail
 
 
-def test_one_replicate_cannot_tell(tmp_path):
-  provenance.open_workdir(tmp_path, fake_runs.CONFIG | {'levels': 1})
-  table = fake_runs.make_results({0: [0.3], 1: [0.2]})
-  results.write_rows(tmp_path, table.to_dict('records'))
-  table = claims.tabulate(load.read(tmp_path))
-  assert set(table.verdict) == {'cannot tell'}
-  assert table.detail[0] == 'one replicate; level 1 against dense'
-
-
-def test_dense_as_the_optimum_cannot_tell(monkeypatch):
-  monkeypatch.setitem(PRUNING, 1, [0.35, 0.36])
-  table = claims.tabulate(make_panel(0.0, {}))
-  # Pruning does not improve; nothing can be said of what pruning does.
-  assert table.verdict.tolist() == ['does not agree'] + ['cannot tell'] * 3
-  assert set(table.detail[1:]) == {
-    'the optimal sparsity is level 0, the dense network'
-  }
-
-
-def test_no_pruned_level_cannot_tell(monkeypatch):
-  for errors in (PRUNING, EXTENDED_DENSE):
-    monkeypatch.delitem(errors, 1)
-  table = claims.tabulate(make_panel(0.15, {}, ('vgg16', 'cifar10')))
-  # What is said of the dense network can be told: it has no gap here.
-  of_dense = table.sentence.str.endswith('dense network.')
-  assert table[of_dense].verdict.tolist() == ['does not agree']
-  assert set(table[~of_dense].verdict) == {'cannot tell'}
-  assert set(table[~of_dense].detail) == {'the chain has finished level 0 of 1'}
-  assert table.sentence.str.startswith('By how much').sum() == 2
-
-
-def test_the_papers_numbers_bind_no_smaller_run():
-  panel = make_panel(0.15, {}, ('vgg16', 'cifar10'), epochs=8)
-  table = claims.tabulate(panel)
-  of_number = table.paper.str[-1].str.isdigit()
-  assert of_number.sum() == 4
-  assert set(table[of_number].verdict) == {'cannot tell'}
-  assert set(table[of_number].detail) == {
-    "the run is not of the paper's size: epochs=8"
-  }
-  assert 'cannot tell' not in set(table[~of_number].verdict)
-
-
-def test_the_papers_numbers_are_of_our_panels():
-  for (model, data), size in claims.PANELS.items():
-    config = importlib.import_module(f'configs.{model}').get_config().to_dict()
-    found = provenance.flatten(config)
-    assert (found['model.name'], found['data.name']) == (model, data)
-    assert found['data.num_train'] == 0
-    for key, value in size.items():
-      assert json.loads(json.dumps(found[key])) == value
-
-
-def test_narrower_networks_where_pruning_does_not_improve(tmp_path):
-  fake_runs.write_chain(tmp_path)
-  fake_runs.write_width(tmp_path)
-  table = results.read_results(tmp_path)
-  own = (table.experiment == 'chain') & (table.noise_fraction == 0)
-  table.loc[own, 'test_error'] = 0.3
-  results.write_rows(tmp_path, table[own].to_dict('records'))
-  table = claims.tabulate(load.read(tmp_path))
-  rows = table[table.sentence.str.startswith('Narrower')]
-  # Fake widths ignore noise.
-  assert rows.verdict.tolist() == ['cannot tell', 'does not agree']
-  assert rows.detail.iloc[0] == 'pruning does not improve'
-
-
-def test_narrower_networks_that_are_still_to_come(tmp_path):
-  fake_runs.write_chain(tmp_path)
-  fake_runs.write_width(tmp_path, levels=2)
-  table = claims.tabulate(load.read(tmp_path))
-  rows = table[table.sentence.str.startswith('Narrower')]
-  assert set(rows.verdict) == {'cannot tell'}
-  assert set(rows.detail) == {'width has finished level 1 of 2'}
-
-
-def test_sets_that_one_of_two_replicates_chose(tmp_path):
-  fake_runs.write_chain(tmp_path)
-  fake_runs.write_leave_out(tmp_path, replicates=(1,))
-  table = claims.tabulate(load.read(tmp_path))
-  rows = table[table.sentence.str.contains('eaving out')]
-  assert set(rows.verdict) == {'cannot tell'}
-  assert set(rows.detail) == {'level 3: sets of 1 of 2 replicates'}
-
-
-WIDE = "and the spread is above the paper's number"
+@pytest.mark.parametrize('n, why', [(0, 'not finished'), (1, cases.ONE)])
+def test_what_has_no_verdict_has_a_reason(n, why):
+  found = base.decide(base.Finding(1.0, NAN, 'nats', n), 'better')
+  assert (found.verdict, found.detail) == ('undecided', why)
 
 
 @pytest.mark.parametrize(
-  'mean, std, paper, verdict, detail',
+  'number, text',
   [
-    (1.0, 0.1, (0.5, 2), 'agrees', 'inside; here'),
-    # Outside by .5: less than one standard deviation, and more.
-    (2.5, 0.6, (0.5, 2), 'agrees', '0.5 nats above; here'),
-    (0.0, 0.5, (0.5, 2), 'does not agree', '0.5 nats below; here'),
-    # A spread above 2, inside and outside by less; and outside by as much.
-    (1.0, 2.1, (0.5, 2), 'cannot tell', f'inside, {WIDE}; here'),
-    (3.5, 2.1, (0.5, 2), 'cannot tell', f'1.5 nats above, {WIDE}; here'),
-    (-1.0, 5.3, (-5.2, -5.2), 'cannot tell', f'4.2 nats above, {WIDE}; here'),
-    (-1.0, 5.2, (-5.2, -5.2), 'agrees', '4.2 nats above; here'),
-    (4.5, 2.1, (0.5, 2), 'does not agree', '2.5 nats above; here'),
-    (1.0, 0.1, 'worse or match', 'agrees', 'worse; here'),
-    (1.0, 0.1, 'better or match', 'does not agree', 'worse; here'),
+    (-5.2, '-5.2'),
+    ((3.5, 71), '3.5 to 71'),
+    ((-np.inf, 2.1), 'at most 2.1'),
+    (base.Count(9, 13), '9 of 13'),
   ],
 )
-def test_judgement(mean, std, paper, verdict, detail):
-  found = statistics.Comparison(mean, std, 3, 'worse')
-  claim = claims._judge('x', found, 'nats', paper, 'here')
-  assert (claim.verdict, claim.detail) == (verdict, detail)
+def test_how_the_papers_numbers_are_shown(number, text):
+  assert base.show(number) == text
+
+
+def test_levels_of_a_case():
+  def edit(parts):
+    cases.pruned([5, 9], test_error=0.6)(parts)
+    cases.pruned(12, test_error=0.4)(parts)
+
+  case = Case(fake.make('resnet20', [0.0], edit), 0.0)
+  # Better at 1 to 4, 6 to 8 and 12; validation prefers 3, the test error 12.
+  assert case.improving() == [1, 2, 3, 4, 6, 7, 8, 12]
+  assert (case.best(), case.lowest()) == (3, 12)
+  assert (case.highest(), case.unbroken(), case.last()) == (12, 4, 13)
+  assert 'to level 4' in case.describe(12, Case.highest)
+  assert case.best('width') == case.lowest('width') == 0
+  with pytest.raises(base.Undecided, match='width'):
+    case.optimum('width')
+
+
+def test_the_optimum_need_not_improve():
+  def edit(parts):
+    cases.pruned(3, test_error=0.5)(parts)
+
+  case = Case(fake.make('resnet20', [0.0], edit), 0.0)
+  assert case.unbroken() is None and case.highest() == 8
 
 
 @pytest.mark.parametrize(
-  'n, why',
+  'improving, verdict',
   [
-    (0, 'not finished'),
-    (1, 'one replicate'),
-    (2, 'a value is missing or infinite'),
+    (range(1, 9), 'agrees'),
+    (range(1, 7), 'agrees'),
+    (range(1, 11), 'agrees'),
+    (range(1, 6), 'contradicts'),
+    (range(1, 12), 'contradicts'),
+    # Alone beyond the run that level 3 is in.
+    ([*range(1, 9), 13], 'undecided'),
+    ([3, 13], 'contradicts'),
   ],
 )
-@pytest.mark.parametrize('paper', ['better', (0.5, 2)])
-def test_why_it_cannot_tell(n, why, paper):
-  found = statistics.Comparison(float('nan'), float('nan'), n, '')
-  claim = claims._judge('x', found, 'nats', paper, 'here')
-  assert (claim.verdict, claim.detail) == ('cannot tell', f'{why}; here')
+def test_the_highest_improving_level(improving, verdict):
+  def edit(parts):
+    cases.pruned(cases.ALL, test_error=0.6)(parts)
+    cases.pruned(list(improving), test_error=0.4)(parts)
+
+  benchmark = fake.make('resnet20', [0.0], edit)
+  (row,) = claims.tabulate([benchmark], find('L^, the')).itertuples()
+  assert (row.verdict, row.mean, row.paper) == (verdict, max(improving), '8')
+
+
+def test_a_chain_that_ends_before_the_highest_improving_level():
+  def edit(parts):
+    cases.drop('results', level=range(6, 24))(parts)
+    cases.set_config(levels=5)(parts)
+
+  benchmark = fake.make('vgg16', [0.0], edit)
+  (row,) = claims.tabulate([benchmark], find('L^, the')).itertuples()
+  assert (row.verdict, row.mean) == ('undecided', 5)
+  assert 'ends before level 21' in row.detail
+
+
+@pytest.mark.parametrize('number, verdict', [(8, 'agrees'), (9, 'contradicts')])
+def test_eight_of_twenty_levels_may_differ_by_chance(number, verdict):
+  edit = cases.longer(range(1, number + 1), test_error=0.6)
+  benchmark = fake.make('vgg16', [0.0], edit)
+  (row,) = claims.tabulate([benchmark], find('VGG-16: levels')).itertuples()
+  assert (row.verdict, row.mean, row.unit) == (verdict, number, 'of 20')
+  # The largest difference is that to level 3, at .49.
+  assert '+11.00 points, at level 3' in row.detail
+
+
+@pytest.mark.parametrize('number, verdict', [(5, 'agrees'), (6, 'contradicts')])
+def test_five_of_twenty_subgroups_may_be_worse_by_chance(number, verdict):
+  edit = cases.effect(3, 0.1, range(number))
+  benchmark = fake.make('resnet20', [0.0], edit)
+  (row,) = claims.tabulate([benchmark], find('At L*, no sub')).itertuples()
+  assert (row.verdict, row.mean) == (verdict, number)
+  assert 'worse: 0, 1, 2, 3, 4' in row.detail
+
+
+def test_the_narrowest_network_may_not_be_the_best():
+  # Level 4 is best and last; pruning reaches .49.
+  edit = cases.narrow(4, test_error=0.495)
+  (row,) = claims.tabulate(
+    [fake.make('resnet20', [0.0], edit)], find('Narrower networks are')
+  ).itertuples()
+  assert (row.verdict, row.paired) == ('undecided', 'worse')
+  assert row.mean == pytest.approx(0.5) and 'narrowest' in row.detail
+
+
+def test_a_missing_value_of_one_member_is_not_averaged_over():
+  def edit(parts):
+    for column in ('test_error', cases.LOSS, cases.NOISY):
+      cases.put('results', {'replicate': 1}, **{column: NAN})(parts)
+    for column in ('share', 'top_effect'):
+      cases.put('concentration', {'replicate': 1}, **{column: NAN})(parts)
+
+  table = claims.tabulate([fake.make('resnet20', [0.0, 0.3], edit)])
+  # These read no column that lacks a value.
+  others = ('At L*, no', 'At L*, most', 'At L*, the subgroup', 'Pruning harms')
+  others += ('Pruning to L* and narrowing', 'The classes', 'The subgroups')
+  reads = ~table.claim.str.startswith(others)
+  assert set(table[reads].verdict) == {'undecided'}
+  assert set(table[~reads].verdict) == {'agrees'}
+  assert table[reads].detail.str.contains('missing').sum() > 25
+
+
+def test_a_chain_that_has_only_its_dense_networks():
+  edit = cases.drop('results', level=cases.ALL)
+  table = claims.tabulate([fake.make('vgg16', None, edit)])
+  told = table[table.verdict != 'undecided']
+  assert told.claim.str.endswith('dense.').all() and len(told) == 2
+
+
+def test_lenet_at_5_percent_noise_matches():
+  edit = cases.at_noise(0.05, cases.pruned(11, test_error=0.4))
+  benchmark = fake.make('lenet', None, edit)
+  words = find('Pruning to L* improves the test error, or')
+  table = claims.tabulate([benchmark], words)
+  assert table.paper.tolist() == ['match', *['better or match'] * 2]
+  assert table.verdict.tolist() == ['contradicts', 'agrees', 'agrees']
+
+
+def test_other_benchmarks_have_no_numbers_of_the_paper():
+  def edit(parts):
+    parts['config']['data']['name'] = 'digits'
+
+  table = claims.tabulate([fake.make('vgg16', [0.0, 0.15], edit)])
+  assert not table.claim.str.startswith(('VGG', 'On CIFAR', 'L^')).any()
+  # One range is of all benchmarks.
+  rows = table[table.paper.str.contains(' to ')]
+  assert rows.detail.str.contains('vgg16 on digits').tolist() == [True]
+
+
+def test_a_run_without_noise():
+  table = claims.tabulate([fake.make('lenet', [0.0])])
+  noisy = table[table.detail == 'this run has no label noise']
+  scopes = {claim.text: claim.scope for claim in claims.CLAIMS}
+  assert set(noisy.claim.map(scopes)) == {'noisy', 'across'}
+  # One row each, and those of clean data stay.
+  assert noisy.claim.is_unique and set(noisy.verdict) == {'undecided'}
+  assert (table.verdict == 'agrees').sum() > 15
+
+
+def test_what_no_noise_level_can_test_is_one_row():
+  words = find('Extended dense training is worse')
+  edit = cases.no_extended_dense
+  table = claims.tabulate([fake.make('lenet', None, edit)], words)
+  assert len(table) == 1 and np.isnan(table.noise_fraction[0])
+
+
+def test_a_run_without_pruning():
+  benchmark = fake.make('lenet', [0.0], cases.drop('results', arm='pruning'))
+  table = claims.tabulate([benchmark])
+  assert table.empty and 'verdict' in table and 'benchmark' not in table
+
+
+def test_a_benchmark_that_is_there_twice_counts_once(benchmarks):
+  twice = benchmarks['resnet20']._replace(title='again')
+  words = find('Noisy benchmarks where pruning')
+  (row,) = claims.tabulate([*benchmarks.values(), twice], words).itertuples()
+  assert (row.mean, row.unit) == (11, 'of 13')
+  table = claims.tabulate(
+    [benchmarks['resnet20'], twice], find('At few weights')
+  )
+  assert table.benchmark.tolist() == ['resnet20 on cifar10'] * 3 + ['again'] * 3
+
+
+def test_a_smaller_run_counts_for_no_benchmark(benchmarks):
+  small = fake.make('resnet20', None, cases.less_often)
+  words = find('Noisy benchmarks where pruning')
+  runs = list((benchmarks | {'resnet20': small}).values())
+  (row,) = claims.tabulate(runs, words).itertuples()
+  assert row.verdict == 'undecided'
+  assert '10 of 13' in row.detail and 'epochs=8' in row.detail
+
+
+def test_numbers_of_an_unfinished_chain_stay():
+  benchmark = fake.make('resnet20', [0.3], cases.unfinished)
+  (row,) = claims.tabulate(
+    [benchmark], find('Pruning to L* raises the loss of noisy')
+  ).itertuples()
+  assert row.verdict == 'undecided' and '13 of 40' in row.detail
+  assert (row.mean, row.paired) == (pytest.approx(0.7), 'worse')
+
+
+@pytest.mark.parametrize(
+  'key, value',
+  [
+    ('epochs', 8),
+    ('rewind_epoch', 0),
+    ('batch_size', 64),
+    ('learning_rate', 0.2),
+    ('weight_decay', 0.0),
+    ('momentum', 0.0),
+    ('milestones', [80]),
+    ('prune_fraction', 0.3),
+    ('model.batch_norm_scale_init', 'ones'),
+    ('model.num_filters', 32),
+    ('data.num_train', 100),
+  ],
+)
+def test_a_number_needs_the_settings_of_the_paper(key, value):
+  config = fake.make_config(('vgg16', 'cifar10'))
+  assert paper.find_difference(config) == ''
+  *outer, last = key.split('.')
+  (config[outer[0]] if outer else config)[last] = value
+  assert f'{key}={value}' in paper.find_difference(config)
+
+
+def test_the_paper_has_other_benchmarks():
+  config = fake.make_config(('vgg16', 'cifar10'))
+  config['data']['name'] = 'digits'
+  assert 'vgg16 on digits' in paper.find_difference(config)
+
+
+@pytest.mark.parametrize('model, data', paper.SETTINGS)
+def test_the_settings_of_the_paper_are_those_of_our_configs(model, data):
+  config = importlib.import_module(f'configs.{model}').get_config()
+  assert paper.find_difference(config.to_dict()) == ''
+  assert paper.name_of(config) == (model, data)
+  noise_fractions = paper.NOISE_FRACTIONS[model, data]
+  assert config.noise_fractions == (0.0, *noise_fractions)
+  assert provenance.flatten(config.to_dict()).keys() >= set(
+    paper.SETTINGS[model, data]
+  )

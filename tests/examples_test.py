@@ -27,7 +27,7 @@ def networks(*levels):
 
 
 def test_effects_on_subgroups(run):
-  effects, concentration = examples.tabulate_effects(
+  effects, concentration, *_ = examples.tabulate(
     run, 'chain', networks(0, 2), results.read_el2n(run), 4
   )
   # 8 members, 2 levels, 4 subgroups.
@@ -45,6 +45,48 @@ def test_effects_on_subgroups(run):
   assert row.rest_effect == pytest.approx(-1.5)
   assert row.ratio == pytest.approx(17.5 / 7.5)
   assert row.share == pytest.approx(70 / 190)
+
+
+def test_errors_of_groups(run):
+  table = examples.tabulate(
+    run, 'chain', networks(0, 1, 2), results.read_el2n(run), 4
+  ).group_errors
+  table = table[(table.arm == 'pruning') & (table.replicate == 0)]
+  table = table.set_index(['noise_fraction', 'split', 'by', 'level']).error
+  clean, noisy = table[0.0].sort_index(), table[0.2].sort_index()
+  # Class 0: test examples 0 and 4, of which 0 is wrong from level 1 on.
+  assert clean['test', 'class', 0].tolist() == [0, 0.5, 0, 0]
+  assert clean['test', 'class', 1].tolist() == [0.5, 0.5, 0, 0]
+  # Training example 0 is in subgroup 0 and, one of five, in class 0.
+  assert clean['train', 'subgroup', 1].tolist() == [0, 0, 0, 0]
+  assert clean['train', 'subgroup', 2].tolist() == [0.2, 0, 0, 0]
+  assert clean['train', 'class', 2].tolist() == [0.2, 0, 0, 0]
+  # The noisy ones, 16 to 19, are of the true classes 0 to 3; wrong at level 2:
+  # 16 and 17, predicted as the true label, and 19, as another.
+  assert noisy['train', 'subgroup', 2].tolist() == [0.2, 0, 0, 0.6]
+  assert noisy['train', 'class', 2].tolist() == [0.4, 0.2, 0, 0.2]
+
+
+def test_what_noisy_examples_are_predicted_as(run):
+  table = examples.tabulate(run, 'chain', networks(0, 1, 2), {}, 4).memorization
+  assert set(table.noise_fraction) == {0.2}
+  table = table[table.replicate == 1].drop_duplicates('level')
+  assert table.level.tolist() == [0, 1, 2]
+  assert table.as_noisy.tolist() == [1, 0.75, 0.25]
+  assert table.as_true.tolist() == [0, 0.25, 0.5]
+  assert table.as_other.tolist() == [0, 0, 0.25]
+
+
+def test_runs_without_test_predictions(run):
+  for level in (0, 1):
+    arrays = results.read_level(run, 'chain', level)
+    del arrays['test_prediction']
+    results.write_level(run, 'chain', level, arrays)
+  found = examples.tabulate(run, 'chain', networks(0, 1), {}, 4)
+  assert set(found.group_errors.split) == {'train'}
+  # Nor are there scores, so nothing is by subgroup.
+  assert set(found.group_errors.by) == {'class'}
+  assert found.effects.empty and found.concentration.empty
 
 
 def test_concentration_where_nothing_changes():
@@ -84,9 +126,7 @@ def test_values_that_are_not_finite_are_named(run):
   write_losses(run, 1, losses)
   message = r'level_001.npz: cross_entropy has 2 values of 160 .* members \[3\]'
   with pytest.raises(UserError, match=message):
-    examples.tabulate_effects(
-      run, 'chain', networks(0, 1), results.read_el2n(run), 4
-    )
+    examples.tabulate(run, 'chain', networks(0, 1), results.read_el2n(run), 4)
 
 
 def test_networks_that_diverged_are_not_looked_at(run):
@@ -100,7 +140,7 @@ def test_networks_that_diverged_are_not_looked_at(run):
     | (table.noise_fraction > 0)
     | (table.replicate < 1)
   ]
-  effects, _ = examples.tabulate_effects(
+  effects, *_ = examples.tabulate(
     run, 'chain', others, results.read_el2n(run), 4
   )
   assert len(effects) == 7 * 2 * 4 and effects.effect.notna().all()
@@ -116,7 +156,7 @@ def test_images_that_cannot_be_decoded_are_in_no_mean(run):
   el2n = results.read_el2n(run)
   for score in el2n.values():
     score[undecoded] = np.nan
-  effects, concentration = examples.tabulate_effects(
+  effects, concentration, *_ = examples.tabulate(
     run, 'chain', networks(0, 2), el2n, 3
   )
   assert effects[effects.level == 2].effect.tolist() == [-0.5] * 8 * 3
@@ -133,14 +173,14 @@ def test_scores_that_are_not_finite_are_named(run):
   el2n[0.2, 1][:3] = [np.nan, np.inf, 1]
   message = r'el2n has 2 values of 20 .* noise_fraction=0.2, replicate=1'
   with pytest.raises(UserError, match=message):
-    examples.tabulate_effects(run, 'chain', networks(0), el2n, 4)
+    examples.tabulate(run, 'chain', networks(0), el2n, 4)
 
 
 def test_arrays_of_another_run(run):
   write_losses(run, 1, np.zeros((8, 3), np.float32))
   message = r"level_001.npz .*'cross_entropy': \(8, 3\).* shape \(8, 20\)"
   with pytest.raises(UserError, match=message):
-    examples.read_losses(run, 'chain', 1, (8, 20), [0])
+    examples.read_level(run, 'chain', 1, (8, 20), [0])
 
 
 @pytest.mark.parametrize('content', [b'', b'half a file', None])
@@ -150,4 +190,4 @@ def test_broken_files(run, content):
   with pytest.raises(
     UserError, match=r'level_001.npz is missing or holds no arrays'
   ):
-    examples.read_losses(run, 'chain', 1, (8, 20), [0])
+    examples.read_level(run, 'chain', 1, (8, 20), [0])

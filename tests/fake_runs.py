@@ -20,6 +20,8 @@ CONFIG = {
   'first_replicate': 0,
 }
 NUM_TRAIN = 20
+NUM_TEST = 8
+NUM_CLASSES = 4
 NOISE_FRACTIONS = (0.0, 0.2)
 REPLICATES = (0, 1)
 
@@ -183,22 +185,53 @@ def write_all(workdir):
 
 
 def _write_arrays(workdir, folder, members, levels):
+  true_labels = np.arange(NUM_TRAIN, dtype=np.uint16) % NUM_CLASSES
+  test_labels = np.arange(NUM_TEST, dtype=np.uint16) % NUM_CLASSES
   is_noisy = np.zeros((len(members), NUM_TRAIN), bool)
   for i, member in enumerate(members):
     # The highest scores are the noisy examples.
     num_noisy = round(member.noise_fraction * NUM_TRAIN)
     is_noisy[i, NUM_TRAIN - num_noisy :] = True
   labels = {
-    'labels': np.zeros((len(members), NUM_TRAIN), np.uint16),
+    'labels': ((true_labels + is_noisy) % NUM_CLASSES).astype(np.uint16),
     'is_noisy': is_noisy,
-    'true_labels': np.zeros(NUM_TRAIN, np.uint16),
+    'true_labels': true_labels,
+    'test_labels': test_labels,
   }
   results.write_members(workdir, folder, members, labels)
   for level in range(levels):
     losses = 5 - 0.1 * level * np.arange(NUM_TRAIN)
     losses = np.tile(losses.astype(np.float32), (len(members), 1))
+    test = np.tile(predict_test(level), (len(members), 1))
     arrays = {
       'cross_entropy': losses,
-      'prediction': np.zeros(losses.shape, np.uint16),
+      'prediction': predict_train(level, labels),
+      'test_prediction': test,
     }
     results.write_level(workdir, folder, level, arrays)
+
+
+def predict_train(level, labels):
+  """Predict training labels, but not these.
+
+  Of the noisy examples, the first `level` are predicted as their true label,
+  and from level 2 on the last one as another class. Example 0, of class 0, is
+  wrong from level 2 on.
+  """
+  prediction = labels['labels'].copy()
+  for row, is_noisy in zip(prediction, labels['is_noisy']):
+    noisy = np.flatnonzero(is_noisy)
+    row[noisy[:level]] = labels['true_labels'][noisy[:level]]
+    if level >= 2:
+      row[noisy[-1:]] = (labels['true_labels'][noisy[-1:]] + 2) % NUM_CLASSES
+      row[0] = 3
+  return prediction
+
+
+def predict_test(level):
+  """Predict test labels: 1 is wrong always, and 0 from level 1 on."""
+  prediction = np.arange(NUM_TEST, dtype=np.uint16) % NUM_CLASSES
+  prediction[1] = 0
+  if level >= 1:
+    prediction[0] = 1
+  return prediction

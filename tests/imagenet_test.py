@@ -81,6 +81,15 @@ def test_validation_and_test_share_the_stored_validation_split(
   np.testing.assert_array_equal(batch['example_id'], [0, 1, 2, -1])
 
 
+def test_no_name_of_a_folder_is_a_pattern(tmp_path):
+  folder = tmp_path / 'data [old]*'
+  small_imagenet.write(folder, train=(encode_all(COMMON[:2]), [3, 4]))
+  source = imagenet.open_split(folder, 'train')
+  labels = imagenet.read_labels(source, tmp_path / 'cache [1]')
+  assert labels.tolist() == [3, 4]
+  assert len(list((tmp_path / 'cache [1]').iterdir())) == 1
+
+
 def test_data_that_is_not_there(tmp_path):
   with pytest.raises(UserError) as error:
     imagenet.open_split(tmp_path, 'train')

@@ -193,7 +193,7 @@ def test_initial_batch_norm():
   assert np.mean(params['scale']) == pytest.approx(0.5, abs=0.05)
   np.testing.assert_array_equal(params['bias'], np.zeros(200))
   np.testing.assert_array_equal(init('ones')['scale'], np.ones(200))
-  with pytest.raises(ValueError, match="'zeros': use 'uniform' or 'ones'"):
+  with pytest.raises(ValueError, match=r"'zeros'.*'uniform'.*'ones'"):
     init('zeros')
 
 
@@ -250,7 +250,7 @@ def test_stride_two_starts_on_the_padding():
 
 
 def test_unknown_convolution_is_an_error():
-  with pytest.raises(ValueError, match="'winograd': use 'auto'"):
+  with pytest.raises(ValueError, match=r"'winograd'.*'auto'"):
     conv.conv2d(jnp.ones((1, 3, 3, 1)), jnp.ones((3, 3, 1, 1)), 1, 'winograd')
 
 

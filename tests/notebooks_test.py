@@ -17,7 +17,8 @@ NAMES = ('quickstart_colab', 'explore_results')
 
 # A quickstart of seconds.
 FLAGS = (
-  '--config.levels=1 --config.epochs=2 --config.replicates=1 '
+  '--config.levels=1 --config.epochs=2 --config.rewind_epoch=0 '
+  '--config.replicates=1 '
   "--config.experiments=('chain',) --config.model.widths=(20,10) "
   "--config.arms=('pruning','extended_dense')"
 )
@@ -89,8 +90,12 @@ def test_explore_results_runs(tmp_path, monkeypatch, execute):
     fake_runs.write_all(tmp_path / name)
   monkeypatch.setenv('EXPLORE_WORKDIRS', str(tmp_path))
   outputs = execute('explore_results')
-  # Test error and loss of both runs together; and of each the EL2N groups and
-  # two noise levels of worsened examples.
-  assert count_images(outputs) == 2 + 2 * 3
-  *_, left_out = outputs
-  assert 'most_improved_3' in left_out.data['text/plain']
+  # Both runs are in each of the four figures.
+  assert count_images(outputs) == 4
+  texts = [own.data['text/plain'] for own in outputs if 'data' in own]
+  (compared,) = (text for text in texts if 'verdict' in text.splitlines()[0])
+  # Two noise levels of two runs: the fake test errors fall with the level.
+  assert compared.count('better') == 4 and compared.count('-0.0') == 4
+  # One table of single examples, and one of leave_out, for each run.
+  assert sum('true_label' in text and 'effect' in text for text in texts) >= 2
+  assert all('most_improved' in text for text in texts[-2:])

@@ -1,142 +1,150 @@
-"""What the README tells users to type."""
+"""What README and docs/ tell users to type, to open and to believe."""
 
-import os
 import pathlib
 import re
 import shlex
-import subprocess
 import sys
 
+import pandas as pd
 import pytest
+from absl import flags
+from ml_collections import config_flags
+from PIL import Image
 
-from launch import accelerators
-from launch import cost
-from launch import plan
+from docs import lenet_noise
+from pruning_gen import config
+from pruning_gen.analysis import figures
+from pruning_gen.experiments import EXPERIMENTS
+from pruning_gen.pruning.arms import ARMS
+from pruning_gen.storage import provenance
 
 ROOT = pathlib.Path(__file__).parents[1]
-TEXT = '\n'.join(
-  path.read_text() for path in sorted(ROOT.glob('README*.md'), reverse=True)
+README = (ROOT / 'README.md').read_text()
+PAGES = (
+  *ROOT.glob('*.md'),
+  *(ROOT / 'docs').glob('*.md'),
 )
-BLOCKS = re.findall(r'```bash\n(.*?)```', TEXT, flags=re.DOTALL)
+RESULTS = ROOT / 'speed' / 'results'
 
 
-def marked(name):
-  (block,) = re.findall(
-    rf'<!-- command: {name} -->\n+```bash\n(.*?)```', TEXT, flags=re.DOTALL
-  )
-  return block
-
-
-def program_lines():
+def program_lines(text):
   """Find every call of the program, in blocks and in running text."""
-  inline = re.findall(r'`(python -m pruning_gen\.main [^`]*)`', TEXT)
-  blocks = [block.replace('\\\n', ' ') for block in BLOCKS]
+  inline = re.findall(r'`(python -m pruning_gen\.main [^`]*)`', text)
+  blocks = re.findall(r'```bash\n(.*?)```', text, flags=re.DOTALL)
+  blocks = [block.replace('\\\n', ' ') for block in blocks]
   parts = [
     part
-    for text in (*inline, *blocks)
-    for line in text.splitlines()
+    for found in (*inline, *blocks)
+    for line in found.splitlines()
     for part in line.split('&&')
   ]
   return [part.strip() for part in parts if 'pruning_gen.main' in part]
 
 
-def test_calls_of_the_program_name_what_is_there():
-  lines = program_lines()
-  assert len(lines) >= 7
+def check_flags(*words):
+  """Check flags as the program does: files, keys, types and rules."""
+  values = flags.FlagValues()
+  config_flags.DEFINE_config_file('config', flag_values=values)
+  flags.DEFINE_string('workdir', None, 'A folder.', flag_values=values)
+  # ml_collections looks for --config.KEY there.
+  with pytest.MonkeyPatch.context() as patch:
+    patch.setattr(sys, 'argv', ['program', *words])
+    patch.chdir(ROOT)
+    assert values(sys.argv) == ['program']
+  config.check(values.config)
+
+
+def check_call(line):
+  python, dash_m, module, *words = shlex.split(line)
+  assert (python, dash_m, module) == ('python', '-m', 'pruning_gen.main')
+  check_flags(*words)
+
+
+def test_calls_of_the_program():
+  lines = program_lines(README)
+  assert len(lines) == 7
   for line in lines:
-    config, overrides = None, []
-    for word in shlex.split(line)[3:]:
-      flag, _, value = word.partition('=')
-      if flag == '--config':
-        config = value
-      elif flag.startswith('--config.'):
-        overrides.append(word.removeprefix('--config.'))
-      else:
-        assert flag == '--workdir', line
-    path, _, size = config.partition(':')
-    assert (ROOT / path).exists(), line
-    name = pathlib.Path(path).stem
-    plan.load_config(f'{name}:{size}' if size else name, overrides)
+    check_call(line)
+  # Those in the configs' own descriptions, and their sizes.
+  for path in sorted((ROOT / 'configs').glob('*.py')):
+    text = path.read_text().replace('\\\n', ' ')
+    for line in re.findall(r'^ +(python -m pruning_gen.main .*)', text, re.M):
+      check_call(line)
 
 
-def test_files_that_the_readme_points_to():
-  for target in re.findall(r'\]\((?!http)([^)#]+)\)', TEXT):
-    assert (ROOT / target).exists(), target
-  for config in re.findall(r'--config=(configs/\w+\.py)', TEXT):
-    assert (ROOT / config).exists(), config
+def test_flags_in_running_text():
+  # Quoted as they are for a shell; a long one may continue on the next line.
+  found = re.findall(r'`(--config\.[^`]+)`', README)
+  assert len(found) >= 2
+  for flag in found:
+    check_flags('--config=configs/lenet.py', *shlex.split(flag))
+  for path in re.findall(r'configs/\w+\.py(?::\w+)?', README):
+    check_flags(f'--config={path}')
 
 
-@pytest.fixture
-def shell(tmp_path):
-  """Return a function that runs a block where gcloud is a stand-in."""
-  folder = tmp_path / 'bin'
-  folder.mkdir()
-  (folder / 'gcloud').symlink_to(ROOT / 'tests' / 'fake_gcloud.sh')
-  python = f'#!/bin/bash\nexec {shlex.quote(sys.executable)} "$@"\n'
-  (folder / 'python').write_text(python)
-  (folder / 'python').chmod(0o755)
-  world = tmp_path / 'world'
-  world.mkdir()
-  env = os.environ | {
-    'PATH': f'{folder}:{os.environ["PATH"]}',
-    'PYTHONPATH': str(ROOT),
-    'FAKE': str(world),
-    'SEED': '1',
-    'CHANCES': '[preempted]=20 [stopped]=20',
-    'POLL_SECONDS': '0',
-  }
-
-  def run(block):
-    return subprocess.run(
-      ['bash', '-euo', 'pipefail', '-c', block],
-      cwd=tmp_path,
-      env=env,
-      capture_output=True,
-      text=True,
-      timeout=120,
-    )
-
-  return run
+@pytest.mark.parametrize('page', PAGES, ids=lambda path: path.name)
+def test_files_that_a_page_points_to(page):
+  for target in re.findall(r'\]\((?!http)([^)#]+)\)', page.read_text()):
+    assert (page.parent / target).exists(), target
 
 
-def test_the_five_commands(shell, tmp_path):
-  first, *commands = marked('tpu').splitlines()
-  assert len(commands) == 4
-  # What installs is what CI does for the quickstart.
-  assert first.startswith('git clone ') and first.endswith('pip install -e .')
-  assert first[first.index('python3') :] in marked('quickstart')
-  result = shell('\n'.join(commands))
-  assert result.returncode == 0, result.stdout + result.stderr
-  assert '2 of 2 jobs done' in result.stdout
-  storage = (tmp_path / 'world' / 'storage').read_text()
-  assert 'create gs://my-pruning-gen' in storage and 'rsync' in storage
-  # The same command again makes no machine to find that out.
-  last = shell(commands[2])
-  assert last.returncode == 0 and last.stdout.count('done before') == 2
-  slices = [path.parent for path in tmp_path.glob('world/*/state')]
-  assert len(slices) == 2
-  for world in slices:
-    assert (world / 'state').read_text() == 'GONE\n'
-    assert 'finished' in (world / 'events').read_text()
+def test_the_readme_is_short():
+  assert len(README.splitlines()) <= 200
 
 
-def test_what_the_five_commands_cost():
-  accelerator = accelerators.find('v4-8')
-  jobs = plan.make_plan(['resnet20'], 'runs')
-  hours = sum(
-    cost.chip_hours(plan.job_config(job), accelerator) for job in jobs
+def test_figures_in_the_table_are_those_of_the_report():
+  (table,) = re.findall(
+    r'^\| in the paper .*?\n\n', README, flags=re.DOTALL | re.MULTILINE
   )
-  dollars = hours * accelerator.price('us-central2-b')
-  expected = f'about {hours:.0f} chip-hours, ${dollars:.0f} at the spot price'
-  assert expected in TEXT
-  assert accelerators.PRICES_READ in TEXT
+  named = set(re.findall(r'`((?:figure|appendix)_\w+)`', table))
+  assert named == {
+    figure.name
+    for figure in figures.FIGURES
+    if not figure.name.startswith('more_')
+  }
+  experiments = {
+    name
+    for row in table.strip().splitlines()[2:]
+    for name in re.findall(r'`(\w+)`', row.split('|')[2])
+  }
+  assert experiments - {'arms'} <= set(EXPERIMENTS)
 
 
-def test_the_local_sweep(shell):
-  plan_it, run_it = marked('sweep').splitlines()
-  result = shell(f'{plan_it}\n{run_it} --dry_run')
-  assert result.returncode == 0, result.stderr
-  commands = [
-    line for line in result.stdout.splitlines() if 'pruning_gen.main' in line
-  ]
-  assert len(commands) == 2
+def test_every_arm_is_named():
+  (arms,) = re.findall(r'--config\.arms="\((.*?)\)"', README, re.DOTALL)
+  assert re.findall(r"'(\w+)'", arms) == list(ARMS)
+
+
+def test_keys_that_may_change_are_listed():
+  text = (ROOT / 'docs' / 'reliability.md').read_text()
+  for key in provenance.MAY_CHANGE:
+    group, _, name = key.rpartition('.')
+    assert f'`{key}`' in text or f'`{group}.*`' in text or f'`{name}`' in text
+
+
+@pytest.mark.parametrize('name', ['lenet_mnist_noise', 'lenet_mnist_clean'])
+def test_results_are_those_of_the_committed_tables(name):
+  (row,) = re.findall(rf'^\| .*`{name}`.*$', README, re.MULTILINE)
+  table = pd.read_csv(RESULTS / f'{name}.csv')
+  pruning = table[table.arm == 'pruning'].set_index('level')
+  extended = table[table.arm == 'extended_dense'].set_index('level')
+  best = pruning.index[pruning.is_optimal][0]
+  assert f'levels 0 to {pruning.index.max()}' in row
+  for networks, level in ((pruning, 0), (pruning, best), (extended, best)):
+    mean, std = (
+      100 * networks[f'test_error_{part}'][level] for part in ('mean', 'std')
+    )
+    digits = 1 if mean > 5 else 2
+    assert f'{mean:.{digits}f} ± {std:.{digits}f} %' in row
+  weights = 100 * pruning.weights_remaining[best]
+  assert f'at {weights:.2g} % of the weights' in row
+
+
+def test_the_figure_on_the_first_screen(tmp_path):
+  path = tmp_path / 'drawn.png'
+  lenet_noise.main(path)
+  with Image.open(path) as drawn, Image.open(lenet_noise.IMAGE) as committed:
+    assert drawn.size == committed.size
+    # More than white paper.
+    assert len(drawn.getcolors()) > 10
+  assert lenet_noise.IMAGE.stat().st_size < 150_000

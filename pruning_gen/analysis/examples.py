@@ -1,100 +1,209 @@
-"""What happens to single training examples, from the arrays of a run.
+"""What happens to single examples, from the per-example arrays of a run.
 
 The effect of a network on an example is its training loss minus the loss of
 the same member's dense network (level 0); negative is better. Images that
 cannot be decoded have neither score nor loss, and are in no mean.
 """
 
+from typing import NamedTuple
+
 import numpy as np
 import pandas as pd
+from jaxtyping import Bool
 from jaxtyping import Float
+from jaxtyping import Int
 
 from pruning_gen.data import subgroups
 from pruning_gen.errors import UserError
 from pruning_gen.storage import results
 
-# What tells the networks of one level apart.
+# Identifies a network among those of one level.
 NETWORK = ['arm', 'noise_fraction', 'replicate']
 
 # The paper's influential examples are the top fifth by EL2N.
 TOP_DIVISOR = 5
 
+# EL2N scores by (noise_fraction, replicate).
+El2n = dict[tuple[float, int], Float[np.ndarray, ' example_id']]
 
-def tabulate_effects(workdir, folder, finished, el2n, num_subgroups):
-  """Tabulate the effect of every level on the subgroups of examples.
+
+class Examples(NamedTuple):
+  """What a run's arrays say, one row per network and level or finer.
+
+  All have the columns `NETWORK` and level.
+
+  Attributes:
+    effects: subgroup (0 has the lowest EL2N) and effect, the mean over it in
+      nats; of networks with EL2N scores.
+    concentration: top_effect and rest_effect, the mean over the top 20 % by
+      EL2N and over the rest; ratio, |top_effect| / |rest_effect|; share, the
+      top's part of the sum of |effect|. Level 0 has no row.
+    group_errors: split, 'train' or 'test'; by, 'subgroup' or 'class'; group;
+      error, the fraction of the group predicted wrong. Training errors are by
+      the training label and classes by the true label. Test examples have no
+      EL2N score, and older runs no test predictions.
+    memorization: of noisy examples, the fractions predicted as_noisy (their
+      training label), as_true (the true label) and as_other.
+  """
+
+  effects: pd.DataFrame
+  concentration: pd.DataFrame
+  group_errors: pd.DataFrame
+  memorization: pd.DataFrame
+
+
+def tabulate(
+  workdir: str,
+  folder: str,
+  finished: pd.DataFrame,
+  el2n: El2n,
+  num_subgroups: int,
+) -> Examples:
+  """Tabulate what happens to the examples of a chain or of width.
+
+  The file of a level is read once; one is in memory next to that of level 0.
 
   Args:
     workdir: path.
-    folder: str, 'chain' or 'width'.
-    finished: DataFrame with `NETWORK` and level, what to look at. The file of
-      a level is read once, and one is in memory beside that of level 0.
-    el2n: {(noise_fraction, replicate): float [example_id]}, of all of them.
-    num_subgroups: int, M.
-
-  Returns:
-    effects: DataFrame with arm, noise_fraction, replicate, level, subgroup
-      (0 has the lowest EL2N) and effect (nats, the mean over the subgroup).
-    concentration: DataFrame with arm, noise_fraction, replicate, level;
-      top_effect and rest_effect, the mean over the top 20 % by EL2N and over
-      the rest; ratio, |top_effect| / |rest_effect|; share, the top's part of
-      the sum of |effect|. Level 0, which changes nothing, has no row.
+    folder: 'chain' or 'width'.
+    finished: `NETWORK` and level, what to look at; level 0 among them.
+    el2n: scores; label sets may be missing.
+    num_subgroups: M.
 
   Raises:
-    UserError: an array is missing, broken or not finite, or a member has no
+    UserError: an array is missing, broken or not finite, or a network has no
       EL2N scores of an example that has a loss.
   """
+  labels = results.read_labels(workdir, folder)
   rows = {
     network: i for i, network in enumerate(_read_networks(workdir, folder))
   }
-  scores = {network: el2n[network[1:]] for network in _list_networks(finished)}
-  shape = len(rows), len(next(iter(scores.values())))
-  used = [rows[network] for network in scores]
-  dense = read_losses(workdir, folder, 0, shape, used)
-  for network, score in scores.items():
-    _check_scores(workdir, network, score, dense[rows[network]])
-  groups = {
-    network: subgroups.divide(score, num_subgroups)
-    for network, score in scores.items()
-  }
-  is_top = {
-    network: subgroups.divide(score, TOP_DIVISOR) == TOP_DIVISOR - 1
-    for network, score in scores.items()
-  }
-  effect_rows, concentration_rows = [], []
+  shape = len(rows), labels['true_labels'].size
+  used = [rows[network] for network in _list_networks(finished)]
+  dense = read_level(workdir, folder, 0, shape, used)
+  groups = _group_examples(
+    workdir, _list_networks(finished), rows, dense, el2n, num_subgroups
+  )
+  found = Examples([], [], [], [])
   for level, at_level in finished.groupby('level'):
     networks = _list_networks(at_level)
     used = [rows[network] for network in networks]
-    losses = (
-      read_losses(workdir, folder, level, shape, used) if level else dense
-    )
+    arrays = read_level(workdir, folder, level, shape, used) if level else dense
     for network, i in zip(networks, used):
       identity = dict(zip(NETWORK, network)) | {'level': level}
-      effect = losses[i] - dense[i].astype(np.float64)
-      known = np.isfinite(effect) & np.isfinite(scores[network])
-      effect, group = effect[known], groups[network][known]
-      means = np.bincount(group, effect) / np.bincount(group)
-      effect_rows += [
-        identity | {'subgroup': subgroup, 'effect': mean}
-        for subgroup, mean in enumerate(means)
-      ]
-      if level > 0:
-        concentration_rows.append(
-          identity | concentrate(effect, is_top[network][known])
-        )
-  return pd.DataFrame(effect_rows), pd.DataFrame(concentration_rows)
+      own = {name: array[i] for name, array in arrays.items()}
+      of_network = _look_at(own, dense['cross_entropy'][i], labels, i, groups)
+      for table, new in zip(found, of_network):
+        # Nothing is concentrated where nothing changes: at the dense network.
+        if len(new) and not (table is found.concentration and level == 0):
+          table.append((identity, new))
+  return Examples(*map(_make_table, found))
 
 
-def concentrate(effect, is_top):
-  """Tell how much of an effect falls on a part of the examples.
+def _make_table(parts: list[tuple[dict, dict]]) -> pd.DataFrame:
+  """Make a table of many parts, each of an identity and columns."""
+  if not parts:
+    return pd.DataFrame()
+  sizes = [len(next(iter(columns.values()))) for _, columns in parts]
+  identities = {
+    name: np.repeat([identity[name] for identity, _ in parts], sizes)
+    for name in parts[0][0]
+  }
+  columns = {
+    name: np.concatenate([columns[name] for _, columns in parts])
+    for name in parts[0][1]
+  }
+  return pd.DataFrame(identities | columns)
 
-  Args:
-    effect: float [example_id].
-    is_top: bool [example_id].
+
+def _look_at(own, dense, labels, i, groups) -> Examples:
+  """Return the columns of one network's rows: dicts, empty where unknown."""
+  decoded = own['prediction'] != results.UNDECODED
+  train, truth = labels['labels'][i], labels['true_labels']
+  wrong = own['prediction'] != train
+  errors = [_mean_by_group('train', 'class', truth, wrong, decoded)]
+  effects, concentration = {}, {}
+  if i in groups:
+    subgroup, is_top = groups[i]
+    errors.insert(
+      0, _mean_by_group('train', 'subgroup', subgroup, wrong, decoded)
+    )
+    effect = own['cross_entropy'] - dense.astype(np.float64)
+    known = np.isfinite(effect) & (subgroup >= 0)
+    effect, subgroup = effect[known], subgroup[known]
+    means = np.bincount(subgroup, effect) / np.bincount(subgroup)
+    effects = {'subgroup': np.arange(len(means)), 'effect': means}
+    concentration = {
+      name: [value]
+      for name, value in concentrate(effect, is_top[known]).items()
+    }
+  if 'test_prediction' in own and 'test_labels' in labels:
+    test, test_labels = own['test_prediction'], labels['test_labels']
+    errors.append(
+      _mean_by_group(
+        'test',
+        'class',
+        test_labels,
+        test != test_labels,
+        test != results.UNDECODED,
+      )
+    )
+  group_errors = {
+    name: np.concatenate([part[name] for part in errors]) for name in errors[0]
+  }
+  is_noisy = labels['is_noisy'][i] & decoded
+  memorization = memorize(own['prediction'], train, truth, is_noisy)
+  return Examples(effects, concentration, group_errors, memorization)
+
+
+def _mean_by_group(split, by, group, wrong, decoded) -> dict[str, np.ndarray]:
+  known = decoded & (group >= 0)
+  sizes = np.bincount(group[known])
+  with np.errstate(invalid='ignore'):
+    errors = np.bincount(group[known], wrong[known]) / sizes
+  # A class without a single example has no error.
+  there = np.flatnonzero(sizes)
+  return {
+    'split': np.repeat(split, len(there)),
+    'by': np.repeat(by, len(there)),
+    'group': there,
+    'error': errors[there],
+  }
+
+
+def memorize(
+  prediction: Int[np.ndarray, ' example_id'],
+  labels: Int[np.ndarray, ' example_id'],
+  true_labels: Int[np.ndarray, ' example_id'],
+  is_noisy: Bool[np.ndarray, ' example_id'],
+) -> dict[str, list[float]]:
+  """Return what fractions of noisy examples are predicted as what.
 
   Returns:
-    Dict of floats: top_effect, rest_effect, ratio and share, as in
-    `tabulate_effects`. The ratio is inf where the rest does not change on
-    average, and NaN where nothing does, like the share where nothing changes.
+    Columns as_noisy, as_true and as_other, which add up to 1; empty where
+    nothing is noisy.
+  """
+  if not is_noisy.any():
+    return {}
+  as_noisy = (prediction == labels)[is_noisy].mean()
+  as_true = (prediction == true_labels)[is_noisy].mean()
+  return {
+    'as_noisy': [as_noisy],
+    'as_true': [as_true],
+    'as_other': [1 - as_noisy - as_true],
+  }
+
+
+def concentrate(
+  effect: Float[np.ndarray, ' example_id'],
+  is_top: Bool[np.ndarray, ' example_id'],
+) -> dict[str, float]:
+  """Return how much of an effect falls on the top examples.
+
+  Returns:
+    top_effect, rest_effect, ratio and share, as in `Examples`. The ratio is
+    inf where the rest does not change on average, and NaN where nothing does,
+    like the share where nothing changes.
   """
   top, rest = effect[is_top].mean(), effect[~is_top].mean()
   size = np.abs(effect)
@@ -109,24 +218,17 @@ def concentrate(effect, is_top):
   }
 
 
-def tabulate_noisy_share(workdir, el2n):
+def tabulate_noisy_share(workdir: str, el2n: El2n) -> pd.DataFrame:
   """Tabulate how well EL2N finds the examples with noisy labels.
 
-  Args:
-    workdir: path.
-    el2n: {(noise_fraction, replicate): float [example_id]}; label sets that
-      are not there are left out.
-
   Returns:
-    DataFrame with noise_fraction (above 0), replicate, and noisy_share: the
-    part of noisy examples among the noise_fraction with the highest scores.
-    Chance gives noise_fraction, a perfect score 1.
+    noise_fraction (above 0), replicate, and noisy_share: the fraction of noisy
+    examples among the noise_fraction with the highest scores. Chance gives
+    noise_fraction, a perfect score 1. Label sets without scores are left out.
   """
-  networks = _read_networks(workdir, 'chain')
-  labels = results.read_labels(workdir, 'chain')
-  is_noisy = labels['is_noisy']
+  is_noisy = results.read_labels(workdir, 'chain')['is_noisy']
   rows = {}
-  for i, (_, *label_set) in enumerate(networks):
+  for i, (_, *label_set) in enumerate(_read_networks(workdir, 'chain')):
     label_set = tuple(label_set)
     # All arms of a replicate have the same labels.
     if label_set in rows or label_set not in el2n:
@@ -145,22 +247,22 @@ def tabulate_noisy_share(workdir, el2n):
   return table.astype(columns)
 
 
-def read_losses(
+def read_level(
   workdir: str,
   folder: str,
   level: int,
   shape: tuple[int, int],
   rows: list[int],
-) -> Float[np.ndarray, 'member example_id']:
-  """Read the training losses of a level.
+) -> dict[str, np.ndarray]:
+  """Read the arrays of a level, and check those that every run has.
 
   Args:
     workdir: path.
     folder: 'chain' or 'width'.
     level: one that results.csv has.
-    shape: what they must have.
-    rows: the members whose losses are needed, and must be finite for images
-      that can be decoded; they are NaN for others.
+    shape: what cross_entropy and prediction must have.
+    rows: the members that are needed; their losses must be finite for images
+      that can be decoded, and are NaN for others.
 
   Raises:
     UserError: names the file, the array and what is wrong with it.
@@ -171,9 +273,9 @@ def read_losses(
     if needed not in arrays or arrays[needed].shape != shape:
       shapes = {key: array.shape for key, array in arrays.items()}
       raise UserError(
-        f'{path} has the arrays {shapes}; by members.csv and el2n/scores.npz '
-        f'it needs a {needed} of shape {shape}: the files are of different '
-        'runs, so copy the workdir again'
+        f'{path} has the arrays {shapes}; by labels.npz it needs a {needed} of '
+        f'shape {shape}: the files are of different runs, so copy the workdir '
+        'again'
       )
   losses = arrays['cross_entropy']
   decoded = arrays['prediction'][rows] != results.UNDECODED
@@ -185,15 +287,33 @@ def read_losses(
       f'that are not finite, of the members {members} (members.csv), which '
       'results.csv does not call diverged: copy the workdir again'
     )
-  return losses
+  return arrays
 
 
-def _read_networks(workdir, folder):
-  """List who the rows of the arrays are, as `NETWORK`."""
+def _group_examples(workdir, networks, rows, dense, el2n, num_subgroups):
+  """Group the examples of each network with scores, by its row.
+
+  Returns:
+    {row: (subgroup, is_top)}, int and bool [example_id].
+  """
+  groups = {}
+  for network in networks:
+    score = el2n.get(network[1:])
+    if score is None:
+      continue
+    i = rows[network]
+    _check_scores(workdir, network, score, dense['cross_entropy'][i])
+    is_top = subgroups.divide(score, TOP_DIVISOR) == TOP_DIVISOR - 1
+    groups[i] = subgroups.divide(score, num_subgroups), is_top
+  return groups
+
+
+def _read_networks(workdir: str, folder: str) -> list[tuple]:
+  """List the rows of the arrays, as `NETWORK`."""
   return _list_networks(results.read_members(workdir, folder))
 
 
-def _list_networks(table):
+def _list_networks(table: pd.DataFrame) -> list[tuple]:
   networks = table[NETWORK].drop_duplicates()
   return list(networks.itertuples(index=False, name=None))
 

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
+from etils import epath
 
 from pruning_gen.analysis import examples
 from pruning_gen.analysis import paired
@@ -15,6 +16,8 @@ from pruning_gen.analysis import runs
 from pruning_gen.analysis import statistics
 from pruning_gen.errors import UserError
 from pruning_gen.storage import results
+
+_NOTHING = pd.DataFrame()
 
 
 class Benchmark(NamedTuple):
@@ -28,13 +31,16 @@ class Benchmark(NamedTuple):
     results: like results.csv, of finished levels; without EL2N's networks, of
       which only the scores count.
     summary: from `statistics.summarize`.
-    effects: experiment and the columns of `examples.tabulate_effects`; empty
-      without EL2N.
+    effects: experiment and the columns of `Examples.effects`; empty without
+      EL2N, as are concentration and noisy_share.
     concentration: likewise.
-    noisy_share: from `examples.tabulate_noisy_share`; may be empty.
+    noisy_share: from `examples.tabulate_noisy_share`.
     leave_out: from `paired.average_leave_out`; may be empty.
     most_worsened: (table, images), or None.
     notes: what was left out and why.
+    group_errors: experiment and the columns of `Examples.group_errors`.
+    memorization: likewise; empty without noise.
+    title: network and data set, and what tells it from others of that name.
   """
 
   name: str
@@ -48,6 +54,9 @@ class Benchmark(NamedTuple):
   leave_out: pd.DataFrame
   most_worsened: tuple[pd.DataFrame, np.ndarray] | None
   notes: list[str]
+  group_errors: pd.DataFrame = _NOTHING
+  memorization: pd.DataFrame = _NOTHING
+  title: str = ''
 
 
 def read(workdir: str) -> Benchmark:
@@ -92,7 +101,19 @@ def read_all(workdirs: list[str]) -> list[Benchmark]:
       )
     )
   benchmarks[0].notes.extend(left_out)
-  return benchmarks
+  return _name_apart(benchmarks)
+
+
+def _name_apart(benchmarks: list[Benchmark]) -> list[Benchmark]:
+  """Give each benchmark a title of its own."""
+  titles = [benchmark.title for benchmark in benchmarks]
+  named = []
+  for number, benchmark in enumerate(benchmarks, start=1):
+    title = benchmark.title
+    if titles.count(title) > 1:
+      title = f'{title} ({number}: {benchmark.name})'
+    named.append(benchmark._replace(title=title))
+  return named
 
 
 def _join(
@@ -101,9 +122,7 @@ def _join(
   """Make a Benchmark of its parts and their joined table."""
   workdirs = [run.workdir for run in parts]
   config = runs.join_configs([run.config for run in parts])
-  effects, concentration, noisy_share, unscored = _read_examples(
-    workdirs, config, table
-  )
+  of_examples, incomplete = _read_examples(workdirs, config, table)
   table = table.reset_index(drop=True)
   summary = statistics.summarize(table, config['prune_fraction'])
   histories = {run.workdir: run.provenance for run in parts}
@@ -116,12 +135,11 @@ def _join(
     provenance=histories if len(parts) > 1 else parts[0].provenance,
     results=table,
     summary=summary,
-    effects=effects,
-    concentration=concentration,
-    noisy_share=noisy_share,
+    **of_examples,
     leave_out=paired.average_leave_out(paired.pair_leave_out(table)),
     most_worsened=_read_most_worsened(workdirs),
-    notes=[*notes, *unscored, *_note_dense_optima(summary)],
+    title=f'{config["model"]["name"]} on {config["data"]["name"]}',
+    notes=[*notes, *incomplete, *_note_dense_optima(summary)],
   )
 
 
@@ -158,7 +176,7 @@ def _note_dense_optima(summary: pd.DataFrame) -> list[str]:
 
 def _read_examples(
   workdirs: list[str], config: dict, table: pd.DataFrame
-) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame, list[str]]:
+) -> tuple[dict[str, pd.DataFrame], list[str]]:
   """Tabulate what the per-example arrays of all parts hold.
 
   Args:
@@ -167,45 +185,50 @@ def _read_examples(
     table: from `_join_tables`.
 
   Returns:
-    effects, concentration and noisy_share, as in `Benchmark`; and notes on
-    label sets that have no EL2N scores yet.
+    The attributes of a `Benchmark` that `Examples` has, and noisy_share; and
+    notes on what is missing.
   """
-  nothing = pd.DataFrame()
-  el2n = {}
+  el2n, notes = {}, []
   for workdir in filter(results.has_el2n, workdirs):
     el2n |= results.read_el2n(workdir)
-  if not el2n:
-    return nothing, nothing, nothing, []
   table = table[table.experiment.isin(['chain', 'width'])]
-  label_sets = list(zip(table.noise_fraction, table.replicate))
-  notes = [
-    f'Left out of what is by EL2N: {noise_fraction:.0%} noise, replicate '
-    f'{replicate}: el2n has not finished.'
-    for noise_fraction, replicate in sorted(set(label_sets) - el2n.keys())
-  ]
-  table = table[[label_set in el2n for label_set in label_sets]]
-  effects, concentration, noisy_share = [nothing], [nothing], [nothing]
+  if el2n:
+    label_sets = set(zip(table.noise_fraction, table.replicate))
+    notes += [
+      f'Left out of what is by EL2N: {noise_fraction:.0%} noise, replicate '
+      f'{replicate}: el2n has not finished.'
+      for noise_fraction, replicate in sorted(label_sets - el2n.keys())
+    ]
+  found = {name: [pd.DataFrame()] for name in examples.Examples._fields}
+  noisy_share = [pd.DataFrame()]
   for (workdir, experiment), finished in table.groupby(
     ['workdir', 'experiment'], sort=False
   ):
+    if not (epath.Path(workdir) / experiment / 'labels.npz').exists():
+      notes.append(
+        f'{workdir}/{experiment} has no arrays of single examples: what they '
+        'show is left out.'
+      )
+      continue
     if 0 not in finished.level.values:
       continue
-    for tables, new in zip(
-      (effects, concentration),
-      examples.tabulate_effects(
-        workdir,
-        experiment,
-        finished,
-        el2n,
-        config['num_subgroups'],
-      ),
-    ):
-      new.insert(0, 'experiment', experiment)
-      tables.append(new)
-    if experiment == 'chain':
+    new = examples.tabulate(
+      workdir, experiment, finished, el2n, config['num_subgroups']
+    )
+    if 'test' not in set(new.group_errors.split):
+      notes.append(
+        f'{workdir}/{experiment} was written by an older version, without '
+        'predictions of test examples: test errors by class are left out.'
+      )
+    for name, rows in new._asdict().items():
+      rows.insert(0, 'experiment', experiment)
+      found[name].append(rows)
+    if experiment == 'chain' and el2n:
       noisy_share.append(examples.tabulate_noisy_share(workdir, el2n))
-  tables = (effects, concentration, noisy_share)
-  return *(pd.concat(table, ignore_index=True) for table in tables), notes
+  tables = found | {'noisy_share': noisy_share}
+  return {
+    name: pd.concat(parts, ignore_index=True) for name, parts in tables.items()
+  }, notes
 
 
 def _read_most_worsened(

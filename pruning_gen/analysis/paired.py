@@ -25,6 +25,12 @@ def dense_controls(summary: pd.DataFrame) -> dict[str, str]:
   }
 
 
+def pruning_arms(summary: pd.DataFrame) -> list[str]:
+  """List the arms of the chain that prune and are there."""
+  there = set(summary[summary.experiment == 'chain'].arm)
+  return [name for name, arm in ARMS.items() if arm.prunes and name in there]
+
+
 def compare_at_optimum(results, summary):
   """Compare dense, extended dense and pruned networks (section 5.1).
 

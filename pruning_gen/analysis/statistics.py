@@ -1,5 +1,6 @@
 """Means over replicates, verdicts, and the choice of a sparsity."""
 
+from typing import Any
 from typing import NamedTuple
 
 import numpy as np
@@ -34,43 +35,53 @@ class Comparison(NamedTuple):
   verdict: str
 
 
-def compare(values, baseline):
+def compare(values: pd.Series, baseline: pd.Series) -> Comparison:
   """Judge paired results by the rule of the paper.
 
   They differ if |mean of the differences| >= the standard deviation of the
-  differences (n - 1), else they match.
+  differences (n - 1), and match otherwise.
 
   Args:
-    values: float Series, one value for each replicate (its index); lower is
-      better.
-    baseline: float Series likewise. Replicates that only one has are left out.
+    values: by replicate (the index); lower is better.
+    baseline: likewise. Replicates that only one has are left out.
 
   Returns:
-    A Comparison: mean and std (n - 1; NaN for n < 2) of values - baseline; n;
-    verdict 'better', 'worse', 'match', or '' where there is none, because
-    n < 2 or a value is missing or infinite.
+    mean and std (n - 1; NaN for n < 2) of values - baseline; n; verdict
+    'better', 'worse', 'match', or '' where there is none, because n < 2 or a
+    value is missing or infinite.
   """
   values, baseline = values.align(baseline, join='inner')
-  differences = values - baseline
-  return judge(differences)
+  return judge(values - baseline)
 
 
-def judge(differences):
-  """Return the Comparison of paired differences, a float Series."""
+def judge(differences: pd.Series | np.ndarray) -> Comparison:
+  """Judge paired differences; see `compare`."""
+  differences = np.asarray(differences, float)
   n = len(differences)
+  mean = std = np.nan
   # Of an infinite value there is no std.
   with np.errstate(invalid='ignore'):
-    mean = float(differences.mean(skipna=False))
-    std = float(differences.std(ddof=1, skipna=False))
-  if not np.isfinite([mean, std]).all():
-    verdict = ''
-  # Errors are k / N, so that a mean may be just a std: those differ, whatever
-  # is left by rounding.
-  elif mean == 0 or abs(mean) < std * (1 - TOLERANCE):
-    verdict = 'match'
-  else:
-    verdict = 'better' if mean < 0 else 'worse'
-  return Comparison(mean, std, n, verdict)
+    if n > 0:
+      mean = float(differences.mean())
+    if n > 1:
+      std = float(differences.std(ddof=1))
+  return Comparison(mean, std, n, str(verdict_of(mean, std)))
+
+
+def verdict_of(mean: np.ndarray, std: np.ndarray) -> np.ndarray:
+  """Apply the paper's rule to means and standard deviations of differences.
+
+  Returns:
+    'better', 'worse', 'match', or '' where one of them is not finite.
+  """
+  has_none = ~(np.isfinite(mean) & np.isfinite(std))
+  # Errors are k / N, so a mean may equal its std: those differ, whatever
+  # rounding leaves.
+  is_match = (mean == 0) | (np.abs(mean) < std * (1 - TOLERANCE))
+  is_better = np.less(mean, 0)
+  return np.select(
+    [has_none, is_match, is_better], ['', 'match', 'better'], 'worse'
+  )
 
 
 def select(results, metric, **identity):
@@ -112,29 +123,31 @@ def drop_diverged(results):
   return results[~is_lost], notes
 
 
-def drop_unfinished(results):
+def drop_unfinished(results: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
   """Leave out the levels that some replicates have not finished.
 
-  Args:
-    results: DataFrame like results.csv.
-
   Returns:
-    The finished rows, and a list of sentences that say what was left out.
+    The finished rows, curve by curve, and notes on what was left out.
   """
-  kept, notes = [results.head(0)], []
-  for (experiment, arm, noise_fraction, *_), curve in results.groupby(
-    CURVE, sort=False
-  ):
-    replicates = curve.replicate.nunique()
-    finished = curve.groupby('level').replicate.transform('nunique')
-    kept.append(curve[finished == replicates])
-    notes += [
-      f'Left out: level {level} of {experiment}, {arm}, {noise_fraction:.0%} '
-      f'noise: {count} of {replicates} replicates have finished it.'
-      for level, count in curve.groupby('level').replicate.nunique().items()
-      if count < replicates
-    ]
-  return pd.concat(kept), notes
+  if results.empty:
+    return results, []
+  curves = results.groupby(CURVE, sort=False)
+  replicates = curves.replicate.transform('nunique')
+  levels = results.groupby([*CURVE, 'level'], sort=False)
+  finished = levels.replicate.transform('nunique')
+  order = np.argsort(curves.ngroup(), kind='stable')
+  counted = results.assign(count=finished, replicates=replicates)
+  unfinished = counted[finished < replicates]
+  notes = [
+    f'Left out: level {row.level} of {row.experiment}, {row.arm}, '
+    f'{row.noise_fraction:.0%} noise: {row.count} of {row.replicates} '
+    'replicates have finished it.'
+    for row in unfinished.drop_duplicates([*CURVE, 'level']).itertuples(
+      index=False, name='Row'
+    )
+  ]
+  is_finished = (finished == replicates).to_numpy()[order]
+  return results.iloc[order][is_finished], notes
 
 
 def find_missing(results):
@@ -145,7 +158,8 @@ def find_missing(results):
   for metric in METRICS:
     missing = results[metric].isna()
     if metric == 'train_cross_entropy_noisy':
-      missing &= has_noise
+      # A set that is left out may have held all noisy examples.
+      missing &= has_noise & (results.experiment != 'leave_out')
     if missing.any():
       row = results[missing].iloc[0]
       sentences.append(
@@ -187,26 +201,35 @@ def summarize(results, prune_fraction):
   return summary
 
 
-def _summarize_curve(identity, curve):
-  dense = select(curve, 'test_error', level=0)
+def _summarize_curve(
+  identity: dict, curve: pd.DataFrame
+) -> list[dict[str, Any]]:
+  dense = curve[curve.level == 0]
+  dense = dict(zip(dense.replicate, dense.test_error))
+  num_weights = curve.num_weights.max()
   rows = []
   for level, group in curve.groupby('level'):
-    against_dense = compare(select(group, 'test_error'), dense)
+    # By hand, since pandas would take most of a report's time.
+    errors = zip(group.replicate, group.test_error)
+    against_dense = judge([e - dense[i] for i, e in errors if i in dense])
+    weights = group.weights_remaining.mean()
     row = {
       **identity,
       'level': level,
-      'weights_remaining': group.weights_remaining.mean(),
+      'weights_remaining': weights,
       # A narrower network states its own count, a pruned one the dense count.
-      'num_weights_remaining': round(
-        group.weights_remaining.mean() * curve.num_weights.max()
-      ),
+      'num_weights_remaining': round(weights * num_weights),
       'epochs_trained': group.epochs_trained.iloc[0],
       'n': len(group),
     }
-    for metric in METRICS:
-      # A missing value shows: it is never left out of a mean.
-      row[f'{metric}_mean'] = group[metric].mean(skipna=False)
-      row[f'{metric}_std'] = group[metric].std(ddof=1, skipna=False)
+    # A missing value shows: it is never left out of a mean.
+    values = group[list(METRICS)].to_numpy(float)
+    means = values.mean(axis=0)
+    stds = np.full(len(METRICS), np.nan)
+    if len(group) > 1:
+      stds = values.std(axis=0, ddof=1)
+    for metric, mean, std in zip(METRICS, means, stds):
+      row[f'{metric}_mean'], row[f'{metric}_std'] = mean, std
     row['test_error_difference_mean'] = against_dense.mean
     row['test_error_difference_std'] = against_dense.std
     row['test_error_verdict'] = against_dense.verdict if level > 0 else ''
@@ -244,6 +267,19 @@ def optimal_levels(summary, experiment, arm):
     (summary.experiment == experiment)
     & (summary.arm == arm)
     & summary.is_optimal
+  ]
+  return dict(zip(rows.noise_fraction, rows.level))
+
+
+def highest_improving_levels(summary: pd.DataFrame) -> dict[float, int]:
+  """Return pruning's sparsest level that is better than dense, by noise.
+
+  A noise level without one has no entry.
+  """
+  rows = summary[
+    (summary.experiment == 'chain')
+    & (summary.arm == 'pruning')
+    & summary.is_highest_improving
   ]
   return dict(zip(rows.noise_fraction, rows.level))
 

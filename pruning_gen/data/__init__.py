@@ -1,1 +1,1 @@
-"""Data sets as arrays, label noise, and where all randomness comes from."""
+"""Data sets, label noise, and where all randomness comes from."""

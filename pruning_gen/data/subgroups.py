@@ -1,20 +1,24 @@
 """Subgroups of training examples, by how influential they are (section 3)."""
 
 import numpy as np
+from jaxtyping import Float
+from jaxtyping import Int
 
 from pruning_gen.errors import UserError
 
 
-def divide(el2n, num_subgroups):
-  """Divide examples into equal groups by the rank of their EL2N score.
+def divide(
+  el2n: Float[np.ndarray, ' example'], num_subgroups: int
+) -> Int[np.ndarray, ' example']:
+  """Divide examples into equal groups by the rank of their EL2N.
 
   Args:
-    el2n: float [example_id]; NaN for an image that cannot be decoded.
-    num_subgroups: int, M; at most the number of examples.
+    el2n: NaN for an image that cannot be decoded.
+    num_subgroups: M; at most the number of examples.
 
   Returns:
-    int64 [example_id], in [0, M): 0 has the lowest scores, M - 1 the highest;
-    -1 for what has no score. Equal scores rank by example_id; sizes differ by
+    The group of each example, in [0, M): 0 has the lowest EL2N, M - 1 the
+    highest; -1 without EL2N. Equal values rank by example_id; sizes differ by
     at most 1.
 
   Raises:

@@ -64,8 +64,8 @@ def folder(data_dir: str | os.PathLike = '') -> pathlib.Path:
     UserError: it is in a bucket, or in a home directory that does not exist.
   """
   key, path = 'config.data.dir', str(data_dir)
-  if not path:
-    key, path = '$TFDS_DATA_DIR', os.environ.get('TFDS_DATA_DIR', '')
+  if not path and 'TFDS_DATA_DIR' in os.environ:
+    key, path = 'TFDS_DATA_DIR', os.environ['TFDS_DATA_DIR']
   if '://' in path:
     raise UserError(
       f'{key}={path!r} must be a folder of this machine: copy the bucket, or '
@@ -100,7 +100,8 @@ def prepared_builder(
   infos = list(place.glob(f'{name}/*/dataset_info.json'))
   with _explained(name, place, max(infos, default=place), by_hand):
     builder = tfds.builder(name, data_dir=place)
-    is_prepared = builder.is_prepared()
+    # `is_prepared` would read brackets in the folder's name as a pattern.
+    is_prepared = pathlib.Path(builder.data_path, 'dataset_info.json').exists()
     formats = {format.value for format in builder.info.available_file_formats()}
   if is_prepared and 'array_record' in formats:
     return builder

@@ -1,4 +1,4 @@
-"""What the programs of a stack are compiled from, and the data they take."""
+"""The inputs of a stack's programs: what they are compiled from, and data."""
 
 import functools
 from collections.abc import Callable
@@ -49,7 +49,7 @@ class Spec(NamedTuple):
 
   @property
   def eval_batch_size(self) -> int:
-    """At most a split, rounded up to what the devices can share."""
+    """At most a split, rounded up to a multiple of the axis `data`."""
     dataset = self.dataset
     largest = max(len(dataset.train_labels), len(dataset.test_labels))
     batch_size = min(self.config.eval_batch_size, largest)

@@ -1,4 +1,4 @@
-"""What is measured on every network of every experiment after a level."""
+"""Measures every network at the end of a level, in every experiment."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Whether a compiled program fits the memory there is."""
+"""Whether a compiled program fits in memory."""
 
 import jax
 
@@ -11,7 +11,7 @@ def check(compiled: jax.stages.Compiled, layout: Layout) -> str:
   """Check that a program fits, before anything is moved to the devices.
 
   Returns:
-    What it needs of how much, as text.
+    The memory it needs and the memory available, as text.
 
   Raises:
     UserError: it does not fit.

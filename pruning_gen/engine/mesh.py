@@ -37,7 +37,7 @@ class Layout(NamedTuple):
     """Which member each row of a stack on the mesh belongs to.
 
     The last member is repeated until every device has as many. The copies
-    fill turns in which a device would idle; their results are dropped.
+    fill what would be idle time, and their results are dropped.
     """
     missing = -self.num_members % self.mesh.shape['member']
     rows = np.arange(self.num_members + missing)
@@ -119,8 +119,8 @@ def make_layout(
 def arrange(num_members: int, devices: list, data_parallel: int = 0) -> Mesh:
   """Arrange devices as a mesh with the axes `member` and `data`.
 
-  Members come first: as many devices train networks of their own as shorten
-  the work. The devices left over split each member's batches.
+  Members come first: the axis `member` is as long as it must be for the fewest
+  turns. The devices left over split each member's batches.
 
   Args:
     num_members: how many networks train together.
@@ -129,7 +129,7 @@ def arrange(num_members: int, devices: list, data_parallel: int = 0) -> Mesh:
       devices; 0 for what is left over.
 
   Returns:
-    A mesh whose axis `member` needs no more turns than one of any other size.
+    A mesh with the smallest `member` axis that needs the fewest turns.
   """
   num_devices = len(devices)
   slots = num_devices // (data_parallel or 1)
@@ -209,7 +209,7 @@ def make_cut_copies(layout: Layout) -> Callable:
 
 
 def make_add_copies(layout: Layout) -> Callable:
-  """Return the jitted function that undoes that of `make_cut_copies`."""
+  """Return the jitted inverse of `make_cut_copies`."""
   rows = layout.rows
   return jax.jit(
     lambda tree: jax.tree.map(lambda leaf: leaf[rows], tree),

@@ -1,4 +1,4 @@
-"""The one place where a function of one network becomes one of a stack."""
+"""Maps functions of one network over a stack; nothing else does."""
 
 import functools
 from collections.abc import Callable
@@ -24,8 +24,8 @@ def over_members(
   """Map a function of one member over a stack of them, and compile it.
 
   Each row of the mesh axis `member` works on its own part of the stack and
-  communicates with no other (`jax.shard_map`); the axis `data` is the
-  compiler's.
+  does not communicate (`jax.shard_map`); the axis `data` is left to the
+  compiler.
 
   A device runs its members by `vmap` or `lax.map` (`layout.vectorize`). On a
   CPU the latter is faster even for LeNet: 0.49 instead of 0.56 s per epoch and

@@ -25,10 +25,10 @@ from pruning_gen.training.train_state import MemberData
 
 
 class Programs(NamedTuple):
-  """The compiled functions of a stack, and what is known of it.
+  """The compiled functions of a stack, and its size.
 
   A state is a TrainState with a leading [members] axis, on the devices; the
-  functions that take one and return another use it up. Everything else that
+  functions that take one and return another donate it. Everything else that
   they return is NumPy, with one row per member.
 
   Attributes:
@@ -43,9 +43,9 @@ class Programs(NamedTuple):
     num_kept: (state) -> int [members], the kept weights in all kernels.
     pack: (state) -> PackedState, independent of the devices.
     unpack: (packed) -> (state, whether it is bit for bit what was packed).
-    packed: what `pack` returns, without values.
+    packed: the shapes and dtypes that `pack` returns.
     num_weights: weights in all kernels of one member.
-    memory: what training needs of the devices' memory.
+    memory: how much device memory training needs, as text.
   """
 
   create: Callable
@@ -151,7 +151,7 @@ def _augment(key, images, example_ids):
 def assemble(
   spec: Spec, data: MemberData, images: jax.Array | None, **by_data: Any
 ) -> Programs:
-  """Add the programs that are the same however the images get there.
+  """Add the programs that do not depend on where the images are.
 
   Args:
     spec: what to compile from.

@@ -1,4 +1,4 @@
-"""What a person sees of training: a bar with the time left, lines, scalars."""
+"""Progress of training: a bar, printed lines, TensorBoard scalars."""
 
 import sys
 from typing import Any
@@ -45,7 +45,7 @@ class Progress:
       tqdm.tqdm.write(f'{self._name}: {message}')
 
   def start_after(self, num_epochs: int) -> None:
-    """Show epochs as done that were not done at this run's speed."""
+    """Show the epochs of earlier starts as done, outside the speed."""
     self._bar.reset()
     self._bar.initial = num_epochs * self._images_per_epoch
     self._bar.n = self._bar.last_print_n = self._bar.initial

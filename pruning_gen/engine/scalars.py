@@ -2,14 +2,14 @@
 
 
 class Writer:
-  """Writes scalars for TensorBoard, or nothing where that cannot be.
+  """Writes TensorBoard scalars, or nothing if that is impossible.
 
-  They are on the side: neither a missing TensorFlow nor a full disk ends a run
+  Scalars are optional: neither a missing TensorFlow nor a full disk ends a run
   because of them.
   """
 
   def __init__(self, directory):
-    """Open an event file in a folder; says so where that cannot be."""
+    """Open an event file in a folder, or turn scalars off with a warning."""
     self._writer = None
     try:
       # TensorFlow takes seconds to import, and some machines have none.
@@ -31,7 +31,7 @@ class Writer:
     if self._writer is not None:
       try:
         getattr(self._writer, method)(*args)
-      # TensorFlow has exceptions of its own for what the system refuses.
+      # TensorFlow raises its own exceptions for errors of the file system.
       except Exception as error:
         self._turn_off(error)
 

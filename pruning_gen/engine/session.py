@@ -49,13 +49,13 @@ class Run(NamedTuple):
 
 
 class Part(NamedTuple):
-  """Networks of an experiment that train as one stack, and where they go.
+  """Networks of an experiment that train as one stack, and their folder.
 
   Attributes:
     experiment: its name in results.csv.
     folder: where its arrays are.
-    members: what trains.
-    level: what its first level is called.
+    members: the networks.
+    level: the number of its first level in results.csv.
     width: the multiplier of every layer's width.
     full_num_weights: weights in a network of full width; by default those of
       the networks themselves.
@@ -82,7 +82,7 @@ class Part(NamedTuple):
 
   @property
   def name(self) -> str:
-    """Its name to users, and the folder of its checkpoints."""
+    """Its name in messages, and the folder of its checkpoints."""
     return f'{self.folder}-{self.level}' if self.level else self.folder
 
   def is_finished(self, workdir: epath.PathLike, levels: int = 0) -> bool:
@@ -91,12 +91,12 @@ class Part(NamedTuple):
     return all(self.rows_of(level) <= finished for level in range(levels + 1))
 
   def rows_of(self, level: int) -> set[tuple]:
-    """Return the rows that a level has in results.csv, as `finished_rows`."""
+    """Return the rows of a finished level, as `results.finished_rows`."""
     return {(*member, self.level + level) for member in self.members}
 
 
 class Session(contextlib.AbstractContextManager):
-  """Keeps everything that training a part produces.
+  """Saves, reports and measures while a part trains.
 
   Epochs are saved every `checkpoint.every_epochs` and at the end of a level,
   while training continues; leaving the session waits for the last save.
@@ -110,7 +110,7 @@ class Session(contextlib.AbstractContextManager):
     programs: Programs,
     schedule: Schedule,
   ):
-    """Open the part's checkpoints and write who its members are."""
+    """Open the part's checkpoints, and write members.csv and labels.npz."""
     self._run = run
     self._part = part
     self._stack = stack

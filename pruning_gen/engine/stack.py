@@ -1,4 +1,4 @@
-"""A stack: the networks that train together, and what each of them sees."""
+"""A stack: the networks that train together, and the data of each."""
 
 from typing import NamedTuple
 
@@ -8,15 +8,15 @@ from jaxtyping import Int
 
 
 class Member(NamedTuple):
-  """One network of a stack, identified by what it is compared on.
+  """One network of a stack, identified by what distinguishes it in comparisons.
 
   Attributes:
     arm: a name in `arms.ARMS`, or 'dense'.
     noise_fraction: the fraction of training labels that are changed.
     replicate: which draw of the labels, the initial weights and the order.
-    network: 0 for the replicate's own network; EL2N averages over others,
+    network: 0 except for the networks that EL2N averages over (1, 2, ...),
       which share its labels and nothing else.
-    left_out: which kind of examples it does not train on, of leave-out.
+    left_out: in leave-out, the kind of examples it does not train on.
     chosen_at: the chain level whose losses chose them, the subgroup, or the
       size of a random set.
   """

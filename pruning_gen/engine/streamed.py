@@ -1,4 +1,4 @@
-"""The programs of a stack whose images are read as they are used: ImageNet.
+"""The programs of a stack whose images are streamed from the host: ImageNet.
 
 Every batch is split over all devices, each process reads its own part, and
 the members take turns on it. Members that read alike share one stream.
@@ -91,7 +91,7 @@ def lower(spec: Spec) -> jax.stages.Lowered:
 def _make_evaluate(spec: Spec, data: MemberData):
   """Make `Programs.evaluate`.
 
-  An image that cannot be decoded gets NaN, and prediction -1.
+  An image that cannot be decoded gets NaN, and -1 as its prediction.
   """
   dataset, layout = spec.dataset, spec.layout
   evaluate_batch = evaluate.make_evaluate_batch(

@@ -1,4 +1,4 @@
-"""Which examples pruning affects: read back from the arrays of a chain."""
+"""Which examples pruning affects, read from the arrays of a chain."""
 
 import numpy as np
 import pandas as pd
@@ -122,7 +122,7 @@ def _most_worsened(
   network = (run.workdir, noise_fraction, replicate)
   change = effect(*network, level)
   labels = results.read_labels(run.workdir, 'chain')
-  # NaN is last in this order.
+  # NaN sorts last.
   worst = np.argsort(-change, kind='stable')[:NUM_WORSENED]
   return pd.DataFrame(
     {

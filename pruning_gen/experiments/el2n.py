@@ -54,7 +54,7 @@ def train(run: Run) -> None:
 def write_scores(run: Run) -> None:
   """Write each label set's scores: the mean over its networks.
 
-  Networks that diverged have no scores, and do not count.
+  Networks that diverged have no scores and are left out of the mean.
 
   Raises:
     UserError: all networks of a label set diverged.

@@ -1,4 +1,4 @@
-"""Leave-out retraining: dense networks without the examples in question.
+"""Leave-out retraining: dense networks trained without chosen examples.
 
 Paper, sections 3 and 4, appendices D, E and K. Are the examples that pruning
 affects most the ones that matter? Train a dense network from scratch without
@@ -59,7 +59,7 @@ def _rank_by_effect(run: Run, noise_fraction: float, replicate: int):
 def choose_misclassified(
   run: Run, noise_fraction: float, replicate: int
 ) -> Sets:
-  """Choose what the optimally sparse network misclassifies."""
+  """Choose the examples that the optimally sparse network misclassifies."""
   level = effects.optimal_level(run, noise_fraction)
   pruned = effects.read_pruned(run.workdir, noise_fraction, replicate, level)
   is_wrong = ~pruned['correct'] & np.isfinite(pruned['cross_entropy'])
@@ -86,9 +86,9 @@ SETS = {
 
 
 def choose_sets(run: Run, noise_fraction: float, replicate: int) -> Sets:
-  """Choose all sets of a label set, and as many random examples for each size.
+  """Choose all sets of a label set, and a random set of each size.
 
-  Images that cannot be decoded are only in the random ones. Empty sets are
+  Only the random sets contain images that cannot be decoded. Empty sets are
   dropped.
   """
   sets = {}
@@ -111,7 +111,7 @@ def needs(config: ConfigDict) -> tuple[str, ...]:
 
 
 def list_parts(run: Run) -> list[tuple[Part, Int[np.ndarray, 'member n']]]:
-  """List what to train: networks that see as many examples make one stack.
+  """List what to train: networks with equally many examples form one stack.
 
   Reads a finished chain and EL2N scores.
 

@@ -1,4 +1,4 @@
-"""Width down-scaling: dense networks, each 0.8 times as wide as the last.
+"""Width down-scaling: dense networks, each 0.8 times as wide as the previous.
 
 Paper, section 5.2 and appendices F and I: the other way to make a network
 smaller. If size alone explained pruning's effect, this should have it too.

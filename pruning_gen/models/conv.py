@@ -1,36 +1,43 @@
 """The convolution, with a kernel gradient that is also fast on a CPU.
 
-XLA's CPU compiler brings the gradients of a convolution to the layout that its
-fast kernels need outside of loops only, so that within the scan over an epoch
-they run some 30 times slower (https://github.com/jax-ml/jax/issues/12868).
-`conv2d` with method 'im2col' has gradients of its own that do without that
-pass: ResNet-20 at batch 128 trains at 320 images a second on 2 cores, and at 7
-without.
+XLA's CPU compiler transposes the gradients of a convolution into the layout
+that its fast kernels need only outside of loops, so that in the scan over an
+epoch they run some 30 times slower
+(https://github.com/jax-ml/jax/issues/12868). `conv2d` with method 'im2col' has
+custom gradients that do not depend on that pass: ResNet-20 at batch 128 trains
+at 320 images per second on 2 cores, instead of 7.
 """
 
 import functools
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Array
+from jaxtyping import Float
 
-# Positions of the output in one product of `_kernel_gradient`. So few that
-# their patches stay in a core's cache, so many that the product is large.
+# Positions of the output in one product of `_kernel_gradient`: few enough for
+# their patches to stay in a core's cache, but enough for a large product.
 _POSITIONS = 2048
 
 
-def conv2d(x, kernel, stride=1, method='auto'):
+def conv2d(
+  x: Float[Array, 'batch height width channels'],
+  kernel: Float[Array, 'size size channels features'],
+  stride: int = 1,
+  method: str = 'auto',
+) -> Float[Array, 'batch height_out width_out features']:
   """Convolve as PyTorch does, with `(size - 1) // 2` zeros on every side.
 
-  Args:
-    x: [batch, height, width, channels in].
-    kernel: [size, size, channels in, channels out], same dtype; size is odd.
-    stride: int.
-    method: how the gradients are computed; all agree up to rounding. 'plain'
-      leaves them to XLA, 'im2col' is for CPUs, 'auto' takes 'im2col' on a CPU
-      and 'plain' elsewhere.
+  The output's height and width are the input's, divided by the stride and
+  rounded up.
 
-  Returns:
-    [batch, ceil(height / stride), ceil(width / stride), channels out].
+  Args:
+    x: images.
+    kernel: of the same dtype; its size is odd.
+    stride: in both directions.
+    method: how the gradients are computed; all agree up to rounding. 'plain'
+      leaves them to XLA, 'im2col' is for CPUs, 'auto' is 'im2col' on a CPU and
+      'plain' elsewhere.
 
   Raises:
     ValueError: another method.
@@ -42,11 +49,11 @@ def conv2d(x, kernel, stride=1, method='auto'):
   if method == 'plain':
     return _plain(x, kernel, stride)
   raise ValueError(
-    f"convolution method {method!r}: use 'auto', 'plain' or 'im2col'"
+    f"convolution={method!r} must be 'auto', 'plain' or 'im2col'"
   )
 
 
-def _plain(x, kernel, stride):
+def _plain(x: Array, kernel: Array, stride: int) -> Array:
   pad = kernel.shape[0] // 2
   return _convolve(x, kernel, ((pad, pad), (pad, pad)), stride=stride)
 
@@ -74,7 +81,7 @@ def _im2col_forward(x, kernel, stride):
 
 def _im2col_backward(stride, residuals, grad):
   x, kernel = residuals
-  # XLA drops the first where no one asks for it: in a network's first layer.
+  # XLA removes the first if it is not used: in a network's first layer.
   return (
     _input_gradient(grad, kernel, stride, x.shape),
     _kernel_gradient(x, grad, kernel.shape[0], stride).astype(kernel.dtype),
@@ -88,8 +95,8 @@ def _input_gradient(grad, kernel, stride, input_shape):
   """Return the gradient of the convolution's input.
 
   It is a convolution too: of the output's gradient, with `stride - 1` zeros
-  between any two of its rows and columns, with the kernel rotated by 180
-  degrees and its channels swapped.
+  between its rows and columns, and the kernel rotated by 180 degrees with its
+  channels swapped.
   """
   size = kernel.shape[0]
   before = size - 1 - size // 2
@@ -104,8 +111,8 @@ def _input_gradient(grad, kernel, stride, input_shape):
 def _kernel_gradient(x, grad, size, stride):
   """Return the gradient of the kernel: the output's, times the input's patches.
 
-  A few images at a time, or the patches (size**2 times the input) leave the
-  cache and memory sets the pace: half the speed for ResNet-20.
+  A few images at a time. Otherwise the patches (size**2 times the input) do
+  not fit the cache, and memory halves the speed of ResNet-20.
   """
   batch, height, width, features = grad.shape
   images = _divisor(batch, _POSITIONS // (height * width))
@@ -113,8 +120,8 @@ def _kernel_gradient(x, grad, size, stride):
   grad = grad.transpose(3, 0, 1, 2)
 
   def add_images(i, total):
-    # Sliced here and not scanned over: XLA would compute a ReLU before the
-    # convolution a second time, to write it in the shape [steps, images, ...].
+    # Sliced here and not scanned over, for which XLA would compute a ReLU
+    # before the convolution twice, to write it as [steps, images, ...].
     own_x = jax.lax.dynamic_slice_in_dim(x, i * images, images)
     own_grad = jax.lax.dynamic_slice_in_dim(grad, i * images, images, axis=1)
     return total + jnp.matmul(

@@ -1,6 +1,7 @@
 """Initial weights, as PyTorch and OpenLTH draw them."""
 
 import math
+from collections.abc import Callable
 
 import jax
 from flax import linen as nn
@@ -9,15 +10,13 @@ from flax import linen as nn
 he_normal = nn.initializers.variance_scaling(2.0, 'fan_in', 'normal')
 
 
-def fan_in_uniform(fan_in):
+def fan_in_uniform(fan_in: int) -> Callable:
   """Return PyTorch's default bias initializer for a layer.
 
-  Args:
-    fan_in: int, how many inputs one output of the layer has.
+  It draws uniformly from [-1/sqrt(fan_in), 1/sqrt(fan_in)).
 
-  Returns:
-    An initializer that draws from the uniform distribution on
-    [-1/sqrt(fan_in), 1/sqrt(fan_in)).
+  Args:
+    fan_in: how many inputs one output of the layer has.
   """
   bound = 1 / math.sqrt(fan_in)
 
@@ -27,7 +26,7 @@ def fan_in_uniform(fan_in):
   return initialize
 
 
-def batch_norm_scale(name):
+def batch_norm_scale(name: str) -> Callable:
   """Return the initializer of BatchNorm's scale.
 
   Args:
@@ -40,4 +39,6 @@ def batch_norm_scale(name):
     return nn.initializers.uniform(scale=1.0)
   if name == 'ones':
     return nn.initializers.ones
-  raise ValueError(f"batch_norm_scale_init {name!r}: use 'uniform' or 'ones'")
+  raise ValueError(
+    f"batch_norm_scale_init={name!r} must be 'uniform' or 'ones'"
+  )

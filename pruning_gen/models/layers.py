@@ -1,24 +1,26 @@
 """The layers the networks share, with PyTorch's padding and initial weights."""
 
 import functools
+from collections.abc import Callable
 from typing import Any
 
 import jax.numpy as jnp
 from flax import linen as nn
+from jaxtyping import Array
+from jaxtyping import Float
 
 from pruning_gen.models import conv
 from pruning_gen.models import initializers
 
 
-def scale_width(width, multiplier):
+def scale_width(width: int, multiplier: float) -> int:
   """Return the width of one layer in a network `multiplier` times as wide.
 
-  Args:
-    width: int, units or channels of the layer at multiplier 1.
-    multiplier: float > 0; 0.8**k for level k of the width experiment.
+  Rounded half up, and at least 1.
 
-  Returns:
-    int, rounded half up, at least 1.
+  Args:
+    width: units or channels of the layer at multiplier 1.
+    multiplier: above 0; 0.8**k for level k of the width experiment.
   """
   return max(1, int(width * multiplier + 0.5))
 
@@ -26,15 +28,15 @@ def scale_width(width, multiplier):
 class Conv(nn.Module):
   """A square convolution as PyTorch defines it, with `(size - 1) / 2` padding.
 
-  The padding is the same on both sides. 'SAME' is not: where the stride is 2
-  and the image even, it pads the far side alone.
+  The padding is the same on both sides. That of 'SAME' is not: if the stride
+  is 2 and the image even, it pads only the far side.
 
   Attributes:
     features: channels out.
     size: height and width of the kernel, odd.
     stride: int.
     use_bias: whether a bias is added.
-    method: how to compute it, see `conv.conv2d`.
+    method: how to compute it; see `conv.conv2d`.
     dtype: of the computation; parameters are float32.
   """
 
@@ -46,8 +48,10 @@ class Conv(nn.Module):
   dtype: Any = jnp.float32
 
   @nn.compact
-  def __call__(self, x):
-    """Map [batch, height, width, channels] to as many `features`, in dtype."""
+  def __call__(
+    self, x: Float[Array, 'batch height width channels']
+  ) -> Float[Array, 'batch height_out width_out features']:
+    """Return the convolution, in `dtype`."""
     shape = (self.size, self.size, x.shape[-1], self.features)
     kernel = self.param('kernel', initializers.he_normal, shape, jnp.float32)
     x = conv.conv2d(
@@ -60,17 +64,19 @@ class Conv(nn.Module):
     return x
 
 
-def dense(x, features, name, dtype=jnp.float32):
+def dense(
+  x: Float[Array, 'batch features_in'],
+  features: int,
+  name: str,
+  dtype: Any = jnp.float32,
+) -> Float[Array, 'batch features']:
   """Apply a dense layer.
 
   Args:
-    x: [batch, features in].
-    features: int, features out.
+    x: its input.
+    features: how many outputs.
     name: of the module; 'output' for the network's last.
     dtype: of the computation; parameters are float32.
-
-  Returns:
-    [batch, features], dtype.
   """
   layer = nn.Dense(
     features,
@@ -82,15 +88,17 @@ def dense(x, features, name, dtype=jnp.float32):
   return layer(x)
 
 
-def batch_norm(train, scale_init, dtype=jnp.float32):
+def batch_norm(
+  train: bool, scale_init: str, dtype: Any = jnp.float32
+) -> Callable:
   """Return the BatchNorm of a whole network, to be called as nn.BatchNorm.
 
   The running variance is the biased one, as Flax has it; PyTorch's is
   n/(n-1) times that.
 
   Args:
-    train: bool, normalise by the batch; else by the running averages.
-    scale_init: 'uniform' or 'ones', see `initializers.batch_norm_scale`.
+    train: whether to normalize by the batch instead of the running averages.
+    scale_init: 'uniform' or 'ones'; see `initializers.batch_norm_scale`.
     dtype: of the result; statistics and parameters are float32.
   """
   return functools.partial(

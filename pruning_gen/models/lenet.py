@@ -4,6 +4,8 @@ from typing import Any
 
 import jax.numpy as jnp
 from flax import linen as nn
+from jaxtyping import Array
+from jaxtyping import Float
 
 from pruning_gen.models import layers
 
@@ -11,13 +13,12 @@ from pruning_gen.models import layers
 class LeNet(nn.Module):
   """A multi-layer perceptron with ReLU, two hidden layers by default.
 
-  Called with images [batch, height, width, channels], float32, already
-  normalised; returns logits [batch, num_classes], float32.
+  Images are normalized already; the logits are float32.
 
   Attributes:
     num_classes: how many logits.
     widths: units of each hidden layer.
-    width_multiplier: what every hidden layer's width is multiplied by.
+    width_multiplier: the factor of every hidden layer's width.
     dtype: of the computation; parameters are float32.
   """
 
@@ -27,8 +28,10 @@ class LeNet(nn.Module):
   dtype: Any = jnp.float32
 
   @nn.compact
-  def __call__(self, images, train):
-    """Return the logits of a batch; see the class."""
+  def __call__(
+    self, images: Float[Array, 'batch height width channels'], train: bool
+  ) -> Float[Array, 'batch num_classes']:
+    """Return the logits of a batch."""
     del train  # Nothing here behaves differently in training.
     x = images.reshape(len(images), -1)
     for i, width in enumerate(self.widths):

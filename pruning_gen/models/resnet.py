@@ -5,6 +5,8 @@ from typing import Any
 
 import jax.numpy as jnp
 from flax import linen as nn
+from jaxtyping import Array
+from jaxtyping import Float
 
 from pruning_gen.models import layers
 
@@ -12,20 +14,19 @@ from pruning_gen.models import layers
 class CifarResNet(nn.Module):
   """Three stages of basic blocks, for small images.
 
-  Depth 6 n + 2: n = 3 blocks a stage make ResNet-20, 5 make ResNet-32. Where
-  a block changes the shape, its shortcut is a 1x1 convolution with BatchNorm,
-  as in OpenLTH, and not the zero padding of He et al.
+  Depth 6 n + 2: n = 3 blocks per stage make ResNet-20, 5 make ResNet-32. If a
+  block changes the shape, its shortcut is a 1x1 convolution with BatchNorm, as
+  in OpenLTH, and not the zero padding of He et al.
 
-  Called with images [batch, height, width, channels], float32, already
-  normalised; returns logits [batch, num_classes], float32.
+  Images are normalized already; the logits are float32.
 
   Attributes:
     num_classes: how many logits.
     blocks_per_stage: n above.
     num_filters: channels of the first stage; they double with each stage.
-    width_multiplier: what every layer's width is multiplied by.
+    width_multiplier: the factor of every layer's width.
     batch_norm_scale_init: 'uniform' or 'ones'.
-    convolution: how convolutions are computed, see `conv.conv2d`.
+    convolution: how convolutions are computed; see `conv.conv2d`.
     dtype: of the computation; parameters are float32.
   """
 
@@ -38,8 +39,10 @@ class CifarResNet(nn.Module):
   dtype: Any = jnp.float32
 
   @nn.compact
-  def __call__(self, images, train):
-    """Return the logits of a batch; see the class."""
+  def __call__(
+    self, images: Float[Array, 'batch height width channels'], train: bool
+  ) -> Float[Array, 'batch num_classes']:
+    """Return the logits of a batch."""
     conv = functools.partial(
       layers.Conv, method=self.convolution, dtype=self.dtype
     )
@@ -60,10 +63,10 @@ class CifarResNet(nn.Module):
 
 
 class BasicBlock(nn.Module):
-  """Two 3x3 convolutions beside a shortcut.
+  """Two 3x3 convolutions next to a shortcut.
 
   Attributes:
-    conv: layers.Conv with what all convolutions share.
+    conv: layers.Conv with the arguments that all convolutions share.
     norm: nn.BatchNorm likewise.
     width: channels out.
     stride: of the first convolution and of the shortcut.
@@ -75,8 +78,10 @@ class BasicBlock(nn.Module):
   stride: int
 
   @nn.compact
-  def __call__(self, x):
-    """Map [batch, height, width, channels] to [..., self.width]."""
+  def __call__(
+    self, x: Float[Array, 'batch height width channels']
+  ) -> Float[Array, 'batch height_out width_out width']:
+    """Return the output of the block."""
     y = self.conv(self.width, 3, self.stride, name='conv_0')(x)
     y = nn.relu(self.norm(name='norm_0')(y))
     y = self.conv(self.width, 3, name='conv_1')(y)
@@ -90,19 +95,18 @@ class BasicBlock(nn.Module):
 class ResNet50(nn.Module):
   """ResNet-50 v1.5, for ImageNet: four stages of 3, 4, 6, 3 bottleneck blocks.
 
-  v1.5 has the stride of a block in its 3x3 convolution, not in the 1x1 before
-  it, as PyTorch's ResNet-50 does.
+  In v1.5 the stride of a block is in its 3x3 convolution, as in PyTorch, not in
+  the 1x1 before it.
 
-  Called with images [batch, height, width, channels], float32, already
-  normalised; returns logits [batch, num_classes], float32.
+  Images are normalized already; the logits are float32.
 
   Attributes:
     num_classes: how many logits.
     num_filters: channels of the stem; 4 times as many leave the first stage,
       and they double with each stage.
-    width_multiplier: what every layer's width is multiplied by.
+    width_multiplier: the factor of every layer's width.
     batch_norm_scale_init: 'uniform' or 'ones'.
-    convolution: how convolutions are computed, see `conv.conv2d`.
+    convolution: how convolutions are computed; see `conv.conv2d`.
     dtype: of the computation; parameters are float32.
   """
 
@@ -114,8 +118,10 @@ class ResNet50(nn.Module):
   dtype: Any = jnp.float32
 
   @nn.compact
-  def __call__(self, images, train):
-    """Return the logits of a batch; see the class."""
+  def __call__(
+    self, images: Float[Array, 'batch height width channels'], train: bool
+  ) -> Float[Array, 'batch num_classes']:
+    """Return the logits of a batch."""
     conv = functools.partial(
       layers.Conv, method=self.convolution, dtype=self.dtype
     )
@@ -143,10 +149,10 @@ class ResNet50(nn.Module):
 
 
 class BottleneckBlock(nn.Module):
-  """A 1x1, a 3x3 and a 1x1 convolution beside a shortcut.
+  """A 1x1, a 3x3 and a 1x1 convolution next to a shortcut.
 
   Attributes:
-    conv: layers.Conv with what all convolutions share.
+    conv: layers.Conv with the arguments that all convolutions share.
     norm: nn.BatchNorm likewise.
     width: channels within.
     width_out: channels out.
@@ -160,8 +166,10 @@ class BottleneckBlock(nn.Module):
   stride: int
 
   @nn.compact
-  def __call__(self, x):
-    """Map [batch, height, width, channels] to [..., self.width_out]."""
+  def __call__(
+    self, x: Float[Array, 'batch height width channels']
+  ) -> Float[Array, 'batch height_out width_out channels_out']:
+    """Return the output of the block."""
     y = self.conv(self.width, 1, name='conv_0')(x)
     y = nn.relu(self.norm(name='norm_0')(y))
     y = self.conv(self.width, 3, self.stride, name='conv_1')(y)

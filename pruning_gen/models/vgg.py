@@ -4,6 +4,8 @@ from typing import Any
 
 import jax.numpy as jnp
 from flax import linen as nn
+from jaxtyping import Array
+from jaxtyping import Float
 
 from pruning_gen.models import layers
 
@@ -14,20 +16,19 @@ _STAGES = ((2, 1), (2, 2), (3, 4), (3, 8), (3, 8))
 class VGG16(nn.Module):
   """13 3x3 convolutions in five stages, then one dense layer.
 
-  After each stage but the last a 2x2 max pool; after the last the average of
-  all positions, in place of the original's dense layers (as in OpenLTH).
+  After each stage except the last a 2x2 max pool; after the last the average
+  of all positions, instead of the original's dense layers (as in OpenLTH).
 
-  Called with images [batch, height, width, channels], float32, already
-  normalised, height and width multiples of 16; returns logits
-  [batch, num_classes], float32.
+  Images are normalized already, their height and width multiples of 16; the
+  logits are float32.
 
   Attributes:
     num_classes: how many logits.
     num_filters: channels of the first stage; the stages have 1, 2, 4, 8 and 8
       times as many.
-    width_multiplier: what every layer's width is multiplied by.
+    width_multiplier: the factor of every layer's width.
     batch_norm_scale_init: 'uniform' or 'ones'.
-    convolution: how convolutions are computed, see `conv.conv2d`.
+    convolution: how convolutions are computed; see `conv.conv2d`.
     dtype: of the computation; parameters are float32.
   """
 
@@ -39,8 +40,10 @@ class VGG16(nn.Module):
   dtype: Any = jnp.float32
 
   @nn.compact
-  def __call__(self, images, train):
-    """Return the logits of a batch; see the class."""
+  def __call__(
+    self, images: Float[Array, 'batch height width channels'], train: bool
+  ) -> Float[Array, 'batch num_classes']:
+    """Return the logits of a batch."""
     norm = layers.batch_norm(train, self.batch_norm_scale_init, self.dtype)
     x = images
     for stage, (num_convs, factor) in enumerate(_STAGES):

@@ -1,1 +1,1 @@
-"""What pruning is: scores, masks, and the schedules that rewinding replays."""
+"""What pruning is: scores, masks, and the arms that combine them."""

@@ -5,7 +5,9 @@ A new arm is one entry of `ARMS`; `config.arms` chooses from its names.
 
 from typing import NamedTuple
 
+from pruning_gen.errors import lookup
 from pruning_gen.errors import UserError
+from pruning_gen.pruning.scores import SCORES
 
 
 class Arm(NamedTuple):
@@ -69,22 +71,17 @@ def arm_of(name: str) -> Arm:
   Raises:
     UserError: there is none of that name.
   """
-  if name == 'dense':
-    return DENSE
-  if name not in ARMS:
-    raise UserError(
-      f'config.arms: unknown arm {name!r}; choose from {", ".join(ARMS)}'
-    )
-  return ARMS[name]
+  return DENSE if name == 'dense' else lookup(ARMS, name, 'config.arms')
 
 
 def check() -> None:
-  """Check that every dense control is an arm that removes nothing.
+  """Check that every arm has a score, and a dense control that prunes nothing.
 
   Raises:
     UserError: names the entry of `ARMS` and its value.
   """
   for name, arm in ARMS.items():
+    lookup(SCORES, arm.score, f'ARMS[{name!r}].score')
     control = arm.dense_control
     if control is not None and (control not in ARMS or ARMS[control].prunes):
       raise UserError(

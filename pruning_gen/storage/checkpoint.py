@@ -1,8 +1,10 @@
-"""Checkpoints of a stack of members. The only user of Orbax."""
+"""Checkpoints of a stack of networks. The only user of Orbax."""
 
 import os
 import re
 import time
+from collections.abc import Callable
+from typing import Any
 
 from etils import epath
 from orbax.checkpoint import v1 as ocp
@@ -14,90 +16,103 @@ from pruning_gen.storage import files
 _SAVE = ocp.training.save_decision_policies
 _PRESERVE = ocp.training.preservation_policies
 
-# Seconds that a process waits for others to save their parts.
+# Seconds that a process waits for the others to save their parts.
 _TIMEOUT = 300
-# What errors say of the file system; TensorStore's are ValueErrors. Here and
-# below of small letters alone: PermissionDeniedError and PERMISSION_DENIED.
+# What errors of the file system contain; TensorStore's are ValueErrors. Here
+# and below only lowercase letters, which match PermissionDeniedError as well as
+# PERMISSION_DENIED.
 _FILES = ('oserrorcode', 'nospaceleft', 'readonlyfile', 'permissiondenied')
-# A bucket's errors; of a folder, these words are of another process.
+# Errors of a bucket; for a local folder, these words come from a process.
 _BUCKETS = ('unauthenticated', 'unavailable', 'deadlineexceeded')
-# A checkpoint of which these are said may be whole.
+# Errors after which the checkpoint itself may be intact.
 _ELSEWHERE = (
   *_BUCKETS,
   'permissiondenied',
   'resourceexhausted',
   'toomanyopenfiles',
 )
+# Its last file, which Orbax writes into a folder when a save has ended.
+_COMMITTED = 'commit_success.txt'
+# The index of all arrays, merged from those of the processes.
+_MANIFEST = 'state/manifest.ocdbt'
 
 
 class Checkpoints:
-  """The checkpoints of one stage, named by finished global epochs.
+  """The checkpoints of one part of a run, named by finished global epochs.
 
-  Saving is asynchronous and commits in one move: a process that dies while
-  it saves leaves the checkpoint before as the newest.
+  Saving is asynchronous and commits in one move: if a process dies while it
+  saves, the previous checkpoint remains the newest.
   """
 
-  def __init__(self, directory, keep):
+  def __init__(self, directory: epath.PathLike, keep: int):
     """Open a folder of checkpoints.
 
     Args:
-      directory: path, made where it is missing.
-      keep: int, how many of the newest to keep.
+      directory: created if it is missing.
+      keep: how many of the newest to keep.
 
     Raises:
       UserError: the folder cannot be written.
     """
     self._directory = _absolute(directory)
     self._keep = keep
-    self._under_way = None
+    self._in_progress = None
     self._checkpointer = self._explained(self._open)
 
-  def _open(self):
+  def _open(self) -> ocp.training.Checkpointer:
     context = ocp.Context()
     context.asynchronous.timeout_secs = _TIMEOUT
     with context:
       return ocp.training.Checkpointer(
         self._directory,
-        # We say when to save; the default also saves whenever it has time.
+        # The caller decides when to save; by default Orbax does.
         save_decision_policy=_SAVE.FixedIntervalPolicy(1),
         preservation_policy=_PRESERVE.LatestN(self._keep),
         cleanup_tmp_directories=True,
       )
 
-  def save(self, global_epoch, state):
+  def save(self, global_epoch: int, state: Any) -> None:
     """Start to save a stack; waits only for a save still in progress.
 
     Raises:
-      UserError: this save, or the one before, cannot be written.
+      UserError: this save, or the previous one, cannot be written.
     """
     self._wait_together()
     self._explained(self._end_save)
-    self._under_way = self._explained(
+    save = self._explained(
       self._checkpointer.save_async, global_epoch, state, force=True
     )
+    self._in_progress = global_epoch, save
 
-  def _end_save(self):
-    """Wait for the save under way; Orbax then gives back its thread.
+  def _end_save(self) -> None:
+    """Wait for the save in progress; Orbax then releases its thread.
 
-    If nobody asks for the result, 3 open files a save are left: no process may
-    have more than 1,024 of them, or 256 on macOS.
+    If the result is not retrieved, 3 open files per save are left, of which no
+    process may have more than 1,024, or 256 on macOS.
     """
-    save, self._under_way = self._under_way, None
-    if save is not None:
-      save.result()
+    if self._in_progress is None:
+      return
+    (global_epoch, save), self._in_progress = self._in_progress, None
+    save.result()
+    # Orbax commits even if it found none of the processes' parts to merge.
+    manifest = self._directory / str(global_epoch) / _MANIFEST
+    if processes.is_primary() and not manifest.exists():
+      raise FileNotFoundError(f'{global_epoch}/{_MANIFEST} is missing')
 
-  def restore_newest(self, abstract_state, unpack):
-    """Load the newest checkpoint that is whole.
+  def restore_newest(
+    self, abstract_state: Any, unpack: Callable[[Any], tuple[Any, bool]]
+  ) -> tuple[int, Any] | tuple[None, None]:
+    """Load the newest checkpoint that is intact.
 
-    What is damaged is said, and set aside as `damaged_12` once another one is
-    found whole.
+    Damaged ones are skipped with a warning, and renamed to `damaged_12` once an
+    intact one is found.
 
     Args:
       abstract_state: tree of jax.ShapeDtypeStruct with shardings to load into.
-      unpack: what was loaded -> (state, whether it is intact).
+      unpack: loaded tree -> (state, whether it is intact).
 
     Returns:
-      (global epoch, state), or (None, None) where nothing was saved yet.
+      (global epoch, state), or (None, None) if nothing has been saved yet.
 
     Raises:
       UserError: all are damaged, or one cannot be read for another reason.
@@ -112,14 +127,16 @@ class Checkpoints:
         return global_epoch, state
     if found:
       raise UserError(
-        f'every checkpoint in {self._directory} is damaged ({found}): put one '
-        'back from a copy, or remove that folder and the results of this '
+        f'every checkpoint in {self._directory} is damaged ({found}): restore '
+        'one from a copy, or remove that folder and the results of this '
         'experiment, or start in another --workdir'
       )
     return None, None
 
-  def _load(self, global_epoch, abstract_state, unpack):
-    """Load one checkpoint; None where it is damaged, for any process."""
+  def _load(
+    self, global_epoch: int, abstract_state: Any, unpack: Callable
+  ) -> Any | None:
+    """Load one checkpoint; None if it is damaged for any process."""
     folder = self._directory / str(global_epoch)
     state, problem = _load(folder, abstract_state, unpack)
     if problem is None:
@@ -127,12 +144,12 @@ class Checkpoints:
     if processes.is_primary():
       print(
         f'checkpoint {folder} is damaged '
-        f'({problem.splitlines()[0]:.200}): trying the one before',
+        f'({problem.splitlines()[0]:.200}): trying the previous one',
         flush=True,
       )
     return None
 
-  def _set_aside(self, global_epochs):
+  def _set_aside(self, global_epochs: list[int]) -> None:
     if not global_epochs:
       return
     self._checkpointer.close()
@@ -145,7 +162,7 @@ class Checkpoints:
     processes.wait_for_all('damaged checkpoint set aside')
     self._checkpointer = self._open()
 
-  def wait(self):
+  def wait(self) -> None:
     """Wait until everything is saved.
 
     Raises:
@@ -155,8 +172,8 @@ class Checkpoints:
     self._explained(self._end_save)
     self._explained(self._checkpointer.wait)
 
-  def close(self):
-    """Wait until everything is saved, and save no more.
+  def close(self) -> None:
+    """Wait until everything is saved, and release Orbax's resources.
 
     Raises:
       UserError: the last save cannot be written.
@@ -167,10 +184,10 @@ class Checkpoints:
     finally:
       self._explained(self._checkpointer.close)
 
-  def _wait_together(self):
+  def _wait_together(self) -> None:
     """Wait for a save of several processes, or until one cannot write.
 
-    Its own part would fail, and Orbax have the others wait for it.
+    Only that process's part would fail, and Orbax would let the others wait.
     """
     if not processes.are_several():
       return
@@ -180,8 +197,8 @@ class Checkpoints:
         raise self._unwritable(problem or 'by another process of this job')
       time.sleep(0.05)
 
-  def _explained(self, function, *args, **kwargs):
-    """Call Orbax; what the file system refuses is the user's to mend."""
+  def _explained(self, function: Callable, *args: Any, **kwargs: Any) -> Any:
+    """Call Orbax, and raise a UserError if the file system refuses."""
     try:
       return function(*args, **kwargs)
     except Exception as error:
@@ -192,12 +209,12 @@ class Checkpoints:
         raise
       raise self._unwritable(error) from error
 
-  def _unwritable(self, problem):
+  def _unwritable(self, problem: Any) -> UserError:
     return files.unwritable(f'checkpoints in {self._directory}', problem)
 
 
-def _try_to_write(directory):
-  """Return the error of writing beside a folder, or None; not of a bucket."""
+def _try_to_write(directory: epath.Path) -> OSError | None:
+  """Return the error of writing next to a local folder, if there is one."""
   if files.is_in_bucket(directory):
     return None
   path = directory.parent / f'.{directory.name}.{os.getpid()}.tmp'
@@ -209,15 +226,17 @@ def _try_to_write(directory):
   return None
 
 
-def _load(folder, abstract_state, unpack):
+def _load(
+  folder: epath.Path, abstract_state: Any, unpack: Callable
+) -> tuple[Any, None] | tuple[None, str]:
   """Load one checkpoint; called by all processes.
 
   Returns:
     (state, None), or (None, what is damaged).
   """
-  # Orbax counts what it loads: all processes load it, or none does.
+  # Orbax counts loads: either all processes load it, or none does.
   if processes.any_process(not _is_committed(folder)):
-    return None, 'it has no commit_success.txt, which ends a save'
+    return None, f'it lacks {_COMMITTED} or {_MANIFEST}, which end a save'
   packed, problem = _read(folder, abstract_state)
   if processes.any_process(packed is None):
     return None, problem or 'another process cannot read its part'
@@ -225,25 +244,27 @@ def _load(folder, abstract_state, unpack):
   return (state, None) if is_intact else (None, 'its checksum does not match')
 
 
-def _is_committed(folder):
-  """Tell whether a save has ended; Orbax looks in buckets only."""
+def _is_committed(folder: epath.Path) -> bool:
+  """Return whether a save has ended; Orbax checks this in buckets only."""
   try:
-    return (folder / 'commit_success.txt').exists()
-  # Each kind of bucket has its own.
+    return all((folder / name).exists() for name in (_COMMITTED, _MANIFEST))
+  # Each kind of bucket has its own errors.
   except Exception as error:
     raise _unreadable(folder, error) from error
 
 
-def _read(folder, abstract_state):
+def _read(
+  folder: epath.Path, abstract_state: Any
+) -> tuple[Any, None] | tuple[None, str]:
   """Read this process's part of a checkpoint.
 
-  Waits for no other process: damage may be in the part of one alone.
+  Waits for no other process: the damage may be in the part of only one.
 
   Returns:
     (tree, None), or (None, what is damaged).
 
   Raises:
-    UserError: the trouble is not the checkpoint's.
+    UserError: it cannot be read for another reason than damage.
   """
   context = ocp.Context()
   own = ocp.multihost.process_index()
@@ -253,32 +274,36 @@ def _read(folder, abstract_state):
   try:
     with context:
       return ocp.load(folder, abstract_state), None
-  # Whatever Orbax and TensorStore make of a damaged file: there are many.
+  # Orbax and TensorStore raise many kinds of errors for a damaged file.
   except Exception as error:
     if _says(error, _ELSEWHERE, MemoryError):
       raise _unreadable(folder, error) from error
     return None, f'{type(error).__name__}: {error}'
 
 
-def _unreadable(folder, error):
+def _unreadable(folder: epath.Path, error: Exception) -> UserError:
   return UserError(
     f'checkpoint {folder} cannot be read ({error}): nothing is lost; free '
     'memory or give permission, and run the same command again'
   )
 
 
-def _absolute(directory):
-  """Return a folder's absolute path; Orbax refuses another, but only late.
+def _absolute(directory: epath.PathLike) -> epath.Path:
+  """Return a folder's absolute path; Orbax refuses others, but only later.
 
-  An address in a bucket is absolute, and `resolve` would make a local folder
-  of it.
+  An address in a bucket is absolute, and `resolve` would turn it into a local
+  folder.
   """
-  path = epath.Path(directory)
+  path = files.path_of(directory)
   return path if files.is_in_bucket(directory) else path.resolve()
 
 
-def _says(error, words, kind):
-  """Tell whether an error, or one behind it, has some words or is of a kind."""
+def _says(
+  error: BaseException | None,
+  words: tuple[str, ...],
+  kind: type[BaseException],
+) -> bool:
+  """Return whether an error or a cause of it contains a word, or is a kind."""
   while error is not None:
     text = f'{type(error).__name__} {error}'.lower()
     letters = re.sub('[^a-z]', '', text)

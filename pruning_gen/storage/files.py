@@ -1,11 +1,15 @@
-"""Files that are whole or not there, and say so where they are broken."""
+"""Files that are intact or absent, with an error that names a damaged one."""
 
 import contextlib
+import glob
 import io
 import json
 import os
 import zipfile
 import zlib
+from collections.abc import Iterator
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -15,45 +19,67 @@ from pruning_gen import processes
 from pruning_gen.errors import UserError
 
 
-def is_in_bucket(path):
-  """Tell whether a path is an address in a bucket, and no local file."""
+@epath.register_path_cls
+class _Path(epath.gpath.PosixGPath):
+  """A path in which only what is passed to `glob` is a pattern.
+
+  Other paths of etils read the brackets of 'lenet[seed 1]' as a pattern too;
+  Orbax then cannot find the files that it has just written.
+  """
+
+  def glob(self, pattern: str) -> Iterator[epath.Path]:
+    """Yield the files below this folder that match a pattern."""
+    return super(_Path, _Path(glob.escape(str(self)))).glob(pattern)
+
+
+def path_of(address: epath.PathLike) -> epath.Path:
+  """Return the path of a local file or folder, or of one in a bucket."""
+  return _Path(address)
+
+
+def is_in_bucket(path: epath.PathLike) -> bool:
+  """Return whether a path is an address in a bucket, not a local file."""
   return '://' in str(path)
 
 
-def write_bytes(path, content):
-  """Write a file in one move; of several processes only the first does."""
+def write_bytes(path: epath.PathLike, content: bytes | memoryview) -> None:
+  """Write a file in one move; of several processes only the first does.
+
+  Raises:
+    UserError: it cannot be written.
+  """
   if not processes.is_primary():
     return
-  path = epath.Path(path)
-  # A report may be built twice at a time, of a run and beside it.
+  path = path_of(path)
+  # Two programs may build the report of one run at the same time.
   temporary = path.with_name(f'.{path.name}.{os.getpid()}.tmp')
   try:
-    with _of_buckets_too(path):
+    with _errors_of_buckets(path):
       path.parent.mkdir(parents=True, exist_ok=True)
       with temporary.open('wb') as file:
         file.write(content)
         if not is_in_bucket(path):
-          # Or a power cut could leave the new name with nothing in it.
+          # Otherwise a power cut could leave an empty file of the new name.
           file.flush()
           os.fsync(file.fileno())
       temporary.replace(path)
   except OSError as error:
-    with contextlib.suppress(OSError), _of_buckets_too(path):
+    with contextlib.suppress(OSError), _errors_of_buckets(path):
       temporary.unlink()
     raise unwritable(path, error) from error
 
 
-def unwritable(what, problem):
-  """Return the UserError for what the file system does not let us write."""
+def unwritable(what: Any, problem: Any) -> UserError:
+  """Return the UserError for a write that the file system refuses."""
   return UserError(
-    f'{what} cannot be written ({problem}): make space or give permission, and '
-    'run the same command again; all that is finished is kept'
+    f'{what} cannot be written ({problem}): free space or give permission, and '
+    'run the same command again; everything that is finished is kept'
   )
 
 
 @contextlib.contextmanager
-def _of_buckets_too(path):
-  """Raise OSError for what the libraries of buckets raise."""
+def _errors_of_buckets(path: epath.PathLike) -> Iterator[None]:
+  """Raise OSError for whatever the libraries of buckets raise."""
   try:
     yield
   except Exception as error:
@@ -62,22 +88,26 @@ def _of_buckets_too(path):
     raise OSError(str(error)) from error
 
 
-def write_text(path, text):
+def write_text(path: epath.PathLike, text: str) -> None:
   """Write a text file; see `write_bytes`."""
   write_bytes(path, text.encode())
 
 
-def write_arrays(path, arrays):
-  """Write arrays, a dict by name, as .npz; see `write_bytes`."""
+def write_arrays(path: epath.PathLike, arrays: dict[str, Any]) -> None:
+  """Write arrays as .npz; see `write_bytes`."""
   buffer = io.BytesIO()
   np.savez(buffer, **arrays)
   write_bytes(path, buffer.getbuffer())
 
 
-def read_arrays(path, *names):
-  """Read arrays by name; those of `names` must be there."""
+def read_arrays(path: epath.Path, *names: str) -> dict[str, np.ndarray]:
+  """Read the arrays of a file by name.
+
+  Raises:
+    UserError: the file is missing or damaged, or lacks one of `names`.
+  """
   try:
-    with _of_buckets_too(path):
+    with _errors_of_buckets(path):
       content = io.BytesIO(path.read_bytes())
     # Never a pickle: a file from elsewhere must not run code here.
     file = np.load(content, allow_pickle=False)
@@ -93,40 +123,78 @@ def read_arrays(path, *names):
     OSError,
     ValueError,
     EOFError,
-    RuntimeError,  # NotImplementedError among them.
+    RuntimeError,  # Includes NotImplementedError.
     zipfile.BadZipFile,
     zlib.error,
   ) as error:
     raise UserError(
-      f'{path} is missing or holds no arrays of this program ({error}): put it '
-      'back from a copy, or start in another --workdir'
+      f'{path} is missing or holds no arrays of this program ({error}): '
+      'restore it from a copy, or start in another --workdir'
     ) from error
 
 
-def write_table(path, table):
-  """Write a DataFrame as CSV, without its index."""
+def write_table(path: epath.PathLike, table: pd.DataFrame) -> None:
+  """Write a table as CSV, without its index."""
   write_text(path, table.to_csv(index=False))
 
 
-def read_table(path, columns, dtype=None):
-  """Read a table that must have these columns."""
+def read_table(
+  path: epath.Path,
+  columns: Sequence[str],
+  dtype: type | None = None,
+  identity: Sequence[str] = (),
+) -> pd.DataFrame:
+  """Read a CSV file.
+
+  Args:
+    path: of the file.
+    columns: the columns that it must have.
+    dtype: of all columns; by default each column's own.
+    identity: the columns that distinguish its rows; by default rows may be
+      equal.
+
+  Raises:
+    UserError: the file is missing or damaged, lacks a column, or has a row
+      twice.
+  """
   try:
-    with _of_buckets_too(path):
+    with _errors_of_buckets(path):
       text = path.read_text()
+    numbers = _row_numbers(text)
     table = parse_table(text, dtype)
     missing = [name for name in columns if name not in table]
     if missing:
       raise ValueError(f'it lacks the columns {", ".join(missing)}')
+    if identity:
+      _check_rows_differ(numbers, table[list(identity)])
   except (OSError, ValueError) as error:
     raise UserError(
-      f'{path} cannot be read ({error}): put it back from a copy, or start in '
+      f'{path} cannot be read ({error}): restore it from a copy, or start in '
       'another --workdir'
     ) from error
   return table
 
 
-def parse_table(text, dtype=None):
-  """Parse the text of a CSV file: a DataFrame."""
+def _row_numbers(text: str) -> list[int]:
+  """Return the line number of every row, without the header and blank lines."""
+  lines = enumerate(text.splitlines(), 1)
+  filled = [(number, line) for number, line in lines if line.strip()]
+  for number, line in filled[1:]:
+    if line == filled[0][1]:
+      raise ValueError(f'line {number} repeats line {filled[0][0]}')
+  return [number for number, _ in filled[1:]]
+
+
+def _check_rows_differ(numbers: list[int], table: pd.DataFrame) -> None:
+  first = {}
+  rows = table.itertuples(index=False, name=None)
+  for number, row in zip(numbers, rows):
+    if first.setdefault(row, number) != number:
+      raise ValueError(f'line {number} repeats line {first[row]}')
+
+
+def parse_table(text: str, dtype: type | None = None) -> pd.DataFrame:
+  """Parse the text of a CSV file."""
   # As text an empty field stays empty; as a number it is NaN.
   table = pd.read_csv(
     io.StringIO(text),
@@ -141,26 +209,30 @@ def parse_table(text, dtype=None):
   return table
 
 
-def read_json(path):
-  """Read a JSON file that holds an object: a dict."""
+def read_json(path: epath.Path) -> dict[str, Any]:
+  """Read a JSON file that holds an object.
+
+  Raises:
+    UserError: the file is missing or damaged.
+  """
   try:
-    with _of_buckets_too(path):
+    with _errors_of_buckets(path):
       text = path.read_text()
     content = json.loads(text)
     if not isinstance(content, dict):
       raise ValueError('not an object')
   except (OSError, ValueError, RecursionError) as error:
     raise UserError(
-      f'{path} is damaged or cannot be read ({error}): put it back from a '
-      'copy, or name another --workdir'
+      f'{path} is damaged or cannot be read ({error}): restore it from a copy, '
+      'or pass another --workdir'
     ) from error
   return content
 
 
-def remove_leftovers(workdir):
-  """Remove what killed programs left of writes; by the one that holds it."""
+def remove_leftovers(workdir: epath.PathLike) -> None:
+  """Remove partial files of killed programs; call it while holding the lock."""
   if processes.is_primary():
-    workdir = epath.Path(workdir)
+    workdir = path_of(workdir)
     for folder in (workdir, *workdir.glob('*'), *workdir.glob('leave_out/*')):
       for path in folder.glob('.*.tmp'):
         path.unlink(missing_ok=True)

@@ -5,6 +5,7 @@ import fcntl
 import json
 import os
 import socket
+from collections.abc import Iterator
 
 from etils import epath
 
@@ -14,20 +15,20 @@ from pruning_gen.storage import files
 
 
 @contextlib.contextmanager
-def hold(workdir):
-  """Hold a workdir: a second program on it is refused at once.
+def hold(workdir: epath.PathLike) -> Iterator[None]:
+  """Hold a workdir: a second program that wants it is refused immediately.
 
-  The lock is the kernel's (flock) and goes with the process, however it dies;
-  the file `lock.json` only says who has it. Buckets know no locks: there the
-  caller must see to it.
+  The lock is the kernel's (flock) and ends with the process, however it dies;
+  the file `lock.json` only records who holds it. Buckets have no locks: for
+  them the caller must ensure that only one program runs.
 
   Args:
-    workdir: path of a folder; made where it is missing.
+    workdir: a folder; created if it is missing.
 
   Raises:
-    UserError: another process has it; names its host and process id.
+    UserError: another process holds it; names its host and process id.
   """
-  # Of several processes of one job the first holds it for all.
+  # The first of several processes of a job holds it for all of them.
   if files.is_in_bucket(workdir) or not processes.is_primary():
     yield
     return
@@ -38,31 +39,31 @@ def hold(workdir):
       file = stack.enter_context(open(path, 'a+'))
     except OSError as error:
       raise UserError(
-        f'--workdir={workdir} cannot be written ({error}): give permission or '
-        'name another folder'
+        f'--workdir={workdir} cannot be written ({error}): give permission, or '
+        'pass another folder'
       ) from error
     try:
       fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
       file.seek(0)
       raise UserError(
-        f'--workdir={workdir} is in use ({file.read().strip()}): wait for it, '
-        'stop it, or name another folder'
+        f'--workdir={workdir} is in use ({file.read().strip()}): wait for that '
+        'program, stop it, or pass another folder'
       ) from error
     except OSError as error:
       raise UserError(
         f'--workdir={workdir} cannot be locked ({error}): its file system has '
-        'no flock; name a folder on another, or mount it with locks'
+        'no flock; pass a folder on another one, or mount it with locks'
       ) from error
-    # The lock counts; on a full disk nobody can read who has it.
+    # Only the lock matters; on a full disk nobody can read who holds it.
     with contextlib.suppress(OSError):
       _write_holder(file.fileno())
     yield
 
 
-def _write_holder(file):
+def _write_holder(file: int) -> None:
   holder = {'host': socket.gethostname(), 'process_id': os.getpid()}
-  # Nothing may be left to write when the file is closed. By the descriptor that
-  # holds the lock: on NFS to close another one would give the lock back.
+  # Unbuffered, so that closing the file writes nothing. Through the descriptor
+  # that holds the lock: on NFS, closing another one would release the lock.
   os.ftruncate(file, 0)
   os.write(file, json.dumps(holder).encode())

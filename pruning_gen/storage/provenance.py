@@ -10,6 +10,7 @@ import shlex
 import socket
 import subprocess
 import sys
+from typing import Any
 
 import jax
 from etils import epath
@@ -19,20 +20,20 @@ from pruning_gen.errors import UserError
 from pruning_gen.storage import files
 from pruning_gen.storage import results
 
-# Raised when a file changes its meaning; older workdirs are then refused.
+# Incremented when a file changes its meaning; older workdirs are then refused.
 LAYOUT_VERSION = 4
 
 PACKAGES = ('pruning_gen', 'jax', 'jaxlib', 'flax', 'optax', 'orbax-checkpoint')
 
 # Keys that may change from start to start of one workdir: nothing that is
-# finished depends on them. The commands in provenance.json tell.
+# finished depends on them. The commands in provenance.json record them.
 MAY_CHANGE = (
   'experiments',
   'on_divergence',
   'tensorboard',
   'checkpoint.every_epochs',
   'checkpoint.keep',
-  # Too large a one is noticed when the first level is scored.
+  # One that is too large is noticed when the first level is evaluated.
   'eval_batch_size',
   'data.dir',
   'data.cache_dir',
@@ -41,41 +42,41 @@ MAY_CHANGE = (
 )
 
 
-def check_workdir(workdir):
+def check_workdir(workdir: epath.PathLike) -> None:
   """Check that a workdir is a folder, or may become one.
 
   Raises:
     UserError: it is a file, or cannot be reached.
   """
-  workdir = epath.Path(workdir)
+  path = files.path_of(workdir)
   try:
-    is_file = workdir.exists() and not workdir.is_dir()
-  # What reads a bucket has errors of its own.
+    is_file = path.exists() and not path.is_dir()
+  # The libraries of buckets have their own errors.
   except Exception as error:
     raise UserError(
       f'--workdir={workdir} cannot be reached ({error}): give permission; for '
-      'a bucket, log in and see that TensorFlow or gcsfs is installed'
+      'a bucket, log in and check that TensorFlow or gcsfs is installed'
     ) from error
   if is_file:
-    raise UserError(f'--workdir={workdir} is a file: name a folder')
+    raise UserError(f'--workdir={workdir} is a file: pass a folder')
 
 
-def open_workdir(workdir, config):
-  """Claim a workdir for a configuration, or check that it is the same.
+def open_workdir(workdir: epath.PathLike, config: dict[str, Any]) -> None:
+  """Claim a workdir for a config, or check that it has the same one.
 
-  Until there is something to go on from, it may become another's: errors of
-  the first start are mended by other values.
+  Until something is saved the config may change: other values correct the
+  errors of a first start.
 
   Args:
-    workdir: path; made where it is missing. Hold it (`lock.hold`).
-    config: nested dict of what JSON can hold.
+    workdir: created if it is missing. Hold it (`lock.hold`).
+    config: nested dict of values that JSON can hold.
 
   Raises:
     UserError: it cannot be written, is of another layout version, or belongs
       to another config (the message lists every key that differs).
   """
-  path = epath.Path(workdir) / 'config.json'
-  # Once through JSON, so that tuples compare equal to what was stored.
+  path = files.path_of(workdir) / 'config.json'
+  # Through JSON once, so that tuples compare equal to the stored lists.
   config = json.loads(json.dumps(config))
   if path.exists():
     stored = read_config(workdir)
@@ -83,22 +84,22 @@ def open_workdir(workdir, config):
       _check_same(path, stored, config)
       return
     if stored != config:
-      # Its curves would run through those that come.
+      # Its curves would mix with the new ones.
       results.remove_tensorboard(workdir)
   elif _has_begun(workdir):
     raise _missing(path)
   files.write_text(path, json.dumps(config, indent=2) + '\n')
 
 
-def _missing(path):
+def _missing(path: epath.Path) -> UserError:
   return UserError(
-    f'{path} is missing, and there are results that it tells of: put it back '
-    'from a copy, or name another --workdir'
+    f'{path} is missing, but the workdir has results: restore it from a copy, '
+    'or pass another --workdir'
   )
 
 
-def _has_begun(workdir):
-  """Tell whether there is anything that a start would go on from."""
+def _has_begun(workdir: epath.PathLike) -> bool:
+  """Return whether there is anything that a start would continue from."""
   return (
     results.results_path(workdir).exists()
     or results.has_el2n(workdir)
@@ -107,7 +108,9 @@ def _has_begun(workdir):
   )
 
 
-def _check_same(path, stored, config):
+def _check_same(
+  path: epath.Path, stored: dict[str, Any], config: dict[str, Any]
+) -> None:
   stored, config = flatten(stored), flatten(config)
   differences = [
     f'  {key}: {stored.get(key, "absent")!r} there, '
@@ -119,11 +122,11 @@ def _check_same(path, stored, config):
     raise UserError(
       f'{path} belongs to another configuration:\n'
       + '\n'.join(differences)
-      + '\nname another --workdir, or pass the same values'
+      + '\npass another --workdir, or the same values'
     )
 
 
-def flatten(config, prefix=''):
+def flatten(config: dict[str, Any], prefix: str = '') -> dict[str, Any]:
   """Flatten a nested dict to {'outer.inner': value}."""
   flat = {}
   for key, value in config.items():
@@ -134,29 +137,33 @@ def flatten(config, prefix=''):
   return flat
 
 
-def read_config(workdir):
-  """Read config.json, a nested dict.
+def read_config(workdir: epath.PathLike) -> dict[str, Any]:
+  """Read config.json.
 
   Raises:
     UserError: the folder holds no run, or one of another layout version.
   """
-  path = epath.Path(workdir) / 'config.json'
+  path = files.path_of(workdir) / 'config.json'
   if not path.exists():
     raise UserError(
-      f'--workdir={workdir} holds no run (no config.json): name the folder '
+      f'--workdir={workdir} holds no run (no config.json): pass the folder '
       'that was given to pruning_gen.main'
     )
   read_provenance(workdir)
   return files.read_json(path)
 
 
-def add_provenance(workdir, entry, allow_device_change=False):
+def add_provenance(
+  workdir: epath.PathLike,
+  entry: dict[str, Any],
+  allow_device_change: bool = False,
+) -> None:
   """Append one start of the program to provenance.json.
 
   Args:
     workdir: path.
-    entry: dict, from `provenance.describe_start`, with `dataset` (a dict).
-    allow_device_change: bool, whether devices, cores and flags of compilers may
+    entry: from `provenance.describe_start`, with `dataset` (a dict).
+    allow_device_change: whether devices, cores and flags of compilers may
       differ from the last start's.
 
   Raises:
@@ -164,7 +171,7 @@ def add_provenance(workdir, entry, allow_device_change=False):
       last start's, or the machine does and may not.
   """
   history = read_provenance(workdir)
-  path = epath.Path(workdir) / 'provenance.json'
+  path = files.path_of(workdir) / 'provenance.json'
   if _has_begun(workdir):
     if not history['starts']:
       raise _missing(path)
@@ -177,12 +184,17 @@ def add_provenance(workdir, entry, allow_device_change=False):
   files.write_text(path, json.dumps(history, indent=2) + '\n')
 
 
-def _check_start(workdir, last, entry, allow_device_change):
+def _check_start(
+  workdir: epath.PathLike,
+  last: dict[str, Any],
+  entry: dict[str, Any],
+  allow_device_change: bool,
+) -> None:
   if entry['dataset'] != last['dataset']:
     raise UserError(
-      f'--workdir={workdir} was begun on another version of the data set:\n'
+      f'--workdir={workdir} was started on another version of the data set:\n'
       f'  {last["dataset"]} there\n  {entry["dataset"]} now\n'
-      'set config.data.dir back to it, or name another --workdir'
+      'set config.data.dir back to it, or pass another --workdir'
     )
   there, now = _describe_machine(last), _describe_machine(entry)
   changes = [
@@ -195,13 +207,13 @@ def _check_start(workdir, last, entry, allow_device_change):
     raise UserError(
       f'--workdir={workdir} was last trained on another machine:\n'
       + '\n'.join(changes)
-      + '\nthe rest would differ in rounding: use the same, or pass '
+      + '\nlater results would differ in rounding: use the same, or pass '
       '--allow_device_change to continue; provenance.json records it'
     )
   _warn_of_versions(last, entry)
 
 
-def _describe_machine(start):
+def _describe_machine(start: dict[str, Any]) -> dict[str, Any]:
   """Return what rounding depends on, of an entry of provenance.json."""
   machine = {'devices': start['devices']}
   # Hosts of one job may differ, and the first records its own.
@@ -215,7 +227,7 @@ def _describe_machine(start):
   return machine
 
 
-def _warn_of_versions(last, entry):
+def _warn_of_versions(last: dict[str, Any], entry: dict[str, Any]) -> None:
   there, now = last.get('versions', {}), entry.get('versions', {})
   changed = [
     f'{name} {there.get(name)} -> {now[name]}'
@@ -230,9 +242,9 @@ def _warn_of_versions(last, entry):
     )
 
 
-def saved_epochs(workdir):
-  """Return the newest checkpoint of every stage: {folder: finished epochs}."""
-  root = epath.Path(workdir) / 'checkpoints'
+def saved_epochs(workdir: epath.PathLike) -> dict[str, int]:
+  """Return the finished epochs of the newest checkpoint, by its folder."""
+  root = files.path_of(workdir) / 'checkpoints'
   newest = {}
   # chain/12, and leave_out/train_48000/12.
   for path in [*root.glob('*/[0-9]*'), *root.glob('*/*/[0-9]*')]:
@@ -242,23 +254,27 @@ def saved_epochs(workdir):
   return dict(sorted(newest.items()))
 
 
-def read_provenance(workdir):
-  """Read provenance.json: {'layout_version': int, 'starts': [dict]}."""
-  path = epath.Path(workdir) / 'provenance.json'
+def read_provenance(workdir: epath.PathLike) -> dict[str, Any]:
+  """Read provenance.json: its `layout_version`, and a list of `starts`.
+
+  Raises:
+    UserError: it is damaged, or of another layout version.
+  """
+  path = files.path_of(workdir) / 'provenance.json'
   if not path.exists():
     return {'layout_version': LAYOUT_VERSION, 'starts': []}
   history = files.read_json(path)
   version = history.get('layout_version')
   if version != LAYOUT_VERSION:
     raise UserError(
-      f'{path} has layout version {version}, this program reads '
+      f'{path} has layout version {version}, but this program reads '
       f'{LAYOUT_VERSION}: use the version of pruning_gen that wrote it'
     )
   return history
 
 
-def describe_start():
-  """Return what JSON can hold of this process, its code and its machine."""
+def describe_start() -> dict[str, Any]:
+  """Describe this process, its code and its machine, for JSON."""
   devices = jax.devices()
   return {
     'time': datetime.datetime.now(datetime.UTC).isoformat(timespec='seconds'),
@@ -276,7 +292,7 @@ def describe_start():
   }
 
 
-def git_revision():
+def git_revision() -> str | None:
   """Return the checkout's commit, with '+changes' if it has any, or None."""
   path = pathlib.Path(__file__)
   try:
@@ -285,12 +301,12 @@ def git_revision():
     commit = _git(path.parent, 'rev-parse', 'HEAD')
     changes = _git(path.parent, 'status', '--porcelain', '--untracked-files=no')
   except (OSError, subprocess.CalledProcessError):
-    # Installed without its repository, or no git.
+    # Installed without its repository, or without git.
     return None
   return commit + ('+changes' if changes else '')
 
 
-def _git(folder, *command):
+def _git(folder: pathlib.Path, *command: str) -> str:
   # A hook of another repository names that one in GIT_DIR and more.
   environment = {
     name: value
@@ -307,7 +323,7 @@ def _git(folder, *command):
   return result.stdout.strip()
 
 
-def _version(package):
+def _version(package: str) -> str | None:
   try:
     return importlib.metadata.version(package)
   except importlib.metadata.PackageNotFoundError:

@@ -2,35 +2,40 @@
 
   WORKDIR/
     config.json      the configuration, as the first start had it
-    provenance.json  one entry a start: time, host, versions, devices, command
-    results.csv      one row a member and level, complete after every level
+    provenance.json  one entry per start: time, host, versions, devices, command
+    results.csv      one row per member and level, complete after every level
     summary.csv      over replicates: mean, std, n, verdict against dense
-    FOLDER/members.csv    what the rows [member] of the arrays are
+    FOLDER/members.csv    which network each row [member] of the arrays is of
     FOLDER/labels.npz     labels, is_noisy, left_out [member, example_id];
                           true_labels [example_id]; validation_labels,
                           test_labels [index]
     FOLDER/level_003.npz  per-example arrays [member, example_id]; of held-out
                           examples validation_*, test_* [member, index]
-    el2n/scores.npz       el2n [row, example_id], whose rows are scores.csv's
+    el2n/scores.npz       el2n [row, example_id], for the rows of scores.csv
     chain/most_worsened.csv, .npz  the examples that pruning worsens most
     checkpoints/FOLDER/   Orbax
     tensorboard/FOLDER/   scalars
     report/          index.html, figures/*, tables/*
 
 FOLDER is chain, width, el2n, or one of leave_out's: leave_out/train_48000 has
-the networks that train on so many examples. Files are replaced in one move: a
-reader never sees half a file.
+the networks that train on that many examples. Files are replaced in one move:
+a reader never sees half a file.
 """
+
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from etils import epath
+from jaxtyping import Float
+from jaxtyping import UInt8
 
 from pruning_gen import processes
 from pruning_gen.errors import UserError
 from pruning_gen.storage import files
 
-# What every row of results.csv has, in this order.
+# The columns of results.csv, in this order.
 COLUMNS = (
   'experiment',
   'arm',
@@ -58,7 +63,7 @@ COLUMNS = (
 MEMBER_FILES = ('members.csv', 'labels.npz')
 # The prediction of level_003.npz for an image that cannot be decoded.
 UNDECODED = 2**16 - 1
-# What tells two rows apart.
+# The columns that distinguish two rows.
 IDENTITY = (
   'experiment',
   'arm',
@@ -71,63 +76,59 @@ IDENTITY = (
 )
 
 
-def checkpoint_dir(workdir, folder):
-  """Where the checkpoints of a folder's networks are."""
-  return epath.Path(workdir) / 'checkpoints' / folder
+def checkpoint_dir(workdir: epath.PathLike, folder: str) -> epath.Path:
+  """Return where the checkpoints of a folder's networks are."""
+  return files.path_of(workdir) / 'checkpoints' / folder
 
 
-def remove_checkpoints(workdir, folder):
+def remove_checkpoints(workdir: epath.PathLike, folder: str) -> None:
   """Remove the checkpoints of a folder's networks, if there are any."""
   _remove(checkpoint_dir(workdir, folder))
 
 
-def tensorboard_dir(workdir, folder):
-  """Where the TensorBoard scalars of a folder's networks are."""
-  return epath.Path(workdir) / 'tensorboard' / folder
+def tensorboard_dir(workdir: epath.PathLike, folder: str) -> epath.Path:
+  """Return where the TensorBoard scalars of a folder's networks are."""
+  return files.path_of(workdir) / 'tensorboard' / folder
 
 
-def remove_tensorboard(workdir):
+def remove_tensorboard(workdir: epath.PathLike) -> None:
   """Remove all TensorBoard scalars, if there are any."""
-  _remove(epath.Path(workdir) / 'tensorboard')
+  _remove(files.path_of(workdir) / 'tensorboard')
 
 
-def _remove(folder):
+def _remove(folder: epath.Path) -> None:
   if processes.is_primary() and folder.exists():
     folder.rmtree()
 
 
-def report_dir(workdir):
-  """Where the report is."""
-  return epath.Path(workdir) / 'report'
+def report_dir(workdir: epath.PathLike) -> epath.Path:
+  """Return where the report is."""
+  return files.path_of(workdir) / 'report'
 
 
-def results_path(workdir):
-  """Where the table of all networks is."""
-  return epath.Path(workdir) / 'results.csv'
+def results_path(workdir: epath.PathLike) -> epath.Path:
+  """Return where the table of all networks is."""
+  return files.path_of(workdir) / 'results.csv'
 
 
-def summary_path(workdir):
-  """Where the table over replicates is."""
-  return epath.Path(workdir) / 'summary.csv'
+def summary_path(workdir: epath.PathLike) -> epath.Path:
+  """Return where the table over replicates is."""
+  return files.path_of(workdir) / 'summary.csv'
 
 
-def write_rows(workdir, rows):
-  """Add rows to results.csv; what is there already (`IDENTITY`) is replaced.
+def write_rows(workdir: epath.PathLike, rows: Sequence[dict[str, Any]]) -> None:
+  """Add rows, with `COLUMNS` as keys, to results.csv.
 
-  Args:
-    workdir: path.
-    rows: list of dicts with `COLUMNS` as keys.
+  Rows of the same `IDENTITY` are replaced.
   """
   new = pd.DataFrame(rows, columns=list(COLUMNS)).to_csv(index=False)
-  # Numbers stay the text they were first written as, to the last digit.
+  # Numbers stay the text that was first written, to the last digit.
   tables = [files.parse_table(new, dtype=str)]
   path = results_path(workdir)
   if path.exists():
-    old = files.read_table(path, IDENTITY, dtype=str)
-    identity = list(IDENTITY)
-    replaced = old.set_index(identity).index.isin(
-      tables[0].set_index(identity).index
-    )
+    old = files.read_table(path, IDENTITY, str, IDENTITY)
+    key = list(IDENTITY)
+    replaced = old.set_index(key).index.isin(tables[0].set_index(key).index)
     tables.insert(0, old[~replaced])
   table = pd.concat(tables)
   table = table.sort_values(
@@ -138,41 +139,45 @@ def write_rows(workdir, rows):
   files.write_table(path, table)
 
 
-def read_results(workdir):
-  """Read results.csv as a DataFrame; without rows where there is none yet."""
+def read_results(workdir: epath.PathLike) -> pd.DataFrame:
+  """Read results.csv; a table without rows if it does not exist yet.
+
+  Raises:
+    UserError: it is damaged, or has a row twice.
+  """
   path = results_path(workdir)
   if not path.exists():
     return pd.DataFrame(columns=list(COLUMNS))
-  return files.read_table(path, COLUMNS)
+  return files.read_table(path, COLUMNS, identity=IDENTITY)
 
 
-def finished_rows(workdir, experiment):
-  """Return the set of rows that are there, each as in `IDENTITY[1:]`.
-
-  Args:
-    workdir: path.
-    experiment: str.
-  """
+def finished_rows(workdir: epath.PathLike, experiment: str) -> set[tuple]:
+  """Return the rows that results.csv has, each as in `IDENTITY[1:]`."""
   table = read_results(workdir)
   rows = table[table.experiment == experiment][list(IDENTITY[1:])]
   return set(rows.itertuples(index=False, name=None))
 
 
-def write_members(workdir, folder, members, labels):
-  """Write who the members are and what labels they train on.
+def write_members(
+  workdir: epath.PathLike,
+  folder: str,
+  members: Sequence[tuple],
+  labels: dict[str, np.ndarray],
+) -> None:
+  """Write which networks a folder's arrays are of, and their labels.
 
   Args:
     workdir: path.
-    folder: str, as 'chain'.
-    members: list of `Member`.
-    labels: dict of arrays; see `measure.label_arrays`.
+    folder: such as 'chain'.
+    members: of type `Member`.
+    labels: see `measure.label_arrays`.
 
   Raises:
     UserError: an earlier start wrote others; they are never replaced.
   """
   if not processes.is_primary():
     return
-  path = epath.Path(workdir) / folder
+  path = files.path_of(workdir) / folder
   table = pd.DataFrame(members)
   table.index.name = 'member'
   written = [(path / name).exists() for name in MEMBER_FILES]
@@ -191,130 +196,155 @@ def write_members(workdir, folder, members, labels):
     files.write_arrays(path / 'labels.npz', labels)
 
 
-def _are_equal(arrays, others):
+def _are_equal(
+  arrays: dict[str, np.ndarray], others: dict[str, np.ndarray]
+) -> bool:
   return arrays.keys() == others.keys() and all(
     arrays[name].dtype == array.dtype and np.array_equal(arrays[name], array)
     for name, array in others.items()
   )
 
 
-def _differs(path):
+def _differs(path: epath.Path) -> UserError:
   return UserError(
     f'{path} is not what this start would write, so the results next to it are '
-    'of other networks or labels: put it back from a copy, use the version of '
+    'of other networks or labels: restore it from a copy, use the version of '
     'pruning_gen that wrote it, or start in another --workdir'
   )
 
 
-def remove_members(workdir):
+def remove_members(workdir: epath.PathLike) -> None:
   """Remove what `write_members` wrote, where no results depend on it."""
   if processes.is_primary():
-    for folder in epath.Path(workdir).iterdir():
+    for folder in files.path_of(workdir).iterdir():
       if folder.is_dir():
         for name in MEMBER_FILES:
           (folder / name).unlink(missing_ok=True)
 
 
-def read_members(workdir, folder):
-  """Read members.csv: a DataFrame with one row for each member."""
-  path = epath.Path(workdir) / folder / 'members.csv'
-  return files.read_table(path, ('member', *IDENTITY[1:-1])).set_index('member')
+def read_members(workdir: epath.PathLike, folder: str) -> pd.DataFrame:
+  """Read members.csv, which has one row for each member."""
+  path = files.path_of(workdir) / folder / 'members.csv'
+  columns = ('member', *IDENTITY[1:-1])
+  table = files.read_table(path, columns, identity=columns[1:])
+  return table.set_index('member')
 
 
-def read_labels(workdir, folder):
-  """Read the arrays of `write_members`, a dict.
+def read_labels(workdir: epath.PathLike, folder: str) -> dict[str, np.ndarray]:
+  """Read the arrays of `write_members`.
 
   Raises:
     UserError: the file is damaged, or its arrays do not fit each other.
   """
-  path = epath.Path(workdir) / folder / 'labels.npz'
+  path = files.path_of(workdir) / folder / 'labels.npz'
   arrays = files.read_arrays(path, 'labels', 'true_labels')
   shape = (len(read_members(workdir, folder)), arrays['true_labels'].size)
   for name, array in arrays.items():
     if array.ndim > 1 and array.shape != shape:
       raise UserError(
-        f'{path}: {name} is {array.shape}, not {shape}, [member, '
-        'example_id] as members.csv and true_labels have it: put it back from '
-        'a copy, or start in another --workdir'
+        f'{path}: {name} must be {shape}, [member, example_id] as in '
+        f'members.csv and true_labels, but is {array.shape}: restore it from a '
+        'copy, or start in another --workdir'
       )
   return arrays
 
 
-def write_level(workdir, folder, level, arrays):
+def write_level(
+  workdir: epath.PathLike,
+  folder: str,
+  level: int,
+  arrays: dict[str, np.ndarray],
+) -> None:
   """Write the per-example arrays [member, example_id] of one level."""
   files.write_arrays(level_path(workdir, folder, level), arrays)
 
 
-def read_level(workdir, folder, level):
-  """Read the per-example arrays of one level, a dict."""
+def read_level(
+  workdir: epath.PathLike, folder: str, level: int
+) -> dict[str, np.ndarray]:
+  """Read the per-example arrays of one level."""
   return files.read_arrays(level_path(workdir, folder, level))
 
 
-def level_path(workdir, folder, level):
+def level_path(workdir: epath.PathLike, folder: str, level: int) -> epath.Path:
   """Name the file of a level's per-example arrays."""
-  return epath.Path(workdir) / folder / f'level_{level:03d}.npz'
+  return files.path_of(workdir) / folder / f'level_{level:03d}.npz'
 
 
-def write_el2n(workdir, table, scores):
-  """Write EL2N scores.
+def write_el2n(
+  workdir: epath.PathLike,
+  table: pd.DataFrame,
+  scores: Float[np.ndarray, 'row example'],
+) -> None:
+  """Write the EL2N of every example.
 
   Args:
     workdir: path.
-    table: DataFrame with the columns noise_fraction, replicate and networks,
-      how many a score is the mean over.
-    scores: float32 [row of table, example_id].
+    table: with the columns noise_fraction, replicate and networks, the number
+      of networks that EL2N is averaged over.
+    scores: for each row of the table, by example_id.
   """
-  folder = epath.Path(workdir) / 'el2n'
+  folder = files.path_of(workdir) / 'el2n'
   files.write_arrays(folder / 'scores.npz', {'el2n': scores})
-  # Last: it tells that the scores are there.
+  # Written last, since `has_el2n` looks for it.
   files.write_table(folder / 'scores.csv', table)
 
 
-def has_el2n(workdir):
-  """Tell whether there are EL2N scores."""
-  return (epath.Path(workdir) / 'el2n' / 'scores.csv').exists()
+def has_el2n(workdir: epath.PathLike) -> bool:
+  """Return whether EL2N is written."""
+  return (files.path_of(workdir) / 'el2n' / 'scores.csv').exists()
 
 
-def read_el2n(workdir):
-  """Read EL2N scores: {(noise_fraction, replicate): float32 [example_id]}."""
-  folder = epath.Path(workdir) / 'el2n'
-  table = files.read_table(
-    folder / 'scores.csv', ('noise_fraction', 'replicate')
-  )
+def read_el2n(
+  workdir: epath.PathLike,
+) -> dict[tuple[float, int], Float[np.ndarray, ' example']]:
+  """Read the EL2N of every example, by (noise_fraction, replicate)."""
+  folder = files.path_of(workdir) / 'el2n'
+  columns = ('noise_fraction', 'replicate')
+  table = files.read_table(folder / 'scores.csv', columns, identity=columns)
   scores = files.read_arrays(folder / 'scores.npz', 'el2n')['el2n']
   if len(scores) != len(table):
     raise UserError(
-      f'{folder}/scores.npz has {len(scores)} rows, scores.csv has '
-      f'{len(table)}: put them back from a copy, or start in another --workdir'
+      f'{folder}/scores.npz has {len(scores)} rows, but scores.csv has '
+      f'{len(table)}: restore them from a copy, or start in another --workdir'
     )
   label_sets = zip(table.noise_fraction, table.replicate)
   return dict(zip(label_sets, scores))
 
 
-def write_most_worsened(workdir, table, images):
+def write_most_worsened(
+  workdir: epath.PathLike,
+  table: pd.DataFrame,
+  images: UInt8[np.ndarray, 'row height width channels'],
+) -> None:
   """Write the examples that pruning worsens most, and their images.
 
   Args:
     workdir: path.
-    table: DataFrame with the columns noise_fraction, replicate, level,
-      example_id, label, true_label, prediction and effect (nats).
-    images: uint8 [row of table, height, width, channels].
+    table: with the columns noise_fraction, replicate, level, example_id, label,
+      true_label, prediction and effect (nats).
+    images: for each row of the table.
   """
-  folder = epath.Path(workdir) / 'chain'
+  folder = files.path_of(workdir) / 'chain'
   files.write_arrays(folder / 'most_worsened.npz', {'images': images})
   files.write_table(folder / 'most_worsened.csv', table)
 
 
-def has_most_worsened(workdir):
-  """Tell whether there is what `write_most_worsened` writes."""
-  return (epath.Path(workdir) / 'chain' / 'most_worsened.csv').exists()
+def has_most_worsened(workdir: epath.PathLike) -> bool:
+  """Return whether the files of `write_most_worsened` exist."""
+  return (files.path_of(workdir) / 'chain' / 'most_worsened.csv').exists()
 
 
-def read_most_worsened(workdir):
-  """Read what `write_most_worsened` wrote, (table, images), or None."""
+def read_most_worsened(
+  workdir: epath.PathLike,
+) -> tuple[pd.DataFrame, UInt8[np.ndarray, 'row height width channels']] | None:
+  """Read the table and images of `write_most_worsened`, if they exist."""
   if not has_most_worsened(workdir):
     return None
-  folder = epath.Path(workdir) / 'chain'
+  folder = files.path_of(workdir) / 'chain'
   images = files.read_arrays(folder / 'most_worsened.npz', 'images')['images']
-  table = files.parse_table((folder / 'most_worsened.csv').read_text())
+  identity = ('noise_fraction', 'replicate', 'level', 'example_id')
+  table = files.read_table(
+    folder / 'most_worsened.csv', identity, identity=identity
+  )
   return table, images

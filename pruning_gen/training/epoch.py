@@ -38,7 +38,7 @@ def batch_ids(
 ) -> Int[Array, 'steps batch']:
   """Return the example_ids of every batch: a fresh permutation per epoch.
 
-  The remainder of the permutation that fills no batch is left out.
+  An incomplete last batch is dropped.
   """
   key = streams.draw_key(member.key, 'order', global_epoch)
   order = jax.random.permutation(key, member.example_ids)

@@ -17,7 +17,7 @@ from pruning_gen.training import train_state
 
 @flax.struct.dataclass
 class PerExample:
-  """What one network makes of each example, indexed by example_id.
+  """What one network predicts for each example, indexed by example_id.
 
   Attributes:
     cross_entropy: on the given label, in nats.

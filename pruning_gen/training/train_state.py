@@ -1,4 +1,4 @@
-"""The state of one network, and how it begins."""
+"""The state of one network, and its initialization."""
 
 from typing import Any
 
@@ -80,7 +80,7 @@ def create(
 
 
 def set_rewind_point(state: TrainState) -> TrainState:
-  """Store the present weights as those to rewind to later."""
+  """Store the current weights as those to rewind to."""
   return state.replace(rewind_point=(state.params, state.batch_stats))
 
 

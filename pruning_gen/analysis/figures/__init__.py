@@ -5,7 +5,9 @@ one line here.
 """
 
 from pruning_gen.analysis.figures import ablations
+from pruning_gen.analysis.figures import controls
 from pruning_gen.analysis.figures import extended
+from pruning_gen.analysis.figures import harm
 from pruning_gen.analysis.figures import heat_maps
 from pruning_gen.analysis.figures import leave_out
 from pruning_gen.analysis.figures import noise
@@ -16,24 +18,39 @@ from pruning_gen.analysis.figures import width
 from pruning_gen.analysis.figures import worsened
 
 FIGURES = (
-  sparsity.FIGURE_1A,
-  sparsity.TRAINING_LOSS,
+  # The paper's figures.
+  controls.FIGURE_1A,
+  subgroups.FIGURE_1B,
   subgroups.FIGURE_2A,
   subgroups.FIGURE_2B,
-  tables.INFLUENTIAL,
-  leave_out.FIGURE_3,
-  noise.AT_OPTIMUM,
+  sparsity.FIGURE_3,
   noise.FIGURE_4,
-  leave_out.FIGURE_5,
+  subgroups.FIGURE_5,
   extended.FIGURE_6,
   width.FIGURE_7,
-  tables.OPTIMA,
-  extended.APPENDIX_C,
+  # Its appendices.
+  controls.APPENDIX_C,
   leave_out.APPENDIX_D,
   leave_out.APPENDIX_E,
+  width.APPENDIX_F,
   width.APPENDIX_I,
-  ablations.APPENDIX_J,
-  worsened.APPENDIX_K,
+  ablations.APPENDIX_J1,
+  ablations.APPENDIX_J2,
+  worsened.APPENDIX_K1,
+  leave_out.APPENDIX_K2,
   heat_maps.APPENDIX_L,
+  tables.TABLE_5,
+  noise.TABLE_11,
   tables.EVERY_LEVEL,
+  # What the paper does not draw.
+  noise.MEMORIZATION,
+  tables.OPTIMA,
+  tables.INFLUENTIAL,
+  sparsity.TRAINING_LOSS,
+  noise.AT_OPTIMUM,
+  extended.DIFFERENCES,
+  width.SAME_SIZE,
+  leave_out.MOST_WORSENED,
+  harm.ERRORS,
+  harm.HARM,
 )

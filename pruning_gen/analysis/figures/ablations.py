@@ -1,28 +1,98 @@
-"""Other ways to rewind and to score (appendix J)."""
+"""Other ways to rewind and to choose weights (appendix J)."""
 
-import functools
+import pandas as pd
+from matplotlib.figure import Figure as Drawing
 
+from pruning_gen.analysis import paired
 from pruning_gen.analysis.figures import base
 from pruning_gen.analysis.figures import curves
-from pruning_gen.analysis.figures import sparsity
+from pruning_gen.analysis.figures import style
+from pruning_gen.analysis.load import Benchmark
 from pruning_gen.pruning import arms
 
 
-def tabulate_ablations(benchmark):
-  """Tabulate the test error of all arms that prune, if there are several."""
-  names = [name for name, arm in arms.ARMS.items() if arm.prunes]
-  table = sparsity.tabulate_test_error(benchmark, *names)
+def _tabulate(benchmark: Benchmark, names: list[str]) -> pd.DataFrame:
+  table = curves.tabulate(benchmark, names, 'test_error')
+  # The star is pruning's alone.
+  table['is_optimal'] &= table.arm == 'pruning'
   return table if table.arm.nunique() > 1 else table.head(0)
 
 
-APPENDIX_J = base.Figure(
-  'appendix_j_ablations',
-  'Appendix J: other ways to rewind and to score',
-  caption=(
-    'All arms that prune. Where all of them improve alike, it is not the '
-    'choice of weights that does it.'
-  ),
-  needs=base.ABLATIONS,
-  tabulate=tabulate_ablations,
-  draw=functools.partial(curves.draw, ylabel='test error (%)'),
+@base.of_each
+def tabulate_rewinding(benchmark: Benchmark) -> pd.DataFrame:
+  """Tabulate arms that prune by magnitude, or that rewind weights."""
+  names = [
+    name
+    for name in paired.pruning_arms(benchmark.summary)
+    if arms.ARMS[name].score == 'magnitude' or arms.ARMS[name].rewinds_weights
+  ]
+  return _tabulate(benchmark, names)
+
+
+@base.of_each
+def tabulate_scores(benchmark: Benchmark) -> pd.DataFrame:
+  """Tabulate arms that prune by any score and rewind no weights."""
+  names = [
+    name
+    for name in paired.pruning_arms(benchmark.summary)
+    if not arms.ARMS[name].rewinds_weights
+  ]
+  return _tabulate(benchmark, names)
+
+
+def draw(table: pd.DataFrame) -> Drawing:
+  """Draw axes for each benchmark and noise level, a curve for each arm."""
+  figure, grid, cells = style.grid_by_noise(table)
+  for axes, rows in cells:
+    for arm, curve in rows.groupby('arm', sort=False):
+      style.draw_curve(
+        axes,
+        curve.weights_remaining,
+        curve,
+        'test_error',
+        color=style.arm_color(arm),
+        marker=style.arm_marker(arm),
+        label=style.arm_label(arm),
+      )
+    style.draw_dense(axes, rows, 'test_error', '0.3')
+    style.set_weights_axis(axes, rows.weights_remaining)
+    style.set_error_axis(axes)
+    color = style.arm_color('pruning')
+    style.draw_stars(
+      axes,
+      style.optimum_of(rows, 'weights_remaining', 'test_error', color),
+    )
+  style.label_left(grid)
+  style.add_legend(
+    figure, [style.key(**style.DENSE), style.key(**style.OPTIMAL)]
+  )
+  return figure
+
+
+def _make(name: str, title: str, tabulate, arms_needed: str) -> base.Figure:
+  return base.Figure(
+    name,
+    title,
+    caption=(
+      'A curve for each arm, axes for each noise level. Where all arms '
+      f'improve alike, this choice does not explain it. {base.STAR} '
+      f'{base.SPREAD}'
+    ),
+    needs=f'more arms in --config.arms: {arms_needed}',
+    tabulate=tabulate,
+    draw=draw,
+  )
+
+
+APPENDIX_J1 = _make(
+  'appendix_j1_rewinding',
+  'Appendix J.1: rewinding weights against rewinding the learning rate',
+  tabulate_rewinding,
+  "'weight_rewinding'",
+)
+APPENDIX_J2 = _make(
+  'appendix_j2_scores',
+  'Appendix J.2: which weights to remove',
+  tabulate_scores,
+  "'random', 'gradient', 'synflow'",
 )

@@ -1,132 +1,162 @@
-"""Extended dense training against pruning (section 5.1, appendix C)."""
+"""Extended dense training against pruning (section 5.1)."""
 
 import numpy as np
+import pandas as pd
+from matplotlib import ticker
+from matplotlib.figure import Figure as Drawing
 
 from pruning_gen.analysis import paired
 from pruning_gen.analysis.figures import base
-from pruning_gen.analysis.figures import sparsity
+from pruning_gen.analysis.figures import curves
 from pruning_gen.analysis.figures import style
+from pruning_gen.analysis.load import Benchmark
+
+NETWORKS = {'dense': 'D', 'extended_dense': 'o', 'extended_dense_best': '^'}
 
 
-def tabulate_extended_dense(benchmark):
-  """Tabulate what `paired.compare_at_optimum` compares."""
+@base.of_each
+def tabulate_test_error(benchmark: Benchmark) -> pd.DataFrame:
+  """Tabulate the test error of both, if extended dense training ran."""
+  table = curves.tabulate(
+    benchmark, ['pruning', 'extended_dense'], 'test_error'
+  )
+  return table if 'extended_dense' in set(table.arm) else table.head(0)
+
+
+@base.of_each
+def tabulate_differences(benchmark: Benchmark) -> pd.DataFrame:
+  """Tabulate `paired.compare_at_optimum`, if extended dense training ran."""
   table = paired.compare_at_optimum(benchmark.results, benchmark.summary)
   is_there = len(table) and 'extended_dense' in set(table.network)
+  table = table.rename(
+    columns={'mean': 'test_error_mean', 'std': 'test_error_std'}
+  )
   return table if is_there else table.head(0)
 
 
-def tabulate_dense_controls(benchmark):
-  """Tabulate the test error of every pruning arm and its dense control."""
-  controls = paired.dense_controls(benchmark.summary)
-  # Each arm once, the dense controls after the arms that prune.
-  names = dict.fromkeys([*controls, *controls.values()])
-  return sparsity.tabulate_test_error(benchmark, *names)
+def draw_by_epochs(table: pd.DataFrame) -> Drawing:
+  """Draw both by epochs: pruning as squares, extended dense as circles."""
+  figure, grid = style.columns(table)
+  for axes, rows in style.by_benchmark(
+    grid[0], table, 'extended dense training did not run'
+  ):
+    draw_two(axes, rows, 'epochs_trained', 'extended_dense')
+    axes.set_xlabel('training epochs')
+    axes.xaxis.set_major_locator(ticker.MaxNLocator(5, integer=True))
+    style.set_error_axis(axes)
+  style.label_left(grid)
+  keys = two_keys(table, 'extended_dense')
+  style.add_legend(figure, keys, has_curves=False)
+  return figure
 
 
-@style.context
-def draw_extended_dense(table):
-  """Draw test errors at pruning's optimal sparsity, and their differences.
-
-  Args:
-    table: DataFrame from `tabulate_extended_dense`.
-
-  Returns:
-    A matplotlib Figure: left the test errors by noise level, right the paired
-    differences against the pruned network, with their verdicts.
-  """
-  figure = style.new_figure(8.6, 3.9)
-  errors, differences = figure.subplots(1, 2)
-  noise = np.unique(table.noise_fraction)
-  networks = table.network.unique()
-  for i, network in enumerate(networks):
-    rows = table[table.network == network]
-    x = np.searchsorted(noise, rows.noise_fraction) + style.dodge(
-      i, len(networks)
+def draw_two(axes, rows: pd.DataFrame, x: str, other: str) -> None:
+  """Draw pruning as squares and another arm as circles, by noise level."""
+  for (noise_fraction, arm), curve in rows.groupby(
+    ['noise_fraction', 'arm'], sort=False
+  ):
+    color = style.noise_color(noise_fraction)
+    style.draw_curve(
+      axes,
+      curve[x],
+      curve,
+      'test_error',
+      color=color,
+      label=f'{style.noise_label(noise_fraction)}, {style.arm_label(arm)}',
+      **_look(arm == other),
     )
-    style.draw_points(errors, x, rows['mean'], rows['std'], network)
-    if network == 'pruning':
-      continue
-    mean, std = rows.against_pruning_mean, rows.against_pruning_std
-    style.draw_points(differences, x, mean, std, network)
-    tops = mean + std.fillna(0)
-    for at, value, verdict in zip(x, tops, rows.against_pruning_verdict):
-      differences.text(
-        at,
-        value,
-        f' {verdict}',
-        fontsize=7,
-        rotation=90,
-        ha='center',
-        va='bottom',
-      )
-  errors.set_ylabel('test error (%)')
-  differences.set_ylabel('test error minus that of pruning (points)')
-  differences.axhline(0, color=style.color_of('pruning'), lw=1, zorder=1)
-  for axes in (errors, differences):
-    axes.set_xticks(
-      range(len(noise)), [f'{fraction:.0%}' for fraction in noise]
-    )
+
+
+def _look(is_other: bool) -> dict:
+  if is_other:
+    return {'marker': 'o', 'mfc': 'white', 'ls': ':', 'ms': 4}
+  return {'marker': 's'}
+
+
+def two_keys(table: pd.DataFrame, other: str) -> list:
+  """Return legend entries of `draw_two`: noise levels, and what is a marker."""
+  noise = [
+    style.key(style.noise_label(level), color=style.noise_color(level), lw=2)
+    for level in sorted(table.noise_fraction.unique())
+  ]
+  return [
+    *noise,
+    style.key('pruning', **_look(False)),
+    style.key(style.arm_label(other), **_look(True)),
+  ]
+
+
+def draw_differences(table: pd.DataFrame) -> Drawing:
+  """Draw differences to pruning; hollow where both match."""
+  figure, grid = style.columns(table)
+  others = [name for name in NETWORKS if name in set(table.network)]
+  for axes, rows in style.by_benchmark(
+    grid[0], table, 'extended dense training did not run'
+  ):
+    noise = np.unique(rows.noise_fraction)
+    for i, network in enumerate(others):
+      own = rows[rows.network == network]
+      at = np.searchsorted(noise, own.noise_fraction) + 0.2 * (i - 1)
+      _draw_judged(axes, at, own, network)
+    axes.axhline(0, color=style.arm_color('pruning'), lw=1, zorder=1)
+    axes.set_xticks(range(len(noise)), [f'{100 * q:.3g}' for q in noise])
     axes.set_xlim(-0.6, len(noise) - 0.4)
-    axes.set_xlabel('label noise')
-    axes.margins(y=0.2)
+    axes.set_xlabel('label noise (%)')
+    axes.set_ylabel('minus pruning (points)')
     style.show_percent(axes.yaxis)
-  if np.ptp(differences.get_ylim()) < 1e-6:
-    # All are equal: do not magnify what rounding leaves.
-    differences.set_ylim(-0.01, 0.01)
-  style.add_legend(figure, errors)
+    if np.ptp(axes.get_ylim()) < 1e-6:
+      # All are equal: do not magnify what rounding leaves.
+      axes.set_ylim(-0.01, 0.01)
+  style.label_left(grid)
+  style.add_legend(
+    figure,
+    [
+      style.key('hollow: matches pruning', marker='o', mfc='white', ls='', ms=5)
+    ],
+  )
   return figure
 
 
-@style.context
-def draw_dense_controls(table):
-  """Draw arms that prune next to their dense controls, in two ways.
-
-  Args:
-    table: DataFrame from `tabulate_dense_controls`.
-
-  Returns:
-    A matplotlib Figure, a row each noise level: left by sparsity, right by
-    epochs. Solid are the arms that prune, dashed those that remove nothing.
-  """
-  groups = list(table.groupby('noise_fraction'))
-  dense = [arm for arm in table.arm.unique() if arm.endswith('_dense')]
-  figure = style.new_figure(7.4, 2.8 * len(groups) + 0.8)
-  grid = figure.subplots(len(groups), 2, squeeze=False, sharey='row')
-  for row, (noise_fraction, rows) in zip(grid, groups):
-    for axes, x in zip(row, ('matched_weights_remaining', 'epochs_trained')):
-      style.draw_curves(axes, rows, x, dashed=dense)
-      style.set_sparsity_axis(axes, table, x)
-      style.show_percent(axes.yaxis)
-      style.cut_collapse(axes, rows)
-      axes.set_title(f'{noise_fraction:.0%} label noise')
-    row[0].set_ylabel('test error (%)')
-  style.add_legend(figure, grid.ravel(), style.dense_and_star())
-  return figure
+def _draw_judged(axes, at, rows: pd.DataFrame, network: str) -> None:
+  """Draw filled points, and on top white ones where both match."""
+  look = {'color': style.arm_color(network), 'fmt': NETWORKS[network]}
+  mean, std = rows.against_pruning_mean, rows.against_pruning_std
+  style.draw_points(axes, at, mean, std, label=style.arm_label(network), **look)
+  is_match = (rows.against_pruning_verdict == 'match').to_numpy()
+  axes.plot(
+    at[is_match],
+    mean[is_match],
+    NETWORKS[network],
+    color='white',
+    ms=3,
+    zorder=5,
+  )
 
 
 FIGURE_6 = base.Figure(
   'figure_6_extended_dense',
   'Figure 6: extended dense training against pruning',
   caption=(
-    'Left, test error: dense, extended dense training (of as many epochs as '
-    'pruning takes, and of as many as suit it best by validation error), and '
-    'pruning to the optimal sparsity. Right, the paired differences and their '
-    'verdicts. Look for a match without noise and worse with it.'
+    'Test error by training epochs: pruning as squares, extended dense '
+    'training, which removes nothing, as circles; one color per noise level. '
+    'Look for circles that reach the squares without noise and not with it. '
+    'The numbers are in the table of Appendix M.'
   ),
   needs=base.CHAIN,
-  tabulate=tabulate_extended_dense,
-  draw=draw_extended_dense,
+  tabulate=tabulate_test_error,
+  draw=draw_by_epochs,
 )
 
-APPENDIX_C = base.Figure(
-  'appendix_c_twins',
-  'Appendix C, Figure 8: every pruning arm against its dense control',
+DIFFERENCES = base.Figure(
+  'more_extended_dense_differences',
+  'Dense and extended dense training minus pruning, at its optimal sparsity',
   caption=(
-    'Each arm that prunes (solid) and the arm that trains alike and removes '
-    'nothing (dashed), by sparsity and by epochs trained. Look for solid below '
-    'dashed: what removing weights adds to training as long.'
+    'Differences in test error, paired by replicate, and one standard '
+    'deviation: of the dense network, of extended dense training of as many '
+    'epochs, and of as many as suit it best by its own validation error. Above '
+    '0 pruning is better. Hollow points match by the rule of the paper.'
   ),
   needs=base.CHAIN,
-  tabulate=tabulate_dense_controls,
-  draw=draw_dense_controls,
+  tabulate=tabulate_differences,
+  draw=draw_differences,
 )

@@ -1,71 +1,119 @@
 """Effect on subgroups at every level (appendix L)."""
 
 import numpy as np
+import pandas as pd
 from matplotlib import colors
-from matplotlib import ticker
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure as Drawing
 
 from pruning_gen.analysis.figures import base
+from pruning_gen.analysis.figures import curves
 from pruning_gen.analysis.figures import style
 from pruning_gen.analysis.figures import subgroups
+from pruning_gen.analysis.load import Benchmark
+
+ARMS = ('pruning', 'extended_dense', 'width')
 
 
-def tabulate_heat_maps(benchmark):
-  """Tabulate the effects on all subgroups at all levels but 0."""
-  table = subgroups.tabulate_subgroup_effects(benchmark)
+@base.of_each
+def tabulate(benchmark: Benchmark) -> pd.DataFrame:
+  """Tabulate the effects of three arms at all levels but 0."""
+  table = subgroups.average_effects(benchmark)
   if table.empty:
     return table
-  arms = ['pruning', 'extended_dense', 'width']
-  return table[table.arm.isin(arms) & (table.level > 0)]
+  table = table[table.arm.isin(ARMS) & (table.level > 0)]
+  by = ['arm', 'noise_fraction', 'level']
+  weights = curves.name_width(benchmark.summary)
+  weights = weights[[*by, 'matched_weights_remaining']].drop_duplicates(by)
+  return table.merge(weights, how='left', on=by)
 
 
-@style.context
-def draw_heat_maps(table):
-  """Draw the effects on all subgroups at all levels.
+def draw(table: pd.DataFrame) -> Drawing:
+  """Draw a row for each benchmark and arm, a column for each noise level."""
+  rows = [
+    (title, arm)
+    for title in style.benchmarks_of(table)
+    for arm in ARMS
+    if ((table.benchmark == title) & (table.arm == arm)).any()
+  ]
+  noise = {
+    title: sorted(table[table.benchmark == title].noise_fraction.unique())
+    for title, _ in rows
+  }
+  num_columns = max(map(len, noise.values()))
+  figure, grid = style.make_plain_grid(len(rows), num_columns, (2.3, 1.5), 1.0)
+  for row, (title, arm) in zip(grid, rows):
+    own = table[table.benchmark == title]
+    norm = make_norm(own.effect_mean)
+    for axes in row[len(noise[title]) :]:
+      axes.set_axis_off()
+    for axes, level in zip(row, noise[title]):
+      cells = own[(own.arm == arm) & (own.noise_fraction == level)]
+      axes.set_title(
+        f'{title}\n{style.arm_label(arm)}, {style.noise_label(level)}'
+      )
+      mesh = draw_cells(axes, cells, 'percentile', 'effect_mean', norm)
+      axes.set_xlabel('EL2N percentile')
+      if axes is not row[0]:
+        axes.set_yticklabels([])
+        axes.set_ylabel('')
+    if mesh is not None:
+      label_bar(style.add_color_bar(figure, mesh, axes, 'nats'), norm)
+  return figure
 
-  Args:
-    table: DataFrame from `tabulate_heat_maps`.
+
+def make_norm(values: pd.Series) -> colors.Normalize:
+  """Make a scale that is linear near 0 and logarithmic beyond."""
+  largest = max(values.abs().max(), 1e-12)
+  return colors.SymLogNorm(largest / 1000, vmin=-largest, vmax=largest)
+
+
+def label_bar(bar, norm: colors.Normalize) -> None:
+  """Label a color bar at 0 and at powers of ten of its end."""
+  ticks = norm.vmax * np.array([-1, -0.1, -0.01, 0, 0.01, 0.1, 1])
+  bar.set_ticks(ticks, labels=[f'{tick:.1g}' for tick in ticks])
+
+
+def draw_cells(
+  axes: Axes,
+  rows: pd.DataFrame,
+  x: str,
+  value: str,
+  norm: colors.Normalize,
+):
+  """Draw values by a column and level; levels with the weights that remain.
 
   Returns:
-    A matplotlib Figure: a row each arm, a column each noise level. Red is a
-    higher loss than the dense network's, blue a lower one. The scale is linear
-    near 0 and logarithmic beyond, one for each noise level.
+    What a color bar is made of; None without rows, which the axes then say.
   """
-  arms, noise = table.arm.unique(), table.noise_fraction.unique()
-  figure = style.new_figure(3.4 * len(noise) + 0.6, 2.8 * len(arms))
-  grid = figure.subplots(len(arms), len(noise), squeeze=False)
-  for j, noise_fraction in enumerate(noise):
-    column = table[table.noise_fraction == noise_fraction]
-    largest = max(column['mean'].abs().max(), 1e-12)
-    norm = colors.SymLogNorm(largest / 100, vmin=-largest, vmax=largest)
-    for axes, arm in zip(grid[:, j], arms):
-      cells = column[column.arm == arm].pivot(
-        index='level', columns='subgroup', values='mean'
-      )
-      axes.grid(False)
-      axes.set_title(f'{style.label_of(arm)}, {noise_fraction:.0%} label noise')
-      if cells.empty:
-        continue
-      edges = [np.arange(n + 1) - 0.5 for n in cells.shape]
-      image = axes.pcolormesh(
-        edges[1],
-        edges[0] + cells.index[0],
-        cells.to_numpy(),
-        norm=norm,
-        cmap='RdBu_r',
-        rasterized=True,
-      )
-      for axis in (axes.xaxis, axes.yaxis):
-        axis.set_major_locator(ticker.MaxNLocator(integer=True))
-    bar = figure.colorbar(image, ax=grid[:, j], location='bottom', pad=0.02)
-    bar.set_label('change of training loss (nats)')
-    bar.ax.xaxis.set_minor_locator(ticker.NullLocator())
-    ticks = largest * np.array([-1, -0.1, 0, 0.1, 1])
-    bar.ax.tick_params(labelsize=7)
-    bar.set_ticks(ticks, labels=[f'{tick:.2g}' for tick in ticks])
-    grid[-1, j].set_xlabel('subgroup by EL2N, low to high')
-  for axes in grid[:, 0]:
-    axes.set_ylabel('level')
-  return figure
+  if rows.empty:
+    style.say(axes, 'not in this run')
+    return None
+  cells = rows.pivot(index='level', columns=x, values=value)
+  first, last = cells.index[0], cells.index[-1]
+  # An unfinished level is a gap.
+  cells = cells.reindex(range(first, last + 1))
+  left, right = cells.columns[0] - 0.5, cells.columns[-1] + 0.5
+  if x == 'percentile':
+    left, right = 0, 100
+  axes.grid(False)
+  mesh = axes.imshow(
+    cells.to_numpy(),
+    norm=norm,
+    cmap='RdBu_r',
+    aspect='auto',
+    origin='lower',
+    interpolation='nearest',
+    extent=(left, right, first - 0.5, last + 0.5),
+  )
+  weights = rows.drop_duplicates('level').set_index('level')
+  weights = weights.matched_weights_remaining
+  shown = weights.index[:: -(-len(weights) // 6)]
+  axes.set_yticks(
+    shown, [f'{level} ({100 * weights[level]:.2g} %)' for level in shown]
+  )
+  axes.set_ylabel('level (weights)')
+  return mesh
 
 
 APPENDIX_L = base.Figure(
@@ -73,10 +121,11 @@ APPENDIX_L = base.Figure(
   'Appendix L: effect on subgroups at every level',
   caption=(
     'Training loss minus that of the dense network: blue is better, red is '
-    'worse, linear near 0 and logarithmic beyond. Look for where red begins: '
-    'at what sparsity, with which examples.'
+    'worse; linear near 0 and logarithmic beyond. Each benchmark has a scale '
+    'of its own, the same for all its arms and noise levels. Look for where '
+    'red begins: at what sparsity, with which examples.'
   ),
   needs=base.EL2N,
-  tabulate=tabulate_heat_maps,
-  draw=draw_heat_maps,
+  tabulate=tabulate,
+  draw=draw,
 )

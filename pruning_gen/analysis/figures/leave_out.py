@@ -1,151 +1,260 @@
-"""Dense retraining without sets of examples (appendices D, E and K)."""
-
-import functools
+"""Dense retraining without sets of examples (appendices D, E and K.2)."""
 
 import numpy as np
-from matplotlib.lines import Line2D
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure as Drawing
 
+from pruning_gen.analysis import paired
 from pruning_gen.analysis.figures import base
 from pruning_gen.analysis.figures import style
+from pruning_gen.analysis.load import Benchmark
+
+# What a dense network is trained without: column of errors, and its look.
+RANDOM = {'ls': '--', 'marker': 's', 'mfc': 'white'}
 
 
-def tabulate_leave_out(benchmark, *kinds, with_noise=None):
-  """Tabulate what leaving examples out does to a dense network.
+def _tabulate(benchmark: Benchmark, kind: str) -> pd.DataFrame:
+  """Tabulate one kind of set, with the weights remaining at its level.
 
-  Args:
-    benchmark: Benchmark.
-    *kinds: str, as 'most_improved'.
-    with_noise: bool, whether only the noise levels above 0 are wanted, or
-      only 0; both by default.
+  Returns:
+    The columns of `paired.average_leave_out` and weights_remaining.
   """
   table = benchmark.leave_out
   if table.empty:
     return table
-  table = table[table.left_out.isin(kinds)]
-  if with_noise is not None:
-    table = table[(table.noise_fraction > 0) == with_noise]
-  return table
+  table = table[table.left_out == kind]
+  pruning = benchmark.summary[
+    (benchmark.summary.experiment == 'chain')
+    & (benchmark.summary.arm == 'pruning')
+  ].drop_duplicates('level')
+  weights = pruning.set_index('level').weights_remaining
+  return table.assign(weights_remaining=table.number.map(weights)).rename(
+    columns={
+      'mean': 'without_mean',
+      'std': 'without_std',
+      'number': 'subgroup' if kind == 'subgroup' else 'level',
+    }
+  )
 
 
-@style.context
-def draw_leave_out(table, xlabel):
-  """Draw what leaving sets of examples out does to a dense network.
+@base.of_each
+def tabulate_most_improved(benchmark: Benchmark) -> pd.DataFrame:
+  """Tabulate retraining without the most improved examples, without noise."""
+  table = _tabulate(benchmark, 'most_improved')
+  return table[table.noise_fraction == 0] if len(table) else table
 
-  Args:
-    table: DataFrame from `tabulate_leave_out`.
-    xlabel: str, what the sets' numbers are.
+
+@base.of_each
+def tabulate_most_worsened(benchmark: Benchmark) -> pd.DataFrame:
+  """Tabulate retraining without the most worsened examples, with noise."""
+  table = _tabulate(benchmark, 'most_worsened')
+  return table[table.noise_fraction > 0] if len(table) else table
+
+
+@base.of_each
+def tabulate_subgroups(benchmark: Benchmark) -> pd.DataFrame:
+  """Tabulate retraining without each subgroup in turn."""
+  return _tabulate(benchmark, 'subgroup').drop(
+    columns='weights_remaining', errors='ignore'
+  )
+
+
+@base.of_each
+def tabulate_misclassified(benchmark: Benchmark) -> pd.DataFrame:
+  """Tabulate retraining without the misclassified, and pruning, with noise.
 
   Returns:
-    A matplotlib Figure, one axes per noise level: solid are the sets, dashed
-    in the same colour the random sets of the same size, and the horizontal
-    line is the network that trains on all examples.
+    As `_tabulate`, and pruning_mean and pruning_std of the optimally sparse
+    network.
   """
-  figure, grid = style.axes_by_noise(table, 'test error (%)')
-  kinds = table.left_out.unique()
-  for axes, rows in grid:
-    for i, kind in enumerate(kinds):
-      own = rows[rows.left_out == kind]
-      # Sets of one level must not hide each other's bars.
-      x = own.number + 0.6 * style.dodge(i, len(kinds))
-      axes.errorbar(
-        x,
-        own['mean'],
-        own['std'].fillna(0),
-        fmt='o-',
-        color=style.color_of(kind),
-        label=style.label_of(kind),
-        ms=4,
-        capsize=2,
-      )
-      axes.errorbar(
-        x + 0.08,
-        own.random_mean,
-        own.random_std.fillna(0),
-        fmt='s--',
-        mfc='white',
-        color=style.color_of(kind),
-        alpha=0.6,
-        ms=4,
-        capsize=2,
-      )
-    # Of all replicates, where some have no such set.
-    dense = rows.dense_mean[rows.n.idxmax()]
-    axes.axhline(dense, color='0.4', ls='--', lw=1, zorder=1)
-    axes.set_xlabel(xlabel)
-    numbers = rows.number
-    # No more than ten ticks, each at a set that was left out.
-    ticks = np.unique(numbers)
-    axes.set_xticks(ticks[:: -(-len(ticks) // 10)])
-    axes.set_xlim(numbers.min() - 0.7, numbers.max() + 0.7)
-    style.show_percent(axes.yaxis)
-  dashed = {'color': '0.4', 'ls': '--'}
-  style.add_legend(
-    figure,
-    [axes for axes, _ in grid],
-    [
-      Line2D([], [], **dashed, marker='s', mfc='w', label='as many at random'),
-      Line2D([], [], **dashed, lw=1, label='all examples'),
-    ],
-  )
+  table = _tabulate(benchmark, 'misclassified')
+  if table.empty:
+    return table
+  pruned = paired.compare_at_optimum(benchmark.results, benchmark.summary)
+  pruned = pruned[pruned.network == 'pruning'] if len(pruned) else pruned
+  pruned = pruned.rename(columns={'mean': 'pruning_mean', 'std': 'pruning_std'})
+  columns = ['noise_fraction', 'pruning_mean', 'pruning_std']
+  table = table[table.noise_fraction > 0]
+  return table.merge(pruned[columns], how='left', on='noise_fraction')
+
+
+def draw_by_weights(table: pd.DataFrame) -> Drawing:
+  """Draw sets by the sparsity whose losses chose them."""
+  figure, grid, cells = style.grid_by_noise(table)
+  return _draw_by_weights(figure, grid, cells)
+
+
+def draw_clean_by_weights(table: pd.DataFrame) -> Drawing:
+  """Draw the same of clean labels, a column for each benchmark."""
+  figure, grid = style.columns(table)
+  cells = style.by_benchmark(grid[0], table, 'not in this run')
+  return _draw_by_weights(figure, grid, cells)
+
+
+def _draw_by_weights(figure: Drawing, grid: np.ndarray, cells) -> Drawing:
+  for axes, rows in cells:
+    _draw_set(axes, rows, rows.weights_remaining, rows.left_out.iloc[0])
+    style.set_weights_axis(axes, rows.weights_remaining)
+    axes.set_xlabel('weights where chosen (%)')
+    style.set_error_axis(axes)
+  style.label_left(grid)
+  style.add_legend(figure)
   return figure
 
 
-FIGURE_3 = base.Figure(
-  'figure_3_leave_out_clean',
-  'Figure 3: training without the most improved examples',
-  caption=(
-    'Test error of dense networks trained without the 20 % of the examples '
-    'that pruning improves most (solid), and without as many random ones '
-    '(dashed). Look for solid above dashed: these examples matter.'
-  ),
-  needs=base.LEAVE_OUT,
-  tabulate=lambda benchmark: tabulate_leave_out(
-    benchmark, 'most_improved', with_noise=False
-  ),
-  draw=functools.partial(draw_leave_out, xlabel=base.LEVEL),
-)
+def _draw_set(axes: Axes, rows: pd.DataFrame, x: pd.Series, kind: str) -> None:
+  """Draw errors without a set, without random examples, and with all."""
+  style.draw_curve(
+    axes,
+    x,
+    rows,
+    'without',
+    color=style.arm_color(kind),
+    label=style.arm_label(kind),
+  )
+  style.draw_curve(
+    axes,
+    x,
+    rows,
+    'random',
+    color=style.arm_color('random_set'),
+    label=style.arm_label('random_set'),
+    **RANDOM,
+  )
+  # Of all replicates, where some have no such set.
+  axes.axhline(
+    rows.dense_mean[rows.n.idxmax()],
+    color=style.arm_color('all'),
+    lw=1,
+    zorder=1,
+    label=style.arm_label('all'),
+  )
 
-FIGURE_5 = base.Figure(
-  'figure_5_leave_out_noise',
-  'Figure 5: training without the examples that pruning gives up',
-  caption=(
-    'As Figure 3, without the examples whose loss pruning raises most, and '
-    'without those that the optimally sparse network misclassifies. Look for '
-    'solid below dashed: these examples mislead a dense network.'
-  ),
-  needs=f'{base.LEAVE_OUT}, and {base.NOISE}',
-  tabulate=lambda benchmark: tabulate_leave_out(
-    benchmark, 'most_worsened', 'misclassified', with_noise=True
-  ),
-  draw=functools.partial(draw_leave_out, xlabel=base.LEVEL),
-)
+
+def draw_subgroups(table: pd.DataFrame) -> Drawing:
+  """Draw subgroups left out."""
+  figure, grid, cells = style.grid_by_noise(table)
+  for axes, rows in cells:
+    num_subgroups = rows.subgroup.max() + 1
+    percentile = 100 * (rows.subgroup + 0.5) / num_subgroups
+    _draw_set(axes, rows, percentile, 'subgroup')
+    axes.set_xlim(0, 100)
+    axes.set_xticks(range(0, 101, 25))
+    axes.set_xlabel('EL2N percentile left out')
+    style.set_error_axis(axes)
+  style.label_left(grid)
+  style.add_legend(figure)
+  return figure
+
+
+def draw_misclassified(table: pd.DataFrame) -> Drawing:
+  """Draw four networks by noise level."""
+  networks = {
+    'dense': ('all', 'o', 'dense, all examples'),
+    'without': ('misclassified', '^', style.arm_label('misclassified')),
+    'random': ('random_set', 's', style.arm_label('random_set')),
+    'pruning': ('pruning', 'D', 'pruning, optimally sparse'),
+  }
+  table = table.assign(dense_std=np.nan)
+  figure, grid = style.columns(table)
+  for axes, rows in style.by_benchmark(grid[0], table, 'not in this run'):
+    noise = np.unique(rows.noise_fraction)
+    for i, (column, (name, marker, label)) in enumerate(networks.items()):
+      style.draw_points(
+        axes,
+        np.searchsorted(noise, rows.noise_fraction) + 0.16 * (i - 1.5),
+        rows[f'{column}_mean'],
+        rows[f'{column}_std'],
+        color=style.arm_color(name),
+        fmt=marker,
+        label=label,
+      )
+    axes.set_xticks(range(len(noise)), [f'{100 * q:.3g}' for q in noise])
+    axes.set_xlim(-0.6, len(noise) - 0.4)
+    axes.set_xlabel('label noise (%)')
+    style.set_error_axis(axes)
+  style.label_left(grid)
+  style.add_legend(figure)
+  return figure
+
+
+def _note_levels(benchmarks: list[Benchmark], table: pd.DataFrame) -> list[str]:
+  """Say where few of the levels were run, and so single points are drawn."""
+  notes = []
+  for own in benchmarks:
+    rows = table[table.benchmark == own.title] if len(table) else table
+    count = rows.level.nunique() if len(rows) else 0
+    if 0 < count < own.config['levels']:
+      notes.append(
+        f'{own.title}: sets of {count} of {own.config["levels"]} levels were '
+        'left out; config.leave_out.levels chooses which.'
+      )
+  return notes
+
 
 APPENDIX_D = base.Figure(
-  'appendix_d_leave_out',
-  'Appendices D, K: leave-out by set and level',
+  'appendix_d_leave_out_improved',
+  'Appendix D: training without the examples that pruning improves most',
   caption=(
-    'As Figures 3 and 5, all sets at all noise levels. Look for solid above '
-    'dashed, examples that a dense network needs, and below, examples that '
-    'mislead it.'
+    'Test error of dense networks trained without the examples whose loss '
+    'pruning lowers most at a level (by default 20 % of all), without as many '
+    'random ones, and with all examples, without noise. Look for solid points '
+    'above hollow ones: these examples matter.'
   ),
-  needs=base.LEAVE_OUT,
-  tabulate=lambda benchmark: tabulate_leave_out(
-    benchmark, 'most_improved', 'most_worsened', 'misclassified'
-  ),
-  draw=functools.partial(draw_leave_out, xlabel=base.LEVEL),
+  needs=f"{base.LEAVE_OUT}, with 'most_improved' in --config.leave_out.sets",
+  tabulate=tabulate_most_improved,
+  draw=draw_clean_by_weights,
+  notes=_note_levels,
 )
 
 APPENDIX_E = base.Figure(
-  'appendix_e_leave_out_subgroups',
-  'Appendix E: leave-out by subgroup',
+  'appendix_e_leave_out_misclassified',
+  'Appendix E: training without the examples that pruning gives up',
   caption=(
-    'Test error without one subgroup by EL2N. Without noise the influential '
-    'examples are those of high scores, whose loss hurts most; with noise the '
-    'highest are the noisy ones.'
+    'Test error by label noise: dense networks trained on all examples, '
+    'without those that the optimally sparse network misclassifies, and '
+    'without as many random ones; and pruning to the optimal sparsity. Look '
+    'for triangles as low as diamonds.'
   ),
-  needs=f'{base.LEAVE_OUT} and {base.EL2N}',
-  tabulate=lambda benchmark: tabulate_leave_out(benchmark, 'subgroup'),
-  draw=functools.partial(
-    draw_leave_out, xlabel='subgroup left out, by EL2N, low to high'
+  needs=(
+    f"{base.LEAVE_OUT}, with 'misclassified' in --config.leave_out.sets, and "
+    f'{base.NOISE}'
   ),
+  tabulate=tabulate_misclassified,
+  draw=draw_misclassified,
+)
+
+APPENDIX_K2 = base.Figure(
+  'appendix_k2_leave_out_subgroups',
+  'Appendix K.2: training without one subgroup',
+  caption=(
+    'Test error of dense networks trained without one subgroup by EL2N, '
+    'without as many random examples, and with all; axes for each noise '
+    'level. Examples of high scores are influential: without noise leaving '
+    'them out hurts, with noise it may help, since the highest are noisy.'
+  ),
+  needs=(
+    f"{base.LEAVE_OUT}, with 'subgroups' in --config.leave_out.sets, and "
+    f'{base.EL2N}'
+  ),
+  tabulate=tabulate_subgroups,
+  draw=draw_subgroups,
+)
+
+MOST_WORSENED = base.Figure(
+  'more_leave_out_worsened',
+  'Training without the examples that pruning worsens most, with noise',
+  caption=(
+    'As Appendix D, without the examples whose loss pruning raises most. Look '
+    'for solid points below hollow ones: these examples mislead a dense '
+    'network.'
+  ),
+  needs=(
+    f"{base.LEAVE_OUT}, with 'most_worsened' in --config.leave_out.sets, and "
+    f'{base.NOISE}'
+  ),
+  tabulate=tabulate_most_worsened,
+  draw=draw_by_weights,
+  notes=_note_levels,
 )

@@ -1,90 +1,243 @@
-"""Training loss on clean and on noisy examples (section 4)."""
+"""Training loss on clean and noisy examples, and memorization (section 4)."""
 
-import functools
-
+import numpy as np
 import pandas as pd
+from matplotlib.figure import Figure as Drawing
 
 from pruning_gen.analysis import statistics
 from pruning_gen.analysis.figures import base
 from pruning_gen.analysis.figures import curves
 from pruning_gen.analysis.figures import style
+from pruning_gen.analysis.load import Benchmark
+
+CLEAN, NOISY = 'train_cross_entropy_clean', 'train_cross_entropy_noisy'
+# How noisy and clean examples are drawn.
+PARTS = {NOISY: ('-', 'noisy examples'), CLEAN: ('--', 'clean examples')}
+SHARES = {
+  'as_noisy': ('-', 'o', 'as the noisy label'),
+  'as_true': ('--', 's', 'as the true label'),
+  'as_other': (':', '^', 'as another class'),
+}
 
 
-def tabulate_noisy_loss(benchmark):
-  """Tabulate training loss on original and noisy examples, with noise."""
-  table = curves.tabulate(
-    benchmark,
-    ('pruning', 'extended_dense'),
-    {
-      'original': 'train_cross_entropy_clean',
-      'noisy': 'train_cross_entropy_noisy',
-    },
-  )
+@base.of_each
+def tabulate_losses(benchmark: Benchmark) -> pd.DataFrame:
+  """Tabulate pruning's loss on clean and noisy examples, with noise."""
+  table = curves.tabulate(benchmark, ['pruning'], NOISY, CLEAN)
   return table[table.noise_fraction > 0]
 
 
-def tabulate_noisy_loss_at_optimum(benchmark):
-  """Tabulate the loss of dense, extended dense and optimally sparse networks.
+@base.of_each
+def tabulate_table_11(benchmark: Benchmark) -> pd.DataFrame:
+  """Tabulate the same numbers in the shape of the paper's Table 11."""
+  table = curves.tabulate(benchmark, ['pruning'], CLEAN, NOISY)
+  columns = ['noise_fraction', 'level', 'weights_remaining']
+  values = [f'{name}_{k}' for name in (CLEAN, NOISY) for k in ('mean', 'std')]
+  table = table[table.noise_fraction > 0]
+  return table[[*columns, *values, 'n', 'is_optimal']]
+
+
+@base.of_each
+def tabulate_at_optimum(benchmark: Benchmark) -> pd.DataFrame:
+  """Tabulate the losses of dense, extended dense and optimally sparse networks.
 
   Returns:
-    The rows of `noisy_loss` at pruning's optimal sparsity (extended dense
-    training of as many epochs beside it) and at level 0, arm 'dense'.
+    `curves.tabulate` with a column `network`: at pruning's optimal sparsity,
+    and 'dense' at level 0.
   """
-  table = tabulate_noisy_loss(benchmark)
+  table = curves.tabulate(
+    benchmark, ['pruning', 'extended_dense'], NOISY, CLEAN
+  )
+  table = table[table.noise_fraction > 0]
   levels = statistics.optimal_levels(benchmark.summary, 'chain', 'pruning')
   is_dense = (table.arm == 'pruning') & (table.level == 0)
   at_optimum = table.level == table.noise_fraction.map(levels)
-  return pd.concat([table[is_dense].assign(arm='dense'), table[at_optimum]])
+  found = [
+    table[is_dense].assign(network='dense'),
+    table[at_optimum & (table.level > 0)].assign(network=table.arm),
+  ]
+  return pd.concat(found)
 
 
-@style.context
-def draw_noisy_loss_at_optimum(table):
-  """Draw the training loss on original and noisy examples of three networks.
+@base.of_each
+def tabulate_memorization(benchmark: Benchmark) -> pd.DataFrame:
+  """Tabulate what pruned networks predict for noisy examples, by level."""
+  table = benchmark.memorization
+  if table.empty:
+    return table
+  table = table[(table.experiment == 'chain') & (table.arm == 'pruning')]
+  if table.empty:
+    return table
+  by = ['noise_fraction', 'level']
+  shares = table.groupby(by)[list(SHARES)].agg(['mean', 'std'])
+  shares.columns = [f'{share}_{part}' for share, part in shares.columns]
+  shares['n'] = table.groupby(by).size()
+  summary = benchmark.summary
+  summary = summary[
+    (summary.experiment == 'chain') & (summary.arm == 'pruning')
+  ]
+  weights = summary[[*by, 'weights_remaining', 'is_optimal']]
+  return weights.merge(shares.reset_index(), on=by)
 
-  Args:
-    table: DataFrame from `tabulate_noisy_loss_at_optimum`.
 
-  Returns:
-    A matplotlib Figure, one axes per noise level.
-  """
-  figure, grid = style.axes_by_noise(table, 'training cross-entropy (nats)')
-  arms = table.arm.unique()
-  for axes, rows in grid:
-    for i, arm in enumerate(arms):
-      own = rows[rows.arm == arm]
-      x = (own.part == 'noisy') + style.dodge(i, len(arms))
-      style.draw_points(axes, x, own['mean'], own['std'], arm)
-    axes.set_xticks((0, 1), ('original labels', 'noisy labels'))
-    axes.set_xlim(-0.5, 1.5)
-    axes.set_ylim(bottom=0)
-  style.add_legend(figure, [axes for axes, _ in grid])
+def draw_losses(table: pd.DataFrame) -> Drawing:
+  """Draw losses by sparsity: clean examples dashed, noisy ones solid."""
+  figure, grid = style.columns(table)
+  for axes, rows in style.by_benchmark(grid[0], table, 'no noise in this run'):
+    stars = []
+    for noise_fraction, curve in rows.groupby('noise_fraction'):
+      color = style.noise_color(noise_fraction)
+      for metric, (line, name) in PARTS.items():
+        style.draw_curve(
+          axes,
+          curve.weights_remaining,
+          curve,
+          metric,
+          color=color,
+          ls=line,
+          mfc='white' if metric == CLEAN else color,
+          marker=style.noise_marker(noise_fraction),
+          label=f'{style.noise_label(noise_fraction)}, {name}',
+        )
+        stars += style.optimum_of(curve, 'weights_remaining', metric, color)
+    style.set_weights_axis(axes, rows.weights_remaining)
+    style.set_loss_axis(axes)
+    style.draw_stars(axes, stars)
+  style.label_left(grid)
+  noise = [
+    style.key(
+      style.noise_label(level),
+      color=style.noise_color(level),
+      marker=style.noise_marker(level),
+    )
+    for level in sorted(table.noise_fraction.unique())
+  ]
+  parts = [
+    style.key(name, ls=line, marker='o', mfc=fill)
+    for (line, name), fill in zip(PARTS.values(), ('0.3', 'white'))
+  ]
+  keys = [*noise, *parts, style.key(**style.OPTIMAL)]
+  style.add_legend(figure, keys, has_curves=False)
   return figure
 
 
-AT_OPTIMUM = base.Figure(
-  'figure_4a_noisy_loss',
-  'Figure 4a: loss on original and noisy examples, at the optimal sparsity',
-  caption=(
-    'Training loss of the dense network, extended dense training of as many '
-    'epochs, and the optimally sparse network. Look for noisy examples that '
-    'only the sparse network does not fit.'
-  ),
-  needs=f'{base.CHAIN}, and {base.NOISE}',
-  tabulate=tabulate_noisy_loss_at_optimum,
-  draw=draw_noisy_loss_at_optimum,
-)
+def draw_memorization(table: pd.DataFrame) -> Drawing:
+  """Draw shares of noisy examples."""
+  figure, grid, cells = style.grid_by_noise(table)
+  for axes, rows in cells:
+    color = style.noise_color(rows.noise_fraction.iloc[0])
+    for share, (line, marker, name) in SHARES.items():
+      style.draw_curve(
+        axes,
+        rows.weights_remaining,
+        rows,
+        share,
+        color=color,
+        ls=line,
+        marker=marker,
+        mfc=color if share == 'as_noisy' else 'white',
+        label=f'predicted {name}',
+      )
+    for weights in rows[rows.is_optimal].weights_remaining:
+      axes.axvline(weights, color='0.3', ls='--', lw=1, zorder=1)
+    style.set_weights_axis(axes, rows.weights_remaining)
+    style.show_percent(axes.yaxis)
+    axes.set_ylim(-0.03, 1.03)
+    axes.set_ylabel('noisy examples (%)')
+  style.label_left(grid)
+  style.add_legend(figure, _memorization_keys(), has_curves=False)
+  return figure
+
+
+def _memorization_keys() -> list:
+  look = {'ms': 4, 'mfc': 'white'}
+  keys = [
+    style.key(f'predicted {name}', ls=line, marker=marker, **look)
+    for line, marker, name in SHARES.values()
+  ]
+  keys[0].set_markerfacecolor(keys[0].get_color())
+  return [*keys, style.key('optimal sparsity', ls='--', lw=1)]
+
+
+def draw_at_optimum(table: pd.DataFrame) -> Drawing:
+  """Draw the losses of three networks, clean examples hollow."""
+  networks = list(table.network.unique())
+  figure, grid = style.columns(table)
+  for axes, rows in style.by_benchmark(grid[0], table, 'no noise in this run'):
+    noise = np.unique(rows.noise_fraction)
+    for i, network in enumerate(networks):
+      own = rows[rows.network == network]
+      at = np.searchsorted(noise, own.noise_fraction) + 0.2 * (i - 1)
+      color, marker = style.arm_color(network), style.arm_marker(network)
+      for metric, (_, name) in PARTS.items():
+        style.draw_points(
+          axes,
+          at,
+          own[f'{metric}_mean'],
+          own[f'{metric}_std'],
+          color=color,
+          fmt=marker,
+          mfc='white' if metric == CLEAN else color,
+          label=f'{style.arm_label(network)}, {name}',
+        )
+    axes.set_xticks(range(len(noise)), [f'{100 * q:.3g}' for q in noise])
+    axes.set_xlim(-0.6, len(noise) - 0.4)
+    axes.set_xlabel('label noise (%)')
+    axes.set_ylabel('training loss (nats)')
+    axes.set_ylim(bottom=0)
+  style.label_left(grid)
+  style.add_legend(figure)
+  return figure
+
 
 FIGURE_4 = base.Figure(
-  'figure_4b_noisy_loss_by_sparsity',
-  'Figure 4b: loss on original and noisy examples, by sparsity',
+  'figure_4_noisy_loss',
+  'Figure 4: training loss on clean and noisy examples',
   caption=(
-    'As Figure 4a, for every level: original examples solid, noisy ones '
-    'dotted. Where the dotted blue curve rises, pruning has stopped fitting '
-    'noisy examples.'
+    'Training loss of pruned networks on examples with their true label '
+    '(dashed, hollow; the paper calls them original) and on those with a '
+    'random one (solid), a color for each noise level. Look for solid curves '
+    'that dip at many weights and then rise far above the dashed ones. Stars '
+    'mark the optimal sparsity on both. The numbers are in the table of '
+    'Appendix M; More views have the same in predictions.'
   ),
   needs=f'{base.CHAIN}, and {base.NOISE}',
-  tabulate=tabulate_noisy_loss,
-  draw=functools.partial(
-    curves.draw, ylabel='training cross-entropy (nats)', percent=False
+  tabulate=tabulate_losses,
+  draw=draw_losses,
+)
+
+TABLE_11 = base.Figure(
+  'appendix_m_noisy_loss',
+  'Appendix M, Table 11: training loss on clean and noisy examples',
+  caption='The numbers of Figure 4. Bold: the optimal sparsity.',
+  needs=f'{base.CHAIN}, and {base.NOISE}',
+  tabulate=tabulate_table_11,
+)
+
+MEMORIZATION = base.Figure(
+  'more_memorization',
+  'Memorization: what noisy examples are predicted as',
+  caption=(
+    'Of the training examples with a random label, how many the pruned network '
+    'predicts as that label (memorized), as the true label, or as another '
+    'class; axes for each noise level. Look for memorized examples that '
+    'pruning turns into correctly predicted ones: regularization. '
+    f'{base.SPREAD}'
   ),
+  needs=f'{base.CHAIN}, and {base.NOISE}',
+  tabulate=tabulate_memorization,
+  draw=draw_memorization,
+)
+
+AT_OPTIMUM = base.Figure(
+  'more_noisy_loss_at_optimum',
+  'Training loss on clean and noisy examples, at the optimal sparsity',
+  caption=(
+    'The dense network, extended dense training of as many epochs, and the '
+    'optimally sparse network; clean examples hollow, noisy ones filled. Look '
+    'for noisy examples that only the sparse network does not fit.'
+  ),
+  needs=f'{base.CHAIN}, and {base.NOISE}',
+  tabulate=tabulate_at_optimum,
+  draw=draw_at_optimum,
 )

@@ -1,52 +1,81 @@
-"""Test error and training loss by sparsity."""
+"""Test error and training loss by sparsity, a curve for each noise level."""
 
 import functools
 
+import pandas as pd
+from matplotlib.figure import Figure as Drawing
+
 from pruning_gen.analysis.figures import base
 from pruning_gen.analysis.figures import curves
+from pruning_gen.analysis.figures import style
+from pruning_gen.analysis.load import Benchmark
 
 
-def tabulate_test_error(benchmark, *arms):
-  """Tabulate the test error of arms over all levels."""
-  return curves.tabulate(benchmark, arms, {'': 'test_error'})
+@base.of_each
+def tabulate_test_error(benchmark: Benchmark) -> pd.DataFrame:
+  """Tabulate the test error of pruning."""
+  return curves.tabulate(benchmark, ['pruning'], 'test_error')
 
 
-def tabulate_training_loss(benchmark):
-  """Tabulate the mean training loss of the chain's two main arms."""
-  return curves.tabulate(
-    benchmark, ('pruning', 'extended_dense'), {'': 'train_cross_entropy'}
+@base.of_each
+def tabulate_training_loss(benchmark: Benchmark) -> pd.DataFrame:
+  """Tabulate the training loss of pruning."""
+  return curves.tabulate(benchmark, ['pruning'], 'train_cross_entropy')
+
+
+def draw(table: pd.DataFrame, metric: str) -> Drawing:
+  """Draw a metric of pruning, and the dense network as a dashed line."""
+  figure, grid = style.columns(table)
+  for axes, rows in style.by_benchmark(grid[0], table, 'pruning did not run'):
+    stars = []
+    for noise_fraction, curve in rows.groupby('noise_fraction'):
+      color = style.noise_color(noise_fraction)
+      style.draw_curve(
+        axes,
+        curve.weights_remaining,
+        curve,
+        metric,
+        color=color,
+        marker=style.noise_marker(noise_fraction),
+        label=style.noise_label(noise_fraction),
+      )
+      style.draw_dense(axes, curve, metric, color)
+      stars += style.optimum_of(curve, 'weights_remaining', metric, color)
+    style.set_weights_axis(axes, rows.weights_remaining)
+    if metric == 'test_error':
+      style.set_error_axis(axes)
+    else:
+      style.set_loss_axis(axes)
+    style.draw_stars(axes, stars)
+  style.label_left(grid)
+  style.add_legend(
+    figure, [style.key(**style.DENSE), style.key(**style.OPTIMAL)]
   )
+  return figure
 
 
-FIGURE_1A = base.Figure(
-  'figure_1a_test_error',
-  'Figure 1a: test error',
+FIGURE_3 = base.Figure(
+  'figure_3_test_error',
+  'Figure 3: pruning under label noise',
   caption=(
-    'Test error against weights remaining; mean and one standard deviation '
-    'over replicates. Extended dense training removes nothing; its points '
-    'stand where pruning is after as many epochs. Look for the blue curve '
-    'below the dashed line, and whether the orange one gets there too. The '
-    'axis may end below networks that sparsity has ruined; the numbers have '
-    'them.'
+    'Test error of pruned networks, a curve for each noise level, and of the '
+    'dense network (dashed, same color). Look for curves below their dashed '
+    f'line, by more the more noise there is. {base.STAR} {base.SPREAD}'
   ),
   needs=base.CHAIN,
-  tabulate=lambda benchmark: tabulate_test_error(
-    benchmark, 'pruning', 'extended_dense'
-  ),
-  draw=functools.partial(curves.draw, ylabel='test error (%)'),
+  tabulate=tabulate_test_error,
+  draw=functools.partial(draw, metric='test_error'),
 )
 
 TRAINING_LOSS = base.Figure(
-  'figure_1b_training_loss',
-  'Figure 1b: training loss',
+  'more_training_loss',
+  'Training loss by sparsity',
   caption=(
-    'Mean cross-entropy on the training labels (evaluation mode, no '
-    'augmentation), drawn like Figure 1a. Look for better training: curves '
-    'that fall below the dashed line before sparsity makes them rise.'
+    'Mean cross-entropy on the training labels, in evaluation mode and without '
+    'augmentation, drawn like Figure 3. Look for better training: curves that '
+    'fall below the dashed line before sparsity makes them rise.'
   ),
   needs=base.CHAIN,
   tabulate=tabulate_training_loss,
-  draw=functools.partial(
-    curves.draw, ylabel='training cross-entropy (nats)', percent=False
-  ),
+  draw=functools.partial(draw, metric='train_cross_entropy'),
 )

@@ -1,114 +1,252 @@
-"""Effect of pruning on subgroups by EL2N (sections 3 and 4)."""
+"""Effect of pruning on subgroups by EL2N (figures 1b, 2 and 5)."""
 
 import functools
+from collections.abc import Callable
 
-from matplotlib import ticker
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure as Drawing
 
 from pruning_gen.analysis import statistics
 from pruning_gen.analysis.figures import base
 from pruning_gen.analysis.figures import curves
 from pruning_gen.analysis.figures import style
+from pruning_gen.analysis.load import Benchmark
+
+BY = ['arm', 'noise_fraction', 'level', 'subgroup']
+OPTIMAL, HIGHEST = 'optimal', 'highest improving'
 
 
-def tabulate_subgroup_effects(benchmark):
-  """Tabulate the effects of all levels on all subgroups.
+def average_effects(benchmark: Benchmark) -> pd.DataFrame:
+  """Average effects over replicates, of all arms and levels.
 
   Returns:
-    DataFrame with arm, noise_fraction, level, subgroup, mean, std, n.
+    `BY`; percentile, the middle of the subgroup's range of EL2N; effect_mean,
+    effect_std and n.
   """
   if benchmark.effects.empty:
     return benchmark.effects
-  table = curves.label_width(benchmark.effects)
-  return statistics.average(
-    table, ['arm', 'noise_fraction', 'level', 'subgroup'], 'effect'
+  table = statistics.average(curves.name_width(benchmark.effects), BY, 'effect')
+  percentile = 100 * (table.subgroup + 0.5) / (table.subgroup.max() + 1)
+  table.insert(len(BY), 'percentile', percentile)
+  return table.rename(columns={'mean': 'effect_mean', 'std': 'effect_std'})
+
+
+def _at_sparsities(
+  benchmark: Benchmark, sparsities: tuple[str, ...], with_noise: bool
+) -> pd.DataFrame:
+  """Tabulate pruning's effects at L*, or at the highest improving level.
+
+  Without such a level there is one row per noise level, without numbers.
+  """
+  table = average_effects(benchmark)
+  if table.empty:
+    return table
+  table = table[table.arm == 'pruning']
+  levels = {
+    OPTIMAL: statistics.optimal_levels(benchmark.summary, 'chain', 'pruning'),
+    HIGHEST: statistics.highest_improving_levels(benchmark.summary),
+  }
+  pruning = benchmark.summary[benchmark.summary.arm == 'pruning']
+  weights = pruning.drop_duplicates('level').set_index('level')
+  tables = []
+  for sparsity in sparsities:
+    for noise_fraction, rows in table.groupby('noise_fraction'):
+      if (noise_fraction > 0) != with_noise:
+        continue
+      level = levels[sparsity].get(noise_fraction, 0)
+      own = rows[rows.level == level] if level else rows.head(0)
+      if own.empty:
+        own = pd.DataFrame(
+          {'arm': 'pruning', 'noise_fraction': [noise_fraction], 'level': 0},
+          columns=table.columns,
+        )
+      own = own.assign(
+        sparsity=sparsity,
+        weights_remaining=weights.weights_remaining.get(level, 1.0),
+        is_last=level == pruning.level.max(),
+      )
+      tables.append(own)
+  return pd.concat(tables) if tables else pd.DataFrame()
+
+
+def _tabulate(*sparsities: str, with_noise: bool = False) -> Callable:
+  return base.of_each(
+    functools.partial(
+      _at_sparsities, sparsities=sparsities, with_noise=with_noise
+    )
   )
 
 
-def tabulate_subgroups_at_optimum(benchmark, with_noise):
-  """Tabulate the effects at pruning's optimal sparsity on all subgroups.
-
-  Extended dense training of as many epochs stands beside it. Where the optimal
-  sparsity is level 0, the dense network itself, there is nothing to tell.
-
-  Args:
-    benchmark: Benchmark.
-    with_noise: bool, whether the noise levels above 0 are wanted, or 0.
-  """
-  table = tabulate_subgroup_effects(benchmark)
-  if table.empty:
-    return table
-  levels = statistics.optimal_levels(benchmark.summary, 'chain', 'pruning')
-  return table[
-    table.arm.isin(['pruning', 'extended_dense'])
-    & (table.level == table.noise_fraction.map(levels))
-    & (table.level > 0)
-    & ((table.noise_fraction > 0) == with_noise)
-  ]
+def _tabulate_first_page(benchmarks: list[Benchmark]) -> pd.DataFrame:
+  """Tabulate both sparsities, of VGG-16 where the report has it."""
+  vgg = [own for own in benchmarks if own.config['model']['name'] == 'vgg16']
+  return _tabulate(OPTIMAL, HIGHEST)(vgg or benchmarks)
 
 
-@style.context
-def draw_subgroup_effects(table):
-  """Draw the effects on subgroups of examples, one axes per noise level.
+def _heading(rows: pd.DataFrame) -> str:
+  row = rows.iloc[0]
+  at_least = '≥ ' if row.sparsity == HIGHEST and row.is_last else ''
+  return (
+    f'level {at_least}{row.level:.0f}: {100 * (1 - row.weights_remaining):.1f}'
+    ' % sparse'
+  )
 
-  Args:
-    table: DataFrame with arm, noise_fraction, level, subgroup, mean, std, n,
-      one level for each arm and noise fraction.
 
-  Returns:
-    A matplotlib Figure.
-  """
-  figure, grid = style.axes_by_noise(table, 'change of training loss (nats)')
-  for axes, rows in grid:
-    # The largest first, so that the smaller are not hidden.
-    for arm, own in rows.groupby('arm', sort=False):
-      style.draw_band(
-        axes,
-        own.subgroup,
-        own,
-        style.color_of(arm),
-        style.label_of(arm),
-        '-',
-        marker='.',
-      )
-    axes.axhline(0, color='0.4', lw=1, zorder=1)
-    axes.set_xlabel('subgroup by EL2N, low to high')
-    axes.xaxis.set_major_locator(ticker.MaxNLocator(integer=True))
-    levels = rows.groupby('arm', sort=False)['level'].first()
-    axes.set_title(
-      axes.get_title()
-      + '\n'
-      + ', '.join(
-        f'{style.label_of(arm)}: level {k}' for arm, k in levels.items()
-      ),
-      fontsize=8,
-    )
-  style.add_legend(figure, [axes for axes, _ in grid])
+def draw_effect(axes: Axes, rows: pd.DataFrame, **look) -> None:
+  """Draw the effects of one network on all subgroups."""
+  style.draw_curve(axes, rows.percentile, rows, 'effect', **look)
+  axes.axhline(0, color='0.3', lw=1, zorder=1)
+  axes.set_xlim(0, 100)
+  axes.set_xticks(range(0, 101, 25))
+  axes.set_xlabel('EL2N percentile')
+  axes.set_ylabel('change of training loss (nats)')
+
+
+def draw_one(axes: Axes, rows: pd.DataFrame) -> None:
+  """Draw a clean benchmark at one sparsity, or say that there is none."""
+  title = axes.get_title()
+  if rows.effect_mean.isna().all():
+    why = {
+      OPTIMAL: 'the optimal sparsity is level 0,\nthe dense network',
+      HIGHEST: 'no level improves\non the dense network',
+    }[rows.sparsity.iloc[0]]
+    style.say(axes, why)
+    return
+  color = style.noise_color(rows.noise_fraction.iloc[0])
+  draw_effect(axes, rows, color=color, label='sparse minus dense')
+  axes.set_title(f'{title}\n{_heading(rows)}')
+
+
+def draw_clean(table: pd.DataFrame) -> Drawing:
+  """Draw one sparsity, a column for each benchmark."""
+  has_curves = table.effect_mean.notna().any()
+  figure, grid = style.columns(table, height=2.7 if has_curves else 0.8)
+  for axes, rows in style.by_benchmark(
+    grid[0], table, 'no EL2N scores\nor no clean labels'
+  ):
+    draw_one(axes, rows)
+  style.label_left(grid)
   return figure
 
 
-FIGURE_2A = base.Figure(
-  'figure_2a_subgroups_clean',
-  'Figure 2a: effect on subgroups of examples, without noise',
+def draw_first_page(table: pd.DataFrame) -> Drawing:
+  """Draw two sparsities side by side, a row for each benchmark."""
+  titles = [t for t in style.benchmarks_of(table) if t in set(table.benchmark)]
+  has_curves = table.effect_mean.notna().any()
+  figure, grid = style.make_grid(len(titles), 2, 2.7 if has_curves else 0.8)
+  for row, title in zip(grid, titles):
+    for axes, sparsity in zip(row, (OPTIMAL, HIGHEST)):
+      axes.set_title(f'{title}: {sparsity} sparsity')
+      own = (table.benchmark == title) & (table.sparsity == sparsity)
+      draw_one(axes, table[own])
+  style.label_left(grid)
+  return figure
+
+
+def draw_noise(table: pd.DataFrame) -> Drawing:
+  """Draw the optimal sparsity, a curve for each noise level."""
+  figure, grid = style.columns(table)
+  table = table.dropna(subset='effect_mean')
+  why = 'no noise level has both\nEL2N scores and L* above 0'
+  for axes, rows in style.by_benchmark(grid[0], table, why):
+    for noise_fraction, own in rows.groupby('noise_fraction'):
+      draw_effect(
+        axes,
+        own,
+        color=style.noise_color(noise_fraction),
+        marker=style.noise_marker(noise_fraction),
+        label=style.noise_label(noise_fraction),
+      )
+  style.label_left(grid)
+  style.add_legend(figure)
+  return figure
+
+
+def _note_last(benchmarks: list[Benchmark], table: pd.DataFrame) -> list[str]:
+  """Say where the highest improving level is the last one run."""
+  if table.empty:
+    return []
+  rows = table[(table.sparsity == HIGHEST) & table.is_last & (table.level > 0)]
+  rows = rows.drop_duplicates('benchmark')
+  return [
+    f'{title}: level {level} is the last one run, so the highest improving '
+    'sparsity is at least this.'
+    for title, level in zip(rows.benchmark, rows.level)
+  ]
+
+
+def _note_dense(benchmarks: list[Benchmark], table: pd.DataFrame) -> list[str]:
+  """Name the noise levels that are not drawn, and why."""
+  if table.empty:
+    return []
+  left_out = table[table.effect_mean.isna()]
+  return [
+    f'{title}: {style.noise_label(noise_fraction)} is not drawn, because its '
+    'optimal sparsity is level 0, the dense network.'
+    for title, noise_fraction in zip(
+      left_out.benchmark, left_out.noise_fraction
+    )
+  ]
+
+
+MEANING = (
+  'Training loss of the sparse minus that of the dense network, averaged over '
+  'each subgroup of training examples by EL2N; below 0 the sparse network is '
+  'better. Vertical scales differ between benchmarks. Bands are one standard '
+  'deviation over replicates.'
+)
+
+FIGURE_1B = base.Figure(
+  'figure_1b_subgroups',
+  'Figure 1b: effect on influential examples at two sparsities, without noise',
   caption=(
-    'Training loss at the optimal sparsity minus that of the dense network, '
-    'by subgroup of base.EL2N; below 0 is better. Extended dense training has '
-    'lasted as many epochs. Look for a change that falls on the highest '
-    'scores, the influential examples.'
+    f'{MEANING} Left: at the optimal sparsity. Right: at the highest sparsity '
+    'whose test error is better than dense. Look for a change that grows with '
+    'EL2N, down on the left, perhaps up on the right.'
   ),
-  needs=base.EL2N,
-  tabulate=functools.partial(tabulate_subgroups_at_optimum, with_noise=False),
-  draw=draw_subgroup_effects,
+  needs=f'{base.EL2N}, and {base.CLEAN}',
+  tabulate=_tabulate_first_page,
+  draw=draw_first_page,
+  notes=_note_last,
+)
+
+FIGURE_2A = base.Figure(
+  'figure_2a_subgroups_optimal',
+  'Figure 2a: effect on subgroups at the optimal sparsity, without noise',
+  caption=(
+    f'{MEANING} Look for no subgroup above 0, and for a change that falls on '
+    'the highest scores, the influential examples.'
+  ),
+  needs=f'{base.EL2N}, and {base.CLEAN}',
+  tabulate=_tabulate(OPTIMAL),
+  draw=draw_clean,
 )
 
 FIGURE_2B = base.Figure(
-  'figure_2b_subgroups_noise',
-  'Figure 2b: effect on subgroups of examples, with noise',
+  'figure_2b_subgroups_highest',
+  'Figure 2b: effect on subgroups at the highest improving sparsity, without '
+  'noise',
   caption=(
-    'As Figure 2a, with noise. Look for the highest scores, which are the '
-    'noisy examples: pruning raises their loss, extended dense training does '
-    'not.'
+    'As Figure 2a, at the sparsest level whose test error is better than '
+    'dense by the rule of the paper. Look for subgroups that train worse '
+    'although the network generalizes better.'
+  ),
+  needs=f'{base.EL2N}, and {base.CLEAN}',
+  tabulate=_tabulate(HIGHEST),
+  draw=draw_clean,
+  notes=_note_last,
+)
+
+FIGURE_5 = base.Figure(
+  'figure_5_subgroups_noise',
+  'Figure 5: effect on subgroups at the optimal sparsity, with noise',
+  caption=(
+    f'{MEANING} One curve per noise level. Look for the highest scores, which '
+    'are the noisy examples: pruning raises their loss.'
   ),
   needs=f'{base.EL2N}, and {base.NOISE}',
-  tabulate=functools.partial(tabulate_subgroups_at_optimum, with_noise=True),
-  draw=draw_subgroup_effects,
+  tabulate=_tabulate(OPTIMAL, with_noise=True),
+  draw=draw_noise,
+  notes=_note_dense,
 )

@@ -2,19 +2,25 @@
 
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 from pruning_gen.analysis.figures import base
 from pruning_gen.analysis.figures import style
+from pruning_gen.analysis.load import Benchmark
+
+IMAGES_PER_ROW, MAX_ROWS = 10, 2
+NOISY_COLOR = '#A3271C'
 
 
-def tabulate_most_worsened(benchmark):
-  """Tabulate the examples that pruning worsens most.
+@base.of_each
+def tabulate(benchmark: Benchmark) -> pd.DataFrame:
+  """Tabulate the examples of each noise level and sparsity.
 
-  Of each noise level, in the first replicate that it has.
+  Of the first replicate that there is.
 
   Returns:
-    DataFrame with the columns of most_worsened.csv and image, uint8 [height,
-    width, channels].
+    The columns of most_worsened.csv; image, uint8 [height, width, channels].
   """
   if benchmark.most_worsened is None:
     return pd.DataFrame()
@@ -24,71 +30,73 @@ def tabulate_most_worsened(benchmark):
   return table[table.replicate == first]
 
 
-@style.context
-def draw_most_worsened(table, columns=10):
-  """Draw the examples that pruning worsens most, a block each noise level.
-
-  Args:
-    table: DataFrame from `tabulate_most_worsened`.
-    columns: int, how many images stand side by side; two rows at most.
-
-  Returns:
-    A matplotlib Figure. Above each image: training label > prediction, and in
-    brackets the true label where the training label is noisy (red).
-  """
-  groups = list(table.groupby('noise_fraction'))
-  blocks = [rows.iloc[: 2 * columns] for _, rows in groups]
-  heights = [-(-len(rows) // columns) for rows in blocks]
-  figure = style.new_figure(
-    0.85 * columns, sum(1.05 * height + 0.3 for height in heights)
+def draw(table: pd.DataFrame) -> Figure:
+  """Draw a block of images for each benchmark, noise level and sparsity."""
+  # Under noise they are the noisy ones, mostly: the table has those.
+  table = table[table.noise_fraction == table.noise_fraction.min()]
+  groups = table.groupby(
+    ['benchmark', 'noise_fraction', 'level'], observed=True
   )
-  grid = figure.subplots(
-    len(blocks), 1, squeeze=False, height_ratios=heights
-  ).ravel()
-  for axes, (noise_fraction, _), rows in zip(grid, groups, blocks):
-    _image_grid(axes, rows, columns)
+  # Many blocks of two rows would make a very long figure.
+  num_images = IMAGES_PER_ROW * (MAX_ROWS if len(groups) <= 6 else 1)
+  blocks = [(name, rows.iloc[:num_images]) for name, rows in groups]
+  heights = [-(-len(rows) // IMAGES_PER_ROW) for _, rows in blocks]
+  heading, height = 0.35, 1.0
+  total = sum(height * rows + heading for rows in heights)
+  figure = Figure(figsize=(0.9 * IMAGES_PER_ROW, total))
+  top = 1.0
+  for (name, rows), num_rows in zip(blocks, heights):
+    title, noise_fraction, level = name
+    top -= (height * num_rows + heading) / total
+    axes = figure.add_axes((0, top, 1, height * num_rows / total))
+    _draw_images(axes, rows)
     axes.set_title(
-      f'{noise_fraction:.0%} label noise, level {rows.level.iloc[0]}'
+      f'{title}, {style.noise_label(noise_fraction)}, level {level}'
     )
   return figure
 
 
-def _image_grid(axes, rows, columns):
-  """Draw the images of a table's rows as one, much faster than one by one."""
+def _draw_images(axes: Axes, rows: pd.DataFrame) -> None:
+  """Draw images as one, much faster than one by one."""
   height, width, channels = rows.image.iloc[0].shape
   # Room for a line of text above each image.
-  down, right = height + round(0.35 * height), width + round(0.15 * width)
+  down, right = height + round(0.35 * height), width + round(0.2 * width)
   canvas = np.full(
-    (-(-len(rows) // columns) * down, columns * right, channels), 255, np.uint8
+    (-(-len(rows) // IMAGES_PER_ROW) * down, IMAGES_PER_ROW * right, channels),
+    255,
+    np.uint8,
   )
   for i, row in enumerate(rows.itertuples()):
-    bottom, left = (i // columns + 1) * down, i % columns * right
+    bottom, left = (
+      (i // IMAGES_PER_ROW + 1) * down,
+      i % IMAGES_PER_ROW * right,
+    )
     canvas[bottom - height : bottom, left : left + width] = row.image
     is_noisy = row.label != row.true_label
     truth = f' ({row.true_label})' if is_noisy else ''
     axes.text(
       left + width / 2,
-      bottom - height - 0.5,
-      f'{row.label} > {row.prediction}{truth}',
+      bottom - height - 0.5 - 0.03 * down,
+      f'{row.label} → {row.prediction}{truth}',
       fontsize=8,
       ha='center',
       va='bottom',
-      color='#B22222' if is_noisy else 'black',
+      color=NOISY_COLOR if is_noisy else 'black',
     )
   axes.imshow(canvas.squeeze(), cmap='gray', vmin=0, vmax=255)
   axes.axis('off')
 
 
-APPENDIX_K = base.Figure(
-  'appendix_k_most_worsened',
-  'Appendix K: the examples that pruning worsens most',
+APPENDIX_K1 = base.Figure(
+  'appendix_k1_most_worsened',
+  'Appendix K.1: the examples that pruning worsens most',
   caption=(
-    'Training label > prediction of the optimally sparse network; red, with '
-    'the true label in brackets, where the training label is noisy. The first '
-    'replicate there is. Without noise, look for ambiguous or wrongly labelled '
-    'images.'
+    'Training label → prediction of the sparse network, at the levels named; '
+    'red, with the true label in brackets, where the training label is noisy. '
+    'Of the first replicate and the lowest noise level; the table has all '
+    'noise levels. Look for ambiguous or wrongly labeled images.'
   ),
   needs=base.CHAIN,
-  tabulate=tabulate_most_worsened,
-  draw=draw_most_worsened,
+  tabulate=tabulate,
+  draw=draw,
 )

@@ -1,0 +1,299 @@
+"""Each recipe of the README's "Extend it", followed on the digits.
+
+What a test adds to a table is gone after it.
+"""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pandas as pd
+import pytest
+from flax import linen as nn
+
+from pruning_gen import config as config_rules
+from pruning_gen import main
+from pruning_gen.analysis import figures
+from pruning_gen.analysis.figures import base
+from pruning_gen.analysis.figures import style
+from pruning_gen.data.datasets import DatasetInfo
+from pruning_gen.data.datasets import DATASETS
+from pruning_gen.engine.session import Part
+from pruning_gen.engine.stack import Member
+from pruning_gen.errors import UserError
+from pruning_gen.experiments import build
+from pruning_gen.experiments import chain
+from pruning_gen.experiments import Experiment
+from pruning_gen.experiments import EXPERIMENTS
+from pruning_gen.experiments import label_sets
+from pruning_gen.models import layers
+from pruning_gen.models import Model
+from pruning_gen.models import MODELS
+from pruning_gen.pruning import masks
+from pruning_gen.pruning.arms import Arm
+from pruning_gen.pruning.arms import ARMS
+from pruning_gen.pruning.scores import Score
+from pruning_gen.pruning.scores import SCORES
+from pruning_gen.storage import results
+from pruning_gen.training.schedule import Schedule
+from tests import small_chain
+
+
+@pytest.fixture
+def config(config):
+  config.experiments = ('chain',)
+  config.noise_fractions = (0.2,)
+  config.levels = 1
+  config.devices.count = 1
+  return config
+
+
+@pytest.fixture
+def register(monkeypatch):
+  """Return a function that adds an entry to a table until the test ends."""
+  return monkeypatch.setitem
+
+
+@pytest.fixture
+def short_report(monkeypatch):
+  """Leave one figure in the report: all of them take seconds."""
+  monkeypatch.setattr(figures, 'FIGURES', figures.FIGURES[:1])
+
+
+def run_all(config, workdir):
+  """Run the experiments and the report, as the program does."""
+  config_rules.check(config)
+  main.run(small_chain.make_run(config, workdir))
+  return results.read_results(workdir)
+
+
+def test_an_arm(config, register, tmp_path):
+  register(
+    ARMS,
+    'random_rewound',
+    Arm(
+      score='random',
+      rewinds_weights=True,
+      dense_control='weight_rewinding_dense',
+      label='random, rewound',
+      color='#123456',
+    ),
+  )
+  # Everything but its name is optional.
+  register(ARMS, 'bare', Arm())
+  config.arms = ('pruning', 'extended_dense', 'random_rewound', 'bare')
+  table = run_all(config, tmp_path)
+  last = table[table.level == 1].set_index('arm')
+  assert last.weights_remaining['random_rewound'] == 1264 / 1580
+  assert last.train_cross_entropy['bare'] == last.train_cross_entropy['pruning']
+  assert len(set(last.train_cross_entropy)) == 3
+  drawn = pd.read_csv(tmp_path / 'report/tables/appendix_j_ablations.csv')
+  assert set(drawn.arm) == {'pruning', 'random_rewound', 'bare'}
+  assert style.color_of('random_rewound') == '#123456'
+  assert style.label_of('random_rewound') == 'random, rewound'
+  assert style.color_of('bare') in style.DEFAULT_COLORS
+  assert style.label_of('bare') == 'bare'
+
+
+def test_a_pruning_score(config, digits, register):
+  """One that is the same for all members, next to one that is not."""
+
+  def ranks(params):
+    leaves, structure = jax.tree.flatten(params)
+    keys = jax.random.split(jax.random.key(7), len(leaves))
+    return jax.tree.unflatten(
+      structure,
+      [
+        jnp.argsort(jax.random.uniform(key, leaf.size)).reshape(leaf.shape)
+        for key, leaf in zip(keys, leaves)
+      ],
+    )
+
+  register(SCORES, 'ranks', Score(lambda context: ranks(context.params)))
+  register(ARMS, 'ranks', Arm(score='ranks', dense_control='extended_dense'))
+  config.arms = ('pruning', 'ranks')
+  # Two members on each of two devices.
+  config.replicates = config.devices.count = 2
+  config_rules.check(config)
+  run = small_chain.make_run(config, workdir=None, dataset=digits)
+  stack = label_sets.make_stack(run, label_sets.list_members(config))
+  programs = build.make_programs(run, stack, Schedule(epochs=1, levels=1))
+  before = jax.device_get(programs.create())
+  after = jax.device_get(programs.start_level(programs.create(), 1))
+  for row, member in enumerate(stack.members):
+    params, kept, found = (
+      jax.tree.map(lambda leaf, row=row: leaf[row], tree)
+      for tree in (before.params, before.masks, after.masks)
+    )
+    magnitudes = jax.tree.map(jnp.abs, params)
+    score = magnitudes if member.arm == 'pruning' else ranks(params)
+    score = jax.tree.map(jnp.float32, score)
+    prunable = masks.prunable(params, prune_output=False)
+    # A fifth of 1,580 weights.
+    expected = masks.prune(kept, score, prunable, jnp.int32(316))
+    jax.tree.map(np.testing.assert_array_equal, found, expected)
+
+
+def test_a_data_set(config, register, short_report, tmp_path):
+  """Two classes of images that are not square: dark and bright ones."""
+
+  def read(data_dir, cache_dir, num_train):
+    del data_dir, cache_dir, num_train
+    rng = np.random.default_rng(0)
+
+    def draw(n):
+      labels = np.arange(n, dtype=np.int32) % 2
+      noise = rng.integers(0, 100, (n, 6, 5, 1))
+      images = noise + 100 * labels[:, None, None, None]
+      return images.astype(np.uint8), labels
+
+    return *draw(80), *draw(50)
+
+  register(
+    DATASETS,
+    'brightness',
+    DatasetInfo(
+      read,
+      num_classes=2,
+      num_train=80,
+      image_shape=(6, 5, 1),
+      mean=(0.4,),
+      std=(0.25,),
+    ),
+  )
+  config.data.name = 'brightness'
+  config.data.num_train = 0
+  config.noise_fractions = (0.0,)
+  table = run_all(config, tmp_path)
+  labels = results.read_labels(tmp_path, 'chain')
+  np.testing.assert_array_equal(labels['true_labels'], np.arange(80) % 2)
+  assert len(labels['validation_labels']) == 10
+  assert (table.num_train == 80).all()
+  assert table.test_error.max() < 0.1
+
+
+class OneHiddenLayer(nn.Module):
+  num_classes: int
+  width: float
+
+  @nn.compact
+  def __call__(self, images, train):
+    del train
+    units = layers.scale_width(10, self.width)
+    hidden = nn.relu(nn.Dense(units)(images.reshape(len(images), -1)))
+    return nn.Dense(self.num_classes, name='output')(hidden)
+
+
+def test_a_model(config, register, short_report, tmp_path):
+  def build_model(config, num_classes, width_multiplier, convolution):
+    del config, convolution
+    return OneHiddenLayer(num_classes, width_multiplier)
+
+  register(
+    MODELS, 'one_hidden_layer', Model(build_model, has_convolutions=False)
+  )
+  config.model.name = 'one_hidden_layer'
+  config.experiments = ('chain', 'width')
+  config.width.levels = 1
+  table = run_all(config, tmp_path)
+  # 64 x 10 x 10, and 64 x 8 x 10.
+  widths = table[table.experiment == 'width']
+  assert widths.num_weights.tolist() == [740, 592]
+  pruning = table[table.arm == 'pruning']
+  assert pruning.weights_remaining.tolist() == [1, (740 - 148) / 740]
+
+
+def test_an_experiment(config, register, short_report, tmp_path):
+  """Dense networks that train twice as long, after a chain."""
+
+  def make_part(config):
+    label_set = label_sets.list_label_sets(config)
+    return Part(
+      'longer', 'longer', [Member('dense', *own) for own in label_set]
+    )
+
+  def train(run):
+    schedule = Schedule(2 * run.config.epochs)
+    chain.train_levels(run, make_part(run.config), schedule)
+
+  def is_finished(run):
+    return make_part(run.config).is_finished(run.workdir)
+
+  register(
+    EXPERIMENTS,
+    'longer',
+    Experiment(train, is_finished, needs=lambda config: ('chain',)),
+  )
+  config.experiments = ('longer',)
+  with pytest.raises(UserError, match=r"config\.experiments=.*longer.*'chain'"):
+    run_all(config, tmp_path)
+  config.experiments = ('chain', 'longer')
+  table = run_all(config, tmp_path)
+  (row,) = table[table.experiment == 'longer'].itertuples()
+  assert (row.arm, row.level, row.epochs_trained) == ('dense', 0, 6)
+  assert results.read_level(tmp_path, 'longer', 0)['correct'].shape == (1, 200)
+  # The same command finds everything finished.
+  written = (tmp_path / 'results.csv').stat().st_mtime_ns
+  run_all(config, tmp_path)
+  assert (tmp_path / 'results.csv').stat().st_mtime_ns == written
+
+
+def test_a_figure(config, monkeypatch, tmp_path):
+  def tabulate(benchmark):
+    return benchmark.results[['arm', 'level', 'train_error']]
+
+  def draw(table):
+    figure = style.new_figure(4, 3)
+    figure.subplots().plot(table.level, table.train_error, 'o')
+    return figure
+
+  own = base.Figure(
+    'training_error',
+    'Training error',
+    caption='The training error of each network.',
+    needs=base.CHAIN,
+    tabulate=tabulate,
+    draw=draw,
+  )
+  monkeypatch.setattr(figures, 'FIGURES', (*figures.FIGURES[:1], own))
+  run_all(config, tmp_path)
+  table = pd.read_csv(tmp_path / 'report/tables/training_error.csv')
+  assert len(table) == 4
+  assert (tmp_path / 'report/figures/training_error.png').stat().st_size > 1000
+  page = (tmp_path / 'report/index.html').read_text()
+  assert own.title in page and own.caption in page
+
+
+@pytest.mark.parametrize(
+  'arm, message',
+  [
+    (Arm(score='weight'), r"ARMS\['toy'\]\.score='weight' .*magnitude, random"),
+    (Arm(dense_control='none'), r"ARMS\['toy'\]\.dense_control='none' "),
+    # It prunes.
+    (Arm(dense_control='pruning'), r"ARMS\['toy'\]\.dense_control='pruning' "),
+  ],
+)
+def test_an_arm_that_names_nothing(config, register, arm, message):
+  """The run ends at its start, even if none of its networks is of that arm."""
+  register(ARMS, 'toy', arm)
+  with pytest.raises(UserError, match=message):
+    config_rules.check(config)
+
+
+@pytest.mark.parametrize(
+  'key, value, names',
+  [
+    ('arms', ('toy',), ARMS),
+    ('experiments', ('toy',), EXPERIMENTS),
+    ('model.name', 'toy', MODELS),
+    ('data.name', 'toy', DATASETS),
+  ],
+)
+def test_a_name_that_no_table_has(config, register, key, value, names):
+  """The names that there are include those that were added."""
+  register(names, 'mine', next(iter(names.values())))
+  config.update_from_flattened_dict({key: value})
+  with pytest.raises(UserError) as error:
+    config_rules.check(config)
+  message = str(error.value)
+  assert message.startswith(f'config.{key}={value!r} ')
+  assert ', '.join(names) in message

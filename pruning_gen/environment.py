@@ -77,18 +77,37 @@ def check_devices() -> str:
   Raises:
     UserError: the requested platform is not available.
   """
+  names = ('jax_platforms', 'jax_platform_name')
+  asked = {name: jax.config.values.get(name) for name in names}
+  name = 'jax_platforms' if asked['jax_platforms'] else 'jax_platform_name'
+  first = (asked[name] or '').split(',')[0].strip().lower()
   try:
     devices = jax.devices()
   # JAX raises an AssertionError for an unknown platform.
   except (RuntimeError, AssertionError) as error:
-    asked = jax.config.jax_platforms
-    raise UserError(
-      f'JAX_PLATFORMS={asked} is not available ({error}): install the JAX for '
-      "it (pip install 'jax[cuda12]' or 'jax[tpu]'), or unset JAX_PLATFORMS to "
-      'use what there is'
-    ) from error
+    if not first:
+      raise
+    raise _absent(name, asked[name]) from error
+  # Of several, JAX skips those that are not installed.
+  if first in ('cuda', 'rocm', 'gpu', 'tpu') and devices[0].platform == 'cpu':
+    raise _absent(name, asked[name])
+  return _list_devices(devices)
+
+
+def _list_devices(devices: list[jax.Device]) -> str:
   kinds = sorted({device.device_kind for device in devices})
   return f'{len(devices)} x {", ".join(kinds)} ({devices[0].platform})'
+
+
+def _absent(name: str, asked: str) -> UserError:
+  """Return the error of a platform that was asked for and is not there."""
+  jax.config.update('jax_platforms', None)
+  jax.config.update('jax_platform_name', '')
+  return UserError(
+    f'{name.upper()}={asked}, but JAX finds {_list_devices(jax.devices())}: '
+    "install the JAX for it (pip install 'jax[cuda12]' or 'jax[tpu]') and its "
+    f'driver, or unset {name.upper()} to use what there is'
+  )
 
 
 def cores() -> int:

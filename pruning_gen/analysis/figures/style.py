@@ -41,7 +41,7 @@ NOISE_SCALE = 'inferno'
 LIGHTEST = 0.66
 MIN_CONTRAST = 3
 
-# Colors and labels of what is no arm of the chain.
+# Colors and labels of everything that is not an arm of the chain.
 OTHERS = {
   'width': ('width', '#009E73'),
   'dense': ('dense', '#4D4D4D'),

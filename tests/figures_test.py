@@ -3,7 +3,6 @@
 import numpy as np
 import pandas as pd
 import pytest
-from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 
 from pruning_gen.analysis import load
@@ -481,7 +480,7 @@ def test_colors_have_contrast():
   assert style.contrast('#FFFFFF') == pytest.approx(1)
   assert style.contrast('#000000') == pytest.approx(21)
   # A color that has it already stays as it is.
-  assert style.darken('#D55E00') == to_hex('#D55E00')
+  assert style.darken('#D55E00') == '#D55E00'
 
 
 def test_noise_levels_of_the_paper_have_colors_and_markers_of_their_own():

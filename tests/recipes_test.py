@@ -86,7 +86,7 @@ def test_an_arm(config, register, tmp_path):
   assert last.weights_remaining['random_rewound'] == 1264 / 1580
   assert last.train_cross_entropy['bare'] == last.train_cross_entropy['pruning']
   assert len(set(last.train_cross_entropy)) == 3
-  drawn = pd.read_csv(tmp_path / 'report/tables/appendix_j_ablations.csv')
+  drawn = pd.read_csv(tmp_path / 'report/tables/appendix_j1_rewinding.csv')
   assert set(drawn.arm) == {'pruning', 'random_rewound', 'bare'}
   assert style.color_of('random_rewound') == '#123456'
   assert style.label_of('random_rewound') == 'random, rewound'
@@ -238,6 +238,7 @@ def test_an_experiment(config, register, short_report, tmp_path):
 
 
 def test_a_figure(config, monkeypatch, tmp_path):
+  @base.of_each
   def tabulate(benchmark):
     return benchmark.results[['arm', 'level', 'train_error']]
 

@@ -112,10 +112,9 @@ def contrast(color: str) -> float:
 
 def darken(color: str) -> str:
   """Darken a color until its contrast to white is `MIN_CONTRAST`."""
-  rgb = np.array(mpl.colors.to_rgb(color))
-  while contrast(mpl.colors.to_hex(rgb)) < MIN_CONTRAST:
-    rgb = 0.95 * rgb
-  return mpl.colors.to_hex(rgb)
+  while contrast(color) < MIN_CONTRAST:
+    color = mpl.colors.to_hex(0.95 * np.array(mpl.colors.to_rgb(color)))
+  return color
 
 
 def new_figure(width: float, height: float) -> Figure:

@@ -261,6 +261,7 @@ def _draw(
   """
   from matplotlib.backends.backend_agg import FigureCanvasAgg
 
+  from pruning_gen.analysis.figures import describe
   from pruning_gen.analysis.figures import style
 
   with style.context():
@@ -271,7 +272,7 @@ def _draw(
     drawn.set_layout_engine('none')
     pdf, png = io.BytesIO(), io.BytesIO()
     drawn.savefig(pdf, format='pdf')
-    alt = style.describe(drawn)
+    alt = describe.describe(drawn)
   # A palette makes the page a third of its size.
   pixels = Image.fromarray(np.asarray(canvas.buffer_rgba())).convert('RGB')
   palette = pixels.quantize(128, Image.Quantize.FASTOCTREE)

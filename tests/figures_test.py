@@ -1,12 +1,21 @@
+"""Tables worked out by hand, and drawings that show them."""
+
+import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 
 from pruning_gen.analysis import load
 from pruning_gen.analysis import statistics
-from pruning_gen.analysis.figures import curves
+from pruning_gen.analysis.figures import ablations
+from pruning_gen.analysis.figures import base
+from pruning_gen.analysis.figures import controls
+from pruning_gen.analysis.figures import describe
+from pruning_gen.analysis.figures import drawing
 from pruning_gen.analysis.figures import extended
 from pruning_gen.analysis.figures import FIGURES
+from pruning_gen.analysis.figures import harm
 from pruning_gen.analysis.figures import heat_maps
 from pruning_gen.analysis.figures import leave_out
 from pruning_gen.analysis.figures import noise
@@ -14,7 +23,9 @@ from pruning_gen.analysis.figures import sparsity
 from pruning_gen.analysis.figures import style
 from pruning_gen.analysis.figures import subgroups
 from pruning_gen.analysis.figures import tables
+from pruning_gen.analysis.figures import width
 from pruning_gen.analysis.figures import worsened
+from pruning_gen.pruning import arms
 from tests import fake_runs
 from tests.fake_runs import make_results
 
@@ -26,50 +37,457 @@ def benchmark(tmp_path_factory):
   return load.read(workdir)
 
 
-def test_curves_draw_the_table(benchmark):
-  table = sparsity.tabulate_test_error(benchmark, 'pruning', 'extended_dense')
-  figure = curves.draw(table, ylabel='test error (%)')
-  clean, noisy = figure.axes
-  assert clean.get_title() == '0% label noise'
-  assert noisy.get_title() == '20% label noise'
-  assert clean.get_xscale() == 'log'
-  assert clean.get_ylabel() == 'test error (%)'
-  assert not clean.xaxis_inverted() or clean.get_xlim()[0] > 1
-  line = clean.get_lines()[0]
-  rows = table[(table.arm == 'pruning') & (table.noise_fraction == 0)]
-  assert line.get_color() == style.color_of('pruning')
-  assert line.get_xdata().tolist() == pytest.approx([1, 0.8, 0.64, 0.512])
-  assert line.get_ydata().tolist() == rows['mean'].tolist()
-  # Fractions, printed as percent.
-  assert clean.yaxis.get_major_formatter()(0.305, None) == '30.5'
-  assert [text.get_text() for text in figure.legends[0].get_texts()] == [
-    'pruning',
-    'extended dense',
-    'dense',
-    'optimal',
+@pytest.fixture
+def clean(benchmark):
+  """A benchmark whose extended dense training matches at levels 0, 1 and 3."""
+  pruning = make_results(
+    {0: [0.3, 0.3], 1: [0.2, 0.2], 2: [0.1, 0.1], 3: [0.4, 0.2]}
+  )
+  dense = make_results(
+    {0: [0.3, 0.3], 1: [0.1, 0.3], 2: [0.2, 0.2], 3: [0.2, 0.4]},
+    'extended_dense',
+  )
+  return with_results(benchmark, pd.concat([pruning, dense]))
+
+
+def with_results(benchmark, results, **others):
+  summary = statistics.summarize(results, 0.2)
+  return benchmark._replace(
+    results=results, summary=summary, title='lenet on digits', **others
+  )
+
+
+def curves_of(axes):
+  return {
+    line.get_label(): line
+    for line in axes.lines
+    if line.get_gid() == style.CURVE
+  }
+
+
+def stars_of(axes):
+  return [line for line in axes.lines if line.get_marker() == '*']
+
+
+def test_tables_name_their_benchmark(benchmark):
+  other = benchmark._replace(title='vgg16 on cifar10')
+  nothing = benchmark._replace(title='none', summary=benchmark.summary.head(0))
+  table = sparsity.tabulate_test_error([benchmark, other, nothing])
+  assert table.columns[0] == 'benchmark'
+  assert table.benchmark.value_counts().to_dict() == {
+    'lenet on digits': 8,
+    'vgg16 on cifar10': 8,
+    'none': 0,
+  }
+  figure = sparsity.draw(table, 'test_error')
+  assert [axes.get_title() for axes in figure.axes] == [
+    'lenet on digits',
+    'vgg16 on cifar10',
+    'none',
+  ]
+  # The last one says why it is empty.
+  assert not curves_of(figure.axes[2]) and figure.axes[2].texts
+  assert sparsity.tabulate_test_error([nothing]).empty
+
+
+def test_figure_3_has_a_curve_a_line_and_a_star_per_noise_level(benchmark):
+  table = sparsity.tabulate_test_error([benchmark])
+  figure = sparsity.draw(table, 'test_error')
+  (axes,) = figure.axes
+  curves = curves_of(axes)
+  assert list(curves) == ['0 % noise', '20 % noise']
+  clean = curves['0 % noise']
+  assert clean.get_color() == style.noise_color(0)
+  assert list(clean.get_xdata()) == pytest.approx([1, 0.8, 0.64, 0.512])
+  # Level 3: .30 - .06 and .32 - .03.
+  assert clean.get_ydata()[3] == pytest.approx(0.265)
+  dashed = [line for line in axes.lines if line.get_ls() == '--']
+  assert [line.get_color() for line in dashed] == [
+    style.noise_color(0),
+    style.noise_color(0.2),
+  ]
+  assert [star.get_xdata()[0] for star in stars_of(axes)] == pytest.approx(
+    [0.512] * 2
+  )
+  # Fractions, printed as percent; dense on the left.
+  assert axes.yaxis.get_major_formatter()(0.305, None) == '30.5'
+  assert axes.xaxis_inverted() and axes.get_xscale() == 'log'
+
+
+@pytest.mark.parametrize(
+  'errors, is_cut',
+  [
+    # Three quarters are at most .3125, the lowest is .28: the axis ends at .41.
+    ([0.30, 0.29, 0.28, 0.29, 0.30, 0.31, 0.32, 0.9], True),
+    # Twice that room would hold all.
+    ([0.30, 0.29, 0.28, 0.29, 0.30, 0.31, 0.32, 0.5], False),
+    ([0.3, 0.3, 0.3], False),
+  ],
+)
+def test_points_above_an_axis_are_marked(errors, is_cut):
+  axes = Figure().add_subplot()
+  rows = pd.DataFrame({'test_error_mean': errors, 'test_error_std': np.nan})
+  x = pd.Series(range(len(errors)))
+  drawing.draw_curve(axes, x, rows, 'test_error', color='k', label='a')
+  drawing.set_error_axis(axes)
+  top = axes.get_ylim()[1]
+  assert (top == pytest.approx(0.3125 + 3 * 0.0325)) == is_cut
+  assert [text.get_text() for text in axes.texts] == ['90 % →'] * is_cut
+
+
+def test_error_axes_begin_at_zero_or_above():
+  axes = Figure().add_subplot()
+  rows = pd.DataFrame(
+    {'test_error_mean': [0.01, 0.02], 'test_error_std': [0.05, 0.05]}
+  )
+  drawing.draw_curve(
+    axes, pd.Series([0, 1]), rows, 'test_error', color='k', label='a'
+  )
+  drawing.set_error_axis(axes)
+  assert axes.get_ylim()[0] == 0
+
+
+def test_stars_do_not_hide_each_other():
+  axes = Figure().add_subplot()
+  axes.set(xlim=(0, 1), ylim=(0, 1))
+  drawing.draw_stars(axes, [(0.5, 0.5, 'r'), (0.5, 0.51, 'b'), (0.9, 0.1, 'g')])
+  sizes = [star.get_markersize() for star in stars_of(axes)]
+  assert sizes == [12, 8, 12]
+  assert stars_of(axes)[1].get_zorder() > stars_of(axes)[0].get_zorder()
+
+
+def test_figure_1a_judges_and_shades_by_level(clean):
+  table = controls.tabulate_test_error([clean])
+  dense = table[table.arm == 'extended_dense']
+  # -.1 +.1, then +.1 +.1, then -.2 +.2.
+  assert dense.verdict.tolist() == ['match', 'match', 'worse', 'match']
+  assert dense.difference_mean.tolist() == pytest.approx([0, 0, 0.1, 0])
+  assert table[table.arm == 'pruning'].verdict.tolist() == [''] * 4
+  assert table.is_optimal.sum() == 1
+  figure = controls.draw(table)
+  axes = figure.axes[0]
+  (note,) = controls.note_matches([clean], table)
+  assert '3 of 4 levels' in note
+  assert '100 to 80\u00a0%' in note and '51.2\u00a0%' in note
+  # From 1 to half way between .8 and .64, and from there on to the last.
+  shaded = sorted(
+    (patch.get_x() + patch.get_width(), patch.get_x()) for patch in axes.patches
+  )
+  middle = [(0.8 * 0.64) ** 0.5, (0.64 * 0.512) ** 0.5]
+  assert shaded == [
+    pytest.approx((middle[1], 0.512)),
+    pytest.approx((1, middle[0])),
+  ]
+  # The upper axis has the epochs of level L, here 10 x (L + 1).
+  (top,) = axes.child_axes
+  assert [label.get_text() for label in top.get_xticklabels()] == [
+    '10',
+    '20',
+    '30',
+    '40',
   ]
 
 
-def test_collapsed_networks_do_not_stretch_an_axis(benchmark):
-  errors = [0.30, 0.29, 0.28, 0.29, 0.30, 0.31, 0.32, 0.9]
-  results = make_results({k: [error] for k, error in enumerate(errors)})
-  benchmark = benchmark._replace(summary=statistics.summarize(results, 0.2))
-  table = sparsity.tabulate_test_error(benchmark, 'pruning')
-  (axes,) = curves.draw(table, ylabel='').axes
-  # Three quarters are at most .3125, and the lowest is .28.
-  top = 0.3125 + 3 * 0.0325
-  assert axes.get_ylim() == pytest.approx((0.28 - 0.05 * (top - 0.28), top))
-  assert axes.get_lines()[0].get_ydata().tolist() == errors
+def test_an_arm_without_a_dense_control_is_drawn(clean, monkeypatch):
+  lone = {'lone': arms.Arm(score='random')}
+  monkeypatch.setattr(arms, 'ARMS', arms.ARMS | lone)
+  monkeypatch.setattr('pruning_gen.analysis.paired.ARMS', arms.ARMS)
+  results = pd.concat(
+    [clean.results, make_results({0: [0.3], 1: [0.2]}, 'lone')]
+  )
+  own = with_results(clean, results)
+  table = controls.tabulate_controls([own])
+  assert table.pair.unique().tolist() == ['pruning', 'lone']
+  assert len(controls.draw(table).axes) == 2
+  assert ablations.tabulate_scores([own]).arm.unique().tolist() == [
+    'pruning',
+    'lone',
+  ]
+  assert 'no dense control' in controls.note_matches([own], table)[1]
+  # It has a color all the same.
+  assert style.contrast(style.arm_color('lone')) >= 3
 
 
-def test_noisy_loss_is_dotted(benchmark):
-  table = noise.tabulate_noisy_loss(benchmark)
-  figure = curves.draw(table, ylabel='nats', percent=False)
-  (axes,) = figure.axes
+def test_one_replicate_shades_nothing(benchmark):
+  results = [
+    make_results({0: [0.3], 1: [0.2]}, arm)
+    for arm in ('pruning', 'extended_dense')
+  ]
+  own = with_results(benchmark, pd.concat(results))
+  table = controls.tabulate_test_error([own])
+  assert not controls.draw(table).axes[0].patches
+  assert 'one replicate' in controls.note_matches([own], table)[0]
+
+
+def test_effects_at_both_sparsities(benchmark):
+  # Level 2 has the lowest validation error; level 3 improves, too.
+  results = make_results(
+    {0: [0.3, 0.3], 1: [0.2, 0.2], 2: [0.1, 0.1], 3: [0.2, 0.2]}
+  )
+  own = with_results(benchmark, results)
+  table = subgroups.FIGURE_1B.tabulate([own])
+  levels = table.drop_duplicates('sparsity').set_index('sparsity').level
+  assert levels.to_dict() == {'optimal': 2, 'highest improving': 3}
+  rows = table[table.sparsity == 'highest improving']
+  # Level 3: -0.3 x the mean ranks 2, 7, 12, 17 of four subgroups.
+  assert rows.effect_mean.tolist() == pytest.approx([-0.6, -2.1, -3.6, -5.1])
+  assert rows.percentile.tolist() == [12.5, 37.5, 62.5, 87.5]
+  left, right = subgroups.draw_first_page(table).axes
+  assert 'level 2: 36.0 % sparse' in left.get_title()
+  # The last level run: a sparser one might improve as well.
+  assert 'level ≥ 3: 48.8 % sparse' in right.get_title()
+  assert 'level 3' in subgroups.FIGURE_1B.notes([own], table)[0]
+  drawn = curves_of(right)['sparse minus dense']
+  assert list(drawn.get_ydata()) == rows.effect_mean.tolist()
+
+
+def test_without_an_improving_level_the_axes_say_so(benchmark):
+  # Errors rise with the level, so that level 0 is the best.
+  results = make_results({0: [0.1, 0.1], 1: [0.2, 0.3], 3: [0.3, 0.3]})
+  own = with_results(benchmark, results)
+  for figure in (subgroups.FIGURE_2A, subgroups.FIGURE_2B):
+    table = figure.tabulate([own])
+    assert table.level.tolist() == [0] and table.effect_mean.isna().all()
+    (axes,) = figure.draw(table).axes
+    assert not curves_of(axes)
+  assert 'no level improves' in axes.texts[0].get_text()
+  # What is at the optimum has nothing to show, for this reason.
+  table = tables.INFLUENTIAL.tabulate([own])
+  assert table.empty
+  assert 'level 0' in tables.INFLUENTIAL.notes([own], table)[0]
+
+
+def test_figure_5_names_what_it_leaves_out(benchmark):
+  levels = {0: [0.3, 0.3], 1: [0.4, 0.4]}
+  results = [
+    make_results({0: [0.3, 0.3], 1: [0.1, 0.1]}, noise_fraction=0.2),
+    make_results(levels, noise_fraction=0.6),
+  ]
+  effects = benchmark.effects[benchmark.effects.noise_fraction == 0.2]
+  effects = pd.concat([effects, effects.assign(noise_fraction=0.6)])
+  own = with_results(benchmark, pd.concat(results), effects=effects)
+  table = subgroups.FIGURE_5.tabulate([own])
+  (axes,) = subgroups.draw_noise(table).axes
+  assert list(curves_of(axes)) == ['20 % noise']
+  (note,) = subgroups.FIGURE_5.notes([own], table)
+  assert '60 % noise' in note and 'level 0' in note
+
+
+def test_noisy_loss_is_solid_and_clean_loss_dashed(benchmark):
+  table = noise.tabulate_losses([benchmark])
+  assert set(table.noise_fraction) == {0.2}
+  (axes,) = noise.draw_losses(table).axes
   assert axes.get_yscale() == 'log'
-  lines = {line.get_label(): line.get_linestyle() for line in axes.get_lines()}
-  assert lines['pruning, original'] == '-'
-  assert lines['pruning, noisy'] == ':'
+  lines = {label: line.get_ls() for label, line in curves_of(axes).items()}
+  assert lines == {
+    '20 % noise, noisy examples': '-',
+    '20 % noise, clean examples': '--',
+  }
+
+
+def test_memorization_by_level(benchmark):
+  table = noise.tabulate_memorization([benchmark])
+  assert table.level.tolist() == [0, 1, 2, 3]
+  assert table.as_noisy_mean.tolist() == [1, 0.75, 0.25, 0]
+  assert table.as_true_mean.tolist() == [0, 0.25, 0.5, 0.75]
+  assert table.as_other_mean.tolist() == [0, 0, 0.25, 0.25]
+  assert table.n.tolist() == [2] * 4
+  (axes,) = noise.draw_memorization(table).axes
+  assert len(curves_of(axes)) == 3
+
+
+def test_figure_6_is_by_epochs(benchmark):
+  table = extended.tabulate_test_error([benchmark])
+  (axes,) = extended.draw_by_epochs(table).axes
+  curves = curves_of(axes)
+  assert curves['0 % noise, pruning'].get_marker() == 's'
+  circles = curves['0 % noise, extended dense']
+  assert circles.get_marker() == 'o'
+  assert list(circles.get_xdata()) == [10, 20, 30, 40]
+  assert not stars_of(axes)
+
+
+def test_points_stand_at_their_noise(benchmark):
+  # A run may list its noise levels in any order.
+  table = extended.tabulate_differences([benchmark])[::-1]
+  assert table.noise_fraction.iloc[0] == 0.2
+  (axes,) = extended.draw_differences(table).axes
+  labels = [label.get_text() for label in axes.get_xticklabels()]
+  assert labels == ['0', '20']
+  points = axes.containers[0].lines[0]
+  assert np.round(points.get_xdata()).tolist() == [1, 0]
+  # Level 3 is .06 and .03 better than dense, at both noise levels.
+  assert points.get_ydata().tolist() == pytest.approx([0.045, 0.045])
+
+
+def test_equal_errors_are_not_magnified(benchmark):
+  table = extended.tabulate_differences([benchmark])
+  table['against_pruning_mean'] = [0.0, 1e-17] * (len(table) // 2)
+  table['against_pruning_std'] = 0.0
+  (axes,) = extended.draw_differences(table).axes
+  assert axes.get_ylim() == (-0.01, 0.01)
+
+
+def test_minima_are_ringed(benchmark):
+  table = width.tabulate_test_error([benchmark])
+  assert table.arm.unique().tolist() == ['pruning', 'width']
+  first, _ = width.draw_zooms(table).axes
+  assert first.get_title() == 'lenet on digits\n0 % noise'
+  rings = {
+    (line.get_xdata()[0], line.get_ydata()[0])
+    for line in first.lines
+    if line.get_markersize() == 9
+  }
+  # Pruning at level 3, width at level 0: .3 and .301.
+  assert {(round(x, 3), round(y, 4)) for x, y in rings} == {
+    (0.512, 0.265),
+    (1.0, 0.3005),
+  }
+
+
+def test_width_is_compared_at_its_own_optimum(benchmark):
+  # The lowest validation error of width is given to level 2.
+  summary = benchmark.summary
+  is_width = (summary.experiment == 'width') & (summary.noise_fraction == 0.2)
+  best = summary.is_optimal.where(~is_width, summary.level == 2)
+  own = benchmark._replace(summary=summary.assign(is_optimal=best))
+  table = width.tabulate_effects([own])
+  assert set(table.noise_fraction) == {0.2}
+  levels = table.drop_duplicates('arm').set_index('arm').level
+  assert levels.to_dict() == {'pruning': 3, 'width': 2}
+  # As it is, the optimum of width is level 0, and a sentence says so.
+  empty = width.tabulate_effects([benchmark])
+  (note,) = width.APPENDIX_I.notes([benchmark], empty)
+  assert empty.empty and 'width is level 0' in note
+
+
+def test_leave_out_next_to_random(benchmark):
+  table = leave_out.tabulate_most_improved([benchmark])
+  assert table.level.tolist() == [3]
+  assert table.weights_remaining.tolist() == pytest.approx([0.512])
+  (axes,) = leave_out.draw_clean_by_weights(table).axes
+  drawn = {k: line.get_ydata()[0] for k, line in curves_of(axes).items()}
+  # .4 and .41; .3 and .31.
+  assert drawn == {
+    'without the most improved': pytest.approx(0.405),
+    'without as many at random': pytest.approx(0.305),
+  }
+  # One of three levels was left out.
+  (note,) = leave_out.APPENDIX_D.notes([benchmark], table)
+  assert '1 of 3' in note
+
+
+def test_misclassified_next_to_pruning(benchmark):
+  table = leave_out.tabulate_misclassified([benchmark])
+  assert table.noise_fraction.tolist() == [0.2]
+  row = table.iloc[0]
+  # .1 and .11; .25 and .26; pruning at level 3: .44 and .29.
+  assert row.without_mean == pytest.approx(0.105)
+  assert row.random_mean == pytest.approx(0.255)
+  assert row.pruning_mean == pytest.approx(0.365)
+  (axes,) = leave_out.draw_misclassified(table).axes
+  assert len(axes.containers) == 4
+
+
+def test_tables_in_the_shape_of_the_paper(benchmark):
+  table = tables.tabulate_table_5([benchmark]).drop(columns='benchmark')
+  row = table[(table.noise_fraction == 0) & (table.level == 3)].iloc[0]
+  assert list(table.columns[:4]) == [
+    'noise_fraction',
+    'level',
+    'weights_remaining',
+    'epochs_trained',
+  ]
+  assert row.weights_remaining == pytest.approx(0.512)
+  assert row.epochs_trained == 40
+  assert row.pruning_mean == row.extended_dense_mean == pytest.approx(0.265)
+  table = noise.tabulate_table_11([benchmark])
+  assert table.noise_fraction.unique().tolist() == [0.2]
+  assert len(table) == 4
+
+
+def test_optima(benchmark):
+  results = make_results(
+    {0: [0.3, 0.3], 1: [0.2, 0.1], 2: [0.1, 0.5], 3: [0.16, 0.13]},
+    validation={0: 0.3, 1: 0.1, 2: 0.2, 3: 0.2},
+  )
+  # Without validation errors a curve has no optimum, and is left out.
+  lost = make_results({0: [0.3, 0.3]}, 'random')
+  lost['validation_error'] = float('nan')
+  own = with_results(benchmark, pd.concat([results, lost]))
+  found = tables.tabulate_optima([own])
+  assert found.arm.tolist() == ['pruning']
+  # Level 2 has the mean .3, which is level 0's: no better.
+  assert found.optimal_level.tolist() == [1]
+  assert found.highest_improving_level.tolist() == [3]
+  assert found.lowest_test_error_level.tolist() == [3]
+  assert found.test_error_mean.tolist() == pytest.approx([0.15])
+  assert found.difference_mean.tolist() == pytest.approx([-0.15])
+  assert tables.tabulate_optima([with_results(benchmark, lost)]).empty
+
+
+def test_heat_maps_are_centered_at_zero(benchmark):
+  table = heat_maps.tabulate([benchmark])
+  figure = heat_maps.draw(table)
+  (mesh,) = figure.axes[0].images
+  assert mesh.norm.vmin == -mesh.norm.vmax == pytest.approx(-5.1)
+  rows = table[(table.arm == 'pruning') & (table.noise_fraction == 0)]
+  assert mesh.get_array().ravel().tolist() == rows.effect_mean.tolist()
+  ticks = [label.get_text() for label in figure.axes[0].get_yticklabels()]
+  assert ticks == ['1 (80 %)', '2 (64 %)', '3 (51 %)']
+
+
+def test_who_is_harmed(benchmark):
+  table = harm.tabulate_harm([benchmark])
+  table = table[(table.arm == 'pruning') & (table.noise_fraction == 0)]
+  table = table.set_index(['split', 'by', 'group'])
+  # Test example 0, of class 0, is wrong from level 1 on, and training example
+  # 0 from level 2 on.
+  harmed = table.harmed_from.dropna().to_dict()
+  assert harmed == {
+    ('test', 'class', 0): 1,
+    ('train', 'class', 0): 2,
+    ('train', 'subgroup', 0): 2,
+  }
+  at = table.weights_remaining.dropna().to_dict()
+  assert at['test', 'class', 0] == pytest.approx(0.8)
+  assert at['train', 'class', 0] == pytest.approx(0.64)
+  assert set(table.optimal_weights_remaining.round(3)) == {0.512}
+
+
+def test_images_and_their_labels(benchmark):
+  table = worsened.tabulate([benchmark])
+  (axes,) = worsened.draw(table).axes
+  # Those without noise: of a wrong training label the true one is told.
+  assert [text.get_text() for text in axes.texts] == ['1 → 2 (2)'] * 2
+  canvas = axes.images[0].get_array()
+  assert (canvas == 128).sum() == 2 * 64 and canvas.max() == 255
+
+
+def test_images_of_the_first_replicate_of_each_noise_level(benchmark):
+  table, images = benchmark.most_worsened
+  # With noise replicate 0 diverged, and without it replicate 1 is there too.
+  table = table.assign(replicate=[0, 1, 1, 1])
+  found = worsened.tabulate([benchmark._replace(most_worsened=(table, images))])
+  assert found.noise_fraction.tolist() == [0, 0.2, 0.2]
+  assert found.replicate.tolist() == [0, 1, 1]
+
+
+def test_colors_have_contrast():
+  names = [*arms.ARMS, *style.OTHERS]
+  colors = {style.arm_color(name) for name in names}
+  colors |= {style.noise_color(level / 100) for level in range(0, 101, 5)}
+  assert min(map(style.contrast, colors)) >= 3
+  assert style.contrast('#FFFFFF') == pytest.approx(1)
+  assert style.contrast('#000000') == pytest.approx(21)
+  # A color that has it already stays as it is.
+  assert style.darken('#D55E00') == to_hex('#D55E00')
+
+
+def test_noise_levels_of_the_paper_have_colors_and_markers_of_their_own():
+  levels = style.NOISE_LEVELS
+  assert len({style.noise_color(level) for level in levels}) == len(levels)
+  assert len({style.noise_marker(level) for level in levels}) == len(levels)
 
 
 @pytest.mark.parametrize(
@@ -86,132 +504,35 @@ def test_ticks_of_logarithmic_axes(low, high, expected):
   axes = Figure().add_subplot()
   axes.set_xscale('log')
   axes.set_xlim(high, low)
-  style.set_log_ticks(axes.xaxis, crowded=100)
+  drawing.set_log_ticks(axes.xaxis, crowded=100)
   ticks = [tick for tick in axes.get_xticks() if low <= tick <= high]
   assert ticks == pytest.approx(expected)
   assert axes.xaxis.get_major_formatter()(0.05, None) == '0.05'
 
 
-def test_points_are_the_tables(benchmark):
-  table = extended.tabulate_extended_dense(benchmark)
-  errors, differences = extended.draw_extended_dense(table).axes
-  drawn = {
-    container.get_label(): container.lines[0].get_ydata().tolist()
-    for container in errors.containers
-  }
-  expected = table.groupby('network')['mean'].apply(list)
-  assert drawn['pruning'] == expected['pruning']
-  assert drawn['extended dense'] == expected['extended_dense']
-  verdicts = [text.get_text().strip() for text in differences.texts]
-  others = table[table.network != 'pruning']
-  assert sorted(verdicts) == sorted(others.against_pruning_verdict)
+def test_a_description_has_the_numbers(benchmark):
+  table = sparsity.tabulate_test_error([benchmark])
+  text = describe.describe(sparsity.draw(table, 'test_error'))
+  assert 'lenet on digits' in text and 'weights remaining (%)' in text
+  # .31 is 31 % at 100 % of the weights, .265 is 26.5 % at 51.2 %.
+  assert '0 % noise: from 31 at 100 to 26.5 at 51.2' in text
 
 
-def test_points_stand_at_their_noise(benchmark):
-  # A run may list its noise levels in any order.
-  table = extended.tabulate_extended_dense(benchmark)[::-1]
-  assert table.noise_fraction.iloc[0] == 0.2
-  errors, _ = extended.draw_extended_dense(table).axes
-  assert [label.get_text() for label in errors.get_xticklabels()] == [
-    '0%',
-    '20%',
-  ]
-  (drawn,) = (c for c in errors.containers if c.get_label() == 'pruning')
-  assert drawn.lines[0].get_xdata().round().tolist() == [1, 0]
-  # Level 3: .30 and .29 minus .06 and .03, and .2 more of the first.
-  assert drawn.lines[0].get_ydata().tolist() == pytest.approx([0.365, 0.265])
+def test_a_member_without_a_number_leaves_a_gap(benchmark):
+  results = make_results({0: [0.3, 0.3], 1: [0.2, np.nan], 2: [0.1, 0.1]})
+  table = sparsity.tabulate_test_error([with_results(benchmark, results)])
+  assert table.level.tolist() == [0, 2]
+  assert sparsity.draw(table, 'test_error').axes
 
 
-def test_equal_errors_are_not_magnified(benchmark):
-  table = extended.tabulate_extended_dense(benchmark)
-  table['against_pruning_mean'] = [0.0, 1e-17] * (len(table) // 2)
-  table['against_pruning_std'] = 0.0
-  differences = extended.draw_extended_dense(table).axes[1]
-  assert differences.get_ylim() == (-0.01, 0.01)
-
-
-def test_nothing_is_drawn_of_a_dense_optimum(benchmark):
-  # Errors rise with the level, so that level 0 is the best.
-  results = make_results({0: [0.1, 0.1], 1: [0.2, 0.3], 3: [0.3, 0.3]})
-  benchmark = benchmark._replace(summary=statistics.summarize(results, 0.2))
-  assert subgroups.tabulate_subgroups_at_optimum(
-    benchmark, with_noise=False
-  ).empty
-  assert tables.tabulate_concentration(benchmark).empty
-  assert tables.tabulate_optima(benchmark).optimal_level.tolist() == [0]
-
-
-def test_optima(benchmark):
-  table = make_results({0: [0.3, 0.3], 1: [0.2, 0.1], 2: [0.1, 0.5]})
-  # Without validation errors a curve has no optimum, and is left out.
-  lost = make_results({0: [0.3, 0.3]}, 'random')
-  lost['validation_error'] = float('nan')
-  summary = statistics.summarize(pd.concat([table, lost]), 0.2)
-  found = tables.tabulate_optima(benchmark._replace(summary=summary))
-  assert found.arm.tolist() == ['pruning']
-  # Level 2 has the mean .3, which is level 0's: no better.
-  assert found.optimal_level.tolist() == [1]
-  assert found.highest_improving_level.tolist() == [1]
-  assert found['mean'].tolist() == pytest.approx([0.15])
-  assert found.against_dense_mean.tolist() == pytest.approx([-0.15])
-  summary = statistics.summarize(lost, 0.2)
-  assert tables.tabulate_optima(benchmark._replace(summary=summary)).empty
-
-
-def test_subgroups_are_the_tables(benchmark):
-  table = subgroups.tabulate_subgroups_at_optimum(benchmark, with_noise=True)
-  (axes,) = subgroups.draw_subgroup_effects(table).axes
-  line = axes.get_lines()[0]
-  # Level 3: -0.3 x the mean ranks 2, 7, 12, 17.
-  assert line.get_xdata().tolist() == [0, 1, 2, 3]
-  assert line.get_ydata().tolist() == pytest.approx([-0.6, -2.1, -3.6, -5.1])
-  assert axes.get_title().startswith('20% label noise\npruning: level 3')
-
-
-def test_heat_maps_are_centred_at_zero(benchmark):
-  table = heat_maps.tabulate_heat_maps(benchmark)
-  figure = heat_maps.draw_heat_maps(table)
-  mesh = figure.axes[0].collections[0]
-  assert mesh.norm.vmin == -mesh.norm.vmax == pytest.approx(-5.1)
-  rows = table[(table.arm == 'pruning') & (table.noise_fraction == 0)]
-  assert mesh.get_array().ravel().tolist() == rows['mean'].tolist()
-
-
-def test_leave_out_draws_sets_beside_random(benchmark):
-  table = leave_out.tabulate_leave_out(
-    benchmark, 'most_improved', with_noise=False
-  )
-  (axes,) = leave_out.draw_leave_out(table, 'level').axes
-  chosen, random = (
-    container.lines[0].get_ydata().tolist() for container in axes.containers
-  )
-  assert chosen == table['mean'].tolist() == pytest.approx([0.405])
-  assert random == table.random_mean.tolist() == pytest.approx([0.305])
-
-
-def test_images_and_their_labels(benchmark):
-  table = worsened.tabulate_most_worsened(benchmark)
-  clean, noisy = worsened.draw_most_worsened(table, columns=1).axes
-  assert [text.get_text() for text in noisy.texts] == ['1 > 2 (2)'] * 2
-  canvas = clean.images[0].get_array()
-  # Two images of 8x8 below each other, in white.
-  assert canvas.shape == (22, 9)
-  assert (canvas == 128).sum() == 2 * 64 and canvas.max() == 255
-
-
-def test_images_of_the_first_replicate_of_each_noise_level(benchmark):
-  table, images = benchmark.most_worsened
-  # With noise replicate 0 diverged, and without it replicate 1 is there too.
-  table = table.assign(replicate=[0, 1, 1, 1])
-  found = worsened.tabulate_most_worsened(
-    benchmark._replace(most_worsened=(table, images))
-  )
-  assert found.noise_fraction.tolist() == [0, 0.2, 0.2]
-  assert found.replicate.tolist() == [0, 1, 1]
-
-
-def test_every_section_is_empty_or_drawn(benchmark):
-  names = [section.name for section in FIGURES]
+def test_every_figure_is_empty_or_drawn(benchmark):
+  names = [figure.name for figure in FIGURES]
   assert len(set(names)) == len(names)
-  empty = [s.name for s in FIGURES if s.tabulate(benchmark).empty]
-  assert empty == ['appendix_j_ablations']
+  assert all(isinstance(figure, base.Figure) for figure in FIGURES)
+  empty = [f.name for f in FIGURES if f.tabulate([benchmark]).empty]
+  # No other arms; and the optimum of width is level 0.
+  assert empty == [
+    'appendix_i_width_subgroups',
+    'appendix_j1_rewinding',
+    'appendix_j2_scores',
+  ]

@@ -5,7 +5,6 @@ import pandas as pd
 import pytest
 
 from pruning_gen.analysis import load
-from pruning_gen.analysis.figures import width
 from pruning_gen.errors import UserError
 from pruning_gen.storage import provenance
 from pruning_gen.storage import results
@@ -78,7 +77,15 @@ def joined(workdirs):
 def assert_same(table, other):
   order = [
     column
-    for column in (*results.IDENTITY, 'left_out', 'number', 'subgroup')
+    for column in (
+      *results.IDENTITY,
+      'left_out',
+      'number',
+      'subgroup',
+      'split',
+      'by',
+      'group',
+    )
     if column in table
   ]
   pd.testing.assert_frame_equal(
@@ -101,6 +108,8 @@ def test_parts_make_what_one_run_of_all_makes(joined, tmp_path):
     'effects',
     'concentration',
     'noisy_share',
+    'group_errors',
+    'memorization',
     'leave_out',
   ):
     assert_same(getattr(joined, name), getattr(whole, name))
@@ -113,7 +122,6 @@ def test_parts_make_what_one_run_of_all_makes(joined, tmp_path):
   ).loc[('width', 1, 0.2, 1, 0)]
   # Lowest five scores: those of 3 to 7.
   assert row.effect == pytest.approx(-0.1 * 5 * (1.2 + 1 / 7), rel=1e-5)
-  assert len(width.tabulate_subgroups_by_size(joined)) == 2 * 2 * 4
 
 
 def test_what_a_joined_panel_says_of_itself(joined, workdirs):

@@ -226,7 +226,11 @@ def test_a_row_twice_in_another_table_is_refused(tmp_path):
   results.write_members(tmp_path, 'chain', members, {})
   table = pd.DataFrame({'noise_fraction': [0.0], 'replicate': [0]})
   results.write_el2n(tmp_path, table, np.zeros((1, 3)))
-  worst = table.assign(example_id=7)
+  worst = table.assign(level=1, example_id=7)
+  two_levels = pd.concat([worst, worst.assign(level=2)], ignore_index=True)
+  images = np.zeros((2, 2, 2, 1), np.uint8)
+  results.write_most_worsened(tmp_path, two_levels, images)
+  assert len(results.read_most_worsened(tmp_path)[0]) == 2
   results.write_most_worsened(tmp_path, worst, np.zeros((1, 2, 2, 1), np.uint8))
   for name, read in (
     ('chain/members.csv', lambda: results.read_members(tmp_path, 'chain')),

@@ -85,9 +85,7 @@ def render(**content: Any) -> str:
   return template.render(marks=MARKS, **content)
 
 
-def lay_out(
-  table: pd.DataFrame, max_rows: int = MAX_ROWS
-) -> dict[str, Any]:
+def lay_out(table: pd.DataFrame, max_rows: int = MAX_ROWS) -> dict[str, Any]:
   """Lay a table out for reading: METRIC_mean and METRIC_std in one cell.
 
   Rows that are is_optimal are printed bold.

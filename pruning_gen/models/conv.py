@@ -140,7 +140,7 @@ def _kernel_gradient(x, grad, size, stride):
 
 
 def _patches(x, size, stride, height, width):
-  """Return what every position of the output sees of the input.
+  """Return the input patch of every output position.
 
   Args:
     x: [batch, height in, width in, channels].

@@ -1,4 +1,4 @@
-"""Masks: which weights are kept, and how many go next.
+"""Masks: which weights are kept, and how many are removed at each level.
 
 A mask is a bool array, True where the weight is kept. `masks` has the tree
 structure of `params`; what is never pruned (biases, BatchNorm) is all True.

@@ -43,7 +43,7 @@ def is_in_bucket(path: epath.PathLike) -> bool:
 
 
 def write_bytes(path: epath.PathLike, content: bytes | memoryview) -> None:
-  """Write a file in one move; of several processes only the first does.
+  """Write a file atomically; of several processes only the first writes.
 
   Raises:
     UserError: it cannot be written.

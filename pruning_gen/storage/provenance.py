@@ -1,4 +1,4 @@
-"""Where results come from: a workdir's config, and every start on it."""
+"""Where results come from: a config, and every start of the program."""
 
 import datetime
 import importlib.metadata
@@ -43,7 +43,7 @@ MAY_CHANGE = (
 
 
 def check_workdir(workdir: epath.PathLike) -> None:
-  """Check that a workdir is a folder, or may become one.
+  """Check that a workdir is a folder or does not exist.
 
   Raises:
     UserError: it is a file, or cannot be reached.

@@ -19,7 +19,7 @@
 
 FOLDER is chain, width, el2n, or one of leave_out's: leave_out/train_48000 has
 the networks that train on that many examples. Files are replaced in one move:
-a reader never sees half a file.
+a reader never sees a partial file.
 """
 
 from collections.abc import Sequence

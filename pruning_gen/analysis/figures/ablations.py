@@ -6,6 +6,8 @@ from matplotlib.figure import Figure as Drawing
 from pruning_gen.analysis import paired
 from pruning_gen.analysis.figures import base
 from pruning_gen.analysis.figures import curves
+from pruning_gen.analysis.figures import drawing
+from pruning_gen.analysis.figures import grids
 from pruning_gen.analysis.figures import style
 from pruning_gen.analysis.load import Benchmark
 from pruning_gen.pruning import arms
@@ -42,10 +44,10 @@ def tabulate_scores(benchmark: Benchmark) -> pd.DataFrame:
 
 def draw(table: pd.DataFrame) -> Drawing:
   """Draw axes for each benchmark and noise level, a curve for each arm."""
-  figure, grid, cells = style.grid_by_noise(table)
+  figure, grid, cells = grids.grid_by_noise(table)
   for axes, rows in cells:
     for arm, curve in rows.groupby('arm', sort=False):
-      style.draw_curve(
+      drawing.draw_curve(
         axes,
         curve.weights_remaining,
         curve,
@@ -54,15 +56,15 @@ def draw(table: pd.DataFrame) -> Drawing:
         marker=style.arm_marker(arm),
         label=style.arm_label(arm),
       )
-    style.draw_dense(axes, rows, 'test_error', '0.3')
-    style.set_weights_axis(axes, rows.weights_remaining)
-    style.set_error_axis(axes)
+    drawing.draw_dense(axes, rows, 'test_error', '0.3')
+    drawing.set_weights_axis(axes, rows.weights_remaining)
+    drawing.set_error_axis(axes)
     color = style.arm_color('pruning')
-    style.draw_stars(
+    drawing.draw_stars(
       axes,
-      style.optimum_of(rows, 'weights_remaining', 'test_error', color),
+      drawing.optimum_of(rows, 'weights_remaining', 'test_error', color),
     )
-  style.label_left(grid)
+  grids.label_left(grid)
   style.add_legend(
     figure, [style.key(**style.DENSE), style.key(**style.OPTIMAL)]
   )

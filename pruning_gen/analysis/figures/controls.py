@@ -10,6 +10,8 @@ from pruning_gen.analysis import paired
 from pruning_gen.analysis import statistics
 from pruning_gen.analysis.figures import base
 from pruning_gen.analysis.figures import curves
+from pruning_gen.analysis.figures import drawing
+from pruning_gen.analysis.figures import grids
 from pruning_gen.analysis.figures import style
 from pruning_gen.analysis.load import Benchmark
 
@@ -68,7 +70,7 @@ def tabulate_controls(benchmark: Benchmark) -> pd.DataFrame:
 
 def draw(table: pd.DataFrame) -> Drawing:
   """Draw axes for each benchmark and pair."""
-  figure, grid, cells = style.make_cells(table, 'pair', 3.1)
+  figure, grid, cells = grids.make_cells(table, 'pair', 3.1)
   for axes, rows in cells:
     title, pair = rows.iloc[0][['benchmark', 'pair']]
     axes.set_title(
@@ -77,7 +79,7 @@ def draw(table: pd.DataFrame) -> Drawing:
       else f'{title}\n{style.arm_label(pair)}'
     )
     _draw_pair(axes, rows)
-  style.label_left(grid)
+  grids.label_left(grid)
   style.add_legend(
     figure,
     [
@@ -91,7 +93,7 @@ def draw(table: pd.DataFrame) -> Drawing:
 
 def _draw_pair(axes: Axes, rows: pd.DataFrame) -> None:
   for arm, curve in rows.groupby('arm', sort=False):
-    style.draw_curve(
+    drawing.draw_curve(
       axes,
       curve.matched_weights_remaining,
       curve,
@@ -100,14 +102,14 @@ def _draw_pair(axes: Axes, rows: pd.DataFrame) -> None:
       marker=style.arm_marker(arm),
       label=style.arm_label(arm),
     )
-  style.draw_dense(axes, rows, 'test_error', '0.3')
-  style.set_weights_axis(axes, rows.matched_weights_remaining)
-  style.set_error_axis(axes)
+  drawing.draw_dense(axes, rows, 'test_error', '0.3')
+  drawing.set_weights_axis(axes, rows.matched_weights_remaining)
+  drawing.set_error_axis(axes)
   for left, right in _matching_ranges(rows, widen=True):
     axes.axvspan(right, left, color='0.9', lw=0, zorder=0)
-  style.draw_stars(
+  drawing.draw_stars(
     axes,
-    style.optimum_of(
+    drawing.optimum_of(
       rows,
       'matched_weights_remaining',
       'test_error',

@@ -8,6 +8,8 @@ from matplotlib.figure import Figure as Drawing
 from pruning_gen.analysis import paired
 from pruning_gen.analysis.figures import base
 from pruning_gen.analysis.figures import curves
+from pruning_gen.analysis.figures import drawing
+from pruning_gen.analysis.figures import grids
 from pruning_gen.analysis.figures import style
 from pruning_gen.analysis.load import Benchmark
 
@@ -36,15 +38,15 @@ def tabulate_differences(benchmark: Benchmark) -> pd.DataFrame:
 
 def draw_by_epochs(table: pd.DataFrame) -> Drawing:
   """Draw both by epochs: pruning as squares, extended dense as circles."""
-  figure, grid = style.columns(table)
-  for axes, rows in style.by_benchmark(
+  figure, grid = grids.columns(table)
+  for axes, rows in grids.by_benchmark(
     grid[0], table, 'extended dense training did not run'
   ):
     draw_two(axes, rows, 'epochs_trained', 'extended_dense')
     axes.set_xlabel('training epochs')
     axes.xaxis.set_major_locator(ticker.MaxNLocator(5, integer=True))
-    style.set_error_axis(axes)
-  style.label_left(grid)
+    drawing.set_error_axis(axes)
+  grids.label_left(grid)
   keys = two_keys(table, 'extended_dense')
   style.add_legend(figure, keys, has_curves=False)
   return figure
@@ -56,7 +58,7 @@ def draw_two(axes, rows: pd.DataFrame, x: str, other: str) -> None:
     ['noise_fraction', 'arm'], sort=False
   ):
     color = style.noise_color(noise_fraction)
-    style.draw_curve(
+    drawing.draw_curve(
       axes,
       curve[x],
       curve,
@@ -88,9 +90,9 @@ def two_keys(table: pd.DataFrame, other: str) -> list:
 
 def draw_differences(table: pd.DataFrame) -> Drawing:
   """Draw differences to pruning; hollow where both match."""
-  figure, grid = style.columns(table)
+  figure, grid = grids.columns(table)
   others = [name for name in NETWORKS if name in set(table.network)]
-  for axes, rows in style.by_benchmark(
+  for axes, rows in grids.by_benchmark(
     grid[0], table, 'extended dense training did not run'
   ):
     noise = np.unique(rows.noise_fraction)
@@ -103,11 +105,11 @@ def draw_differences(table: pd.DataFrame) -> Drawing:
     axes.set_xlim(-0.6, len(noise) - 0.4)
     axes.set_xlabel('label noise (%)')
     axes.set_ylabel('minus pruning (points)')
-    style.show_percent(axes.yaxis)
+    drawing.show_percent(axes.yaxis)
     if np.ptp(axes.get_ylim()) < 1e-6:
       # All are equal: do not magnify what rounding leaves.
       axes.set_ylim(-0.01, 0.01)
-  style.label_left(grid)
+  grids.label_left(grid)
   style.add_legend(
     figure,
     [
@@ -121,7 +123,9 @@ def _draw_judged(axes, at, rows: pd.DataFrame, network: str) -> None:
   """Draw filled points, and on top white ones where both match."""
   look = {'color': style.arm_color(network), 'fmt': NETWORKS[network]}
   mean, std = rows.against_pruning_mean, rows.against_pruning_std
-  style.draw_points(axes, at, mean, std, label=style.arm_label(network), **look)
+  drawing.draw_points(
+    axes, at, mean, std, label=style.arm_label(network), **look
+  )
   is_match = (rows.against_pruning_verdict == 'match').to_numpy()
   axes.plot(
     at[is_match],

@@ -10,6 +10,8 @@ from matplotlib.figure import Figure as Drawing
 from pruning_gen.analysis import fairness
 from pruning_gen.analysis.figures import base
 from pruning_gen.analysis.figures import curves
+from pruning_gen.analysis.figures import drawing
+from pruning_gen.analysis.figures import grids
 from pruning_gen.analysis.figures import heat_maps
 from pruning_gen.analysis.figures import style
 from pruning_gen.analysis.load import Benchmark
@@ -82,11 +84,11 @@ def draw_errors(table: pd.DataFrame) -> Drawing:
   clean = table[table.noise_fraction == lowest_noise(table)]
   rows = [
     (title, arm)
-    for title in style.benchmarks_of(table)
+    for title in grids.benchmarks_of(table)
     for arm in ARMS
     if ((clean.benchmark == title) & (clean.arm == arm)).any()
   ]
-  figure, grid = style.make_plain_grid(len(rows), len(GROUPS), (2.6, 1.5), 1.0)
+  figure, grid = grids.make_plain_grid(len(rows), len(GROUPS), (2.6, 1.5), 1.0)
   for row, (title, arm) in zip(grid, rows):
     own = clean[clean.benchmark == title]
     largest = max(own.difference_mean.abs().max(), 1e-3)
@@ -102,7 +104,7 @@ def draw_errors(table: pd.DataFrame) -> Drawing:
         axes.set_yticklabels([])
         axes.set_ylabel('')
     if meshes:
-      bar = style.add_color_bar(figure, meshes[0], row[-1], 'points')
+      bar = grids.add_color_bar(figure, meshes[0], row[-1], 'points')
       ticks = largest * np.array([-1, -0.1, 0, 0.1, 1])
       bar.set_ticks(ticks, labels=[f'{100 * tick:.2g}' for tick in ticks])
   return figure
@@ -121,14 +123,14 @@ def draw_harm(table: pd.DataFrame) -> Drawing:
     for kind in GROUPS
     if ((table.split == kind[0]) & (table.by == kind[1])).any()
   ]
-  figure, grid = style.columns(table, len(kinds), 2.7)
+  figure, grid = grids.columns(table, len(kinds), 2.7)
   for row, kind in zip(grid, kinds):
     own = table[(table.split == kind[0]) & (table.by == kind[1])]
-    for axes, rows in style.by_benchmark(row, own, 'not in this run'):
+    for axes, rows in grids.by_benchmark(row, own, 'not in this run'):
       _draw_groups(axes, rows, kind[1])
       axes.set_title(f'{rows.benchmark.iloc[0]}\n{GROUPS[kind]}')
       axes.set_ylabel('harmed below weights (%)')
-  style.label_left(grid)
+  grids.label_left(grid)
   style.add_legend(
     figure,
     [
@@ -178,8 +180,8 @@ def _draw_groups(axes: Axes, rows: pd.DataFrame, by: str) -> None:
     )
   axes.set_yscale('log')
   axes.set_ylim(lowest / 2, 1.3)
-  style.set_log_ticks(axes.yaxis, crowded=30)
-  style.show_percent(axes.yaxis)
+  drawing.set_log_ticks(axes.yaxis, crowded=30)
+  drawing.show_percent(axes.yaxis)
   axes.xaxis.set_major_locator(ticker.MaxNLocator(5, integer=True))
   label = 'subgroup by EL2N, low to high' if by == 'subgroup' else by
   axes.set_xlabel('classes, most harmed first' if is_crowded else label)

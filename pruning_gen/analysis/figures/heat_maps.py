@@ -8,6 +8,7 @@ from matplotlib.figure import Figure as Drawing
 
 from pruning_gen.analysis.figures import base
 from pruning_gen.analysis.figures import curves
+from pruning_gen.analysis.figures import grids
 from pruning_gen.analysis.figures import style
 from pruning_gen.analysis.figures import subgroups
 from pruning_gen.analysis.load import Benchmark
@@ -32,7 +33,7 @@ def draw(table: pd.DataFrame) -> Drawing:
   """Draw a row for each benchmark and arm, a column for each noise level."""
   rows = [
     (title, arm)
-    for title in style.benchmarks_of(table)
+    for title in grids.benchmarks_of(table)
     for arm in ARMS
     if ((table.benchmark == title) & (table.arm == arm)).any()
   ]
@@ -41,7 +42,7 @@ def draw(table: pd.DataFrame) -> Drawing:
     for title, _ in rows
   }
   num_columns = max(map(len, noise.values()))
-  figure, grid = style.make_plain_grid(len(rows), num_columns, (2.3, 1.5), 1.0)
+  figure, grid = grids.make_plain_grid(len(rows), num_columns, (2.3, 1.5), 1.0)
   for row, (title, arm) in zip(grid, rows):
     own = table[table.benchmark == title]
     norm = make_norm(own.effect_mean)
@@ -58,7 +59,7 @@ def draw(table: pd.DataFrame) -> Drawing:
         axes.set_yticklabels([])
         axes.set_ylabel('')
     if mesh is not None:
-      label_bar(style.add_color_bar(figure, mesh, axes, 'nats'), norm)
+      label_bar(grids.add_color_bar(figure, mesh, axes, 'nats'), norm)
   return figure
 
 
@@ -87,7 +88,7 @@ def draw_cells(
     What a color bar is made of; None without rows, which the axes then say.
   """
   if rows.empty:
-    style.say(axes, 'not in this run')
+    grids.say(axes, 'not in this run')
     return None
   cells = rows.pivot(index='level', columns=x, values=value)
   first, last = cells.index[0], cells.index[-1]

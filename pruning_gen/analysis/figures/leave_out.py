@@ -7,6 +7,8 @@ from matplotlib.figure import Figure as Drawing
 
 from pruning_gen.analysis import paired
 from pruning_gen.analysis.figures import base
+from pruning_gen.analysis.figures import drawing
+from pruning_gen.analysis.figures import grids
 from pruning_gen.analysis.figures import style
 from pruning_gen.analysis.load import Benchmark
 
@@ -81,31 +83,31 @@ def tabulate_misclassified(benchmark: Benchmark) -> pd.DataFrame:
 
 def draw_by_weights(table: pd.DataFrame) -> Drawing:
   """Draw sets by the sparsity whose losses chose them."""
-  figure, grid, cells = style.grid_by_noise(table)
+  figure, grid, cells = grids.grid_by_noise(table)
   return _draw_by_weights(figure, grid, cells)
 
 
 def draw_clean_by_weights(table: pd.DataFrame) -> Drawing:
   """Draw the same of clean labels, a column for each benchmark."""
-  figure, grid = style.columns(table)
-  cells = style.by_benchmark(grid[0], table, 'not in this run')
+  figure, grid = grids.columns(table)
+  cells = grids.by_benchmark(grid[0], table, 'not in this run')
   return _draw_by_weights(figure, grid, cells)
 
 
 def _draw_by_weights(figure: Drawing, grid: np.ndarray, cells) -> Drawing:
   for axes, rows in cells:
     _draw_set(axes, rows, rows.weights_remaining, rows.left_out.iloc[0])
-    style.set_weights_axis(axes, rows.weights_remaining)
+    drawing.set_weights_axis(axes, rows.weights_remaining)
     axes.set_xlabel('weights where chosen (%)')
-    style.set_error_axis(axes)
-  style.label_left(grid)
+    drawing.set_error_axis(axes)
+  grids.label_left(grid)
   style.add_legend(figure)
   return figure
 
 
 def _draw_set(axes: Axes, rows: pd.DataFrame, x: pd.Series, kind: str) -> None:
   """Draw errors without a set, without random examples, and with all."""
-  style.draw_curve(
+  drawing.draw_curve(
     axes,
     x,
     rows,
@@ -113,7 +115,7 @@ def _draw_set(axes: Axes, rows: pd.DataFrame, x: pd.Series, kind: str) -> None:
     color=style.arm_color(kind),
     label=style.arm_label(kind),
   )
-  style.draw_curve(
+  drawing.draw_curve(
     axes,
     x,
     rows,
@@ -134,7 +136,7 @@ def _draw_set(axes: Axes, rows: pd.DataFrame, x: pd.Series, kind: str) -> None:
 
 def draw_subgroups(table: pd.DataFrame) -> Drawing:
   """Draw subgroups left out."""
-  figure, grid, cells = style.grid_by_noise(table)
+  figure, grid, cells = grids.grid_by_noise(table)
   for axes, rows in cells:
     num_subgroups = rows.subgroup.max() + 1
     percentile = 100 * (rows.subgroup + 0.5) / num_subgroups
@@ -142,8 +144,8 @@ def draw_subgroups(table: pd.DataFrame) -> Drawing:
     axes.set_xlim(0, 100)
     axes.set_xticks(range(0, 101, 25))
     axes.set_xlabel('EL2N percentile left out')
-    style.set_error_axis(axes)
-  style.label_left(grid)
+    drawing.set_error_axis(axes)
+  grids.label_left(grid)
   style.add_legend(figure)
   return figure
 
@@ -157,11 +159,11 @@ def draw_misclassified(table: pd.DataFrame) -> Drawing:
     'pruning': ('pruning', 'D', 'pruning, optimally sparse'),
   }
   table = table.assign(dense_std=np.nan)
-  figure, grid = style.columns(table)
-  for axes, rows in style.by_benchmark(grid[0], table, 'not in this run'):
+  figure, grid = grids.columns(table)
+  for axes, rows in grids.by_benchmark(grid[0], table, 'not in this run'):
     noise = np.unique(rows.noise_fraction)
     for i, (column, (name, marker, label)) in enumerate(networks.items()):
-      style.draw_points(
+      drawing.draw_points(
         axes,
         np.searchsorted(noise, rows.noise_fraction) + 0.16 * (i - 1.5),
         rows[f'{column}_mean'],
@@ -173,8 +175,8 @@ def draw_misclassified(table: pd.DataFrame) -> Drawing:
     axes.set_xticks(range(len(noise)), [f'{100 * q:.3g}' for q in noise])
     axes.set_xlim(-0.6, len(noise) - 0.4)
     axes.set_xlabel('label noise (%)')
-    style.set_error_axis(axes)
-  style.label_left(grid)
+    drawing.set_error_axis(axes)
+  grids.label_left(grid)
   style.add_legend(figure)
   return figure
 

@@ -7,6 +7,8 @@ from matplotlib.figure import Figure as Drawing
 from pruning_gen.analysis import statistics
 from pruning_gen.analysis.figures import base
 from pruning_gen.analysis.figures import curves
+from pruning_gen.analysis.figures import drawing
+from pruning_gen.analysis.figures import grids
 from pruning_gen.analysis.figures import style
 from pruning_gen.analysis.load import Benchmark
 
@@ -82,13 +84,13 @@ def tabulate_memorization(benchmark: Benchmark) -> pd.DataFrame:
 
 def draw_losses(table: pd.DataFrame) -> Drawing:
   """Draw losses by sparsity: clean examples dashed, noisy ones solid."""
-  figure, grid = style.columns(table)
-  for axes, rows in style.by_benchmark(grid[0], table, 'no noise in this run'):
+  figure, grid = grids.columns(table)
+  for axes, rows in grids.by_benchmark(grid[0], table, 'no noise in this run'):
     stars = []
     for noise_fraction, curve in rows.groupby('noise_fraction'):
       color = style.noise_color(noise_fraction)
       for metric, (line, name) in PARTS.items():
-        style.draw_curve(
+        drawing.draw_curve(
           axes,
           curve.weights_remaining,
           curve,
@@ -99,11 +101,11 @@ def draw_losses(table: pd.DataFrame) -> Drawing:
           marker=style.noise_marker(noise_fraction),
           label=f'{style.noise_label(noise_fraction)}, {name}',
         )
-        stars += style.optimum_of(curve, 'weights_remaining', metric, color)
-    style.set_weights_axis(axes, rows.weights_remaining)
-    style.set_loss_axis(axes)
-    style.draw_stars(axes, stars)
-  style.label_left(grid)
+        stars += drawing.optimum_of(curve, 'weights_remaining', metric, color)
+    drawing.set_weights_axis(axes, rows.weights_remaining)
+    drawing.set_loss_axis(axes)
+    drawing.draw_stars(axes, stars)
+  grids.label_left(grid)
   noise = [
     style.key(
       style.noise_label(level),
@@ -123,11 +125,11 @@ def draw_losses(table: pd.DataFrame) -> Drawing:
 
 def draw_memorization(table: pd.DataFrame) -> Drawing:
   """Draw shares of noisy examples."""
-  figure, grid, cells = style.grid_by_noise(table)
+  figure, grid, cells = grids.grid_by_noise(table)
   for axes, rows in cells:
     color = style.noise_color(rows.noise_fraction.iloc[0])
     for share, (line, marker, name) in SHARES.items():
-      style.draw_curve(
+      drawing.draw_curve(
         axes,
         rows.weights_remaining,
         rows,
@@ -140,11 +142,11 @@ def draw_memorization(table: pd.DataFrame) -> Drawing:
       )
     for weights in rows[rows.is_optimal].weights_remaining:
       axes.axvline(weights, color='0.3', ls='--', lw=1, zorder=1)
-    style.set_weights_axis(axes, rows.weights_remaining)
-    style.show_percent(axes.yaxis)
+    drawing.set_weights_axis(axes, rows.weights_remaining)
+    drawing.show_percent(axes.yaxis)
     axes.set_ylim(-0.03, 1.03)
     axes.set_ylabel('noisy examples (%)')
-  style.label_left(grid)
+  grids.label_left(grid)
   style.add_legend(figure, _memorization_keys(), has_curves=False)
   return figure
 
@@ -162,15 +164,15 @@ def _memorization_keys() -> list:
 def draw_at_optimum(table: pd.DataFrame) -> Drawing:
   """Draw the losses of three networks, clean examples hollow."""
   networks = list(table.network.unique())
-  figure, grid = style.columns(table)
-  for axes, rows in style.by_benchmark(grid[0], table, 'no noise in this run'):
+  figure, grid = grids.columns(table)
+  for axes, rows in grids.by_benchmark(grid[0], table, 'no noise in this run'):
     noise = np.unique(rows.noise_fraction)
     for i, network in enumerate(networks):
       own = rows[rows.network == network]
       at = np.searchsorted(noise, own.noise_fraction) + 0.2 * (i - 1)
       color, marker = style.arm_color(network), style.arm_marker(network)
       for metric, (_, name) in PARTS.items():
-        style.draw_points(
+        drawing.draw_points(
           axes,
           at,
           own[f'{metric}_mean'],
@@ -185,7 +187,7 @@ def draw_at_optimum(table: pd.DataFrame) -> Drawing:
     axes.set_xlabel('label noise (%)')
     axes.set_ylabel('training loss (nats)')
     axes.set_ylim(bottom=0)
-  style.label_left(grid)
+  grids.label_left(grid)
   style.add_legend(figure)
   return figure
 

@@ -7,6 +7,8 @@ from matplotlib.figure import Figure as Drawing
 
 from pruning_gen.analysis.figures import base
 from pruning_gen.analysis.figures import curves
+from pruning_gen.analysis.figures import drawing
+from pruning_gen.analysis.figures import grids
 from pruning_gen.analysis.figures import style
 from pruning_gen.analysis.load import Benchmark
 
@@ -25,12 +27,12 @@ def tabulate_training_loss(benchmark: Benchmark) -> pd.DataFrame:
 
 def draw(table: pd.DataFrame, metric: str) -> Drawing:
   """Draw a metric of pruning, and the dense network as a dashed line."""
-  figure, grid = style.columns(table)
-  for axes, rows in style.by_benchmark(grid[0], table, 'pruning did not run'):
+  figure, grid = grids.columns(table)
+  for axes, rows in grids.by_benchmark(grid[0], table, 'pruning did not run'):
     stars = []
     for noise_fraction, curve in rows.groupby('noise_fraction'):
       color = style.noise_color(noise_fraction)
-      style.draw_curve(
+      drawing.draw_curve(
         axes,
         curve.weights_remaining,
         curve,
@@ -39,15 +41,15 @@ def draw(table: pd.DataFrame, metric: str) -> Drawing:
         marker=style.noise_marker(noise_fraction),
         label=style.noise_label(noise_fraction),
       )
-      style.draw_dense(axes, curve, metric, color)
-      stars += style.optimum_of(curve, 'weights_remaining', metric, color)
-    style.set_weights_axis(axes, rows.weights_remaining)
+      drawing.draw_dense(axes, curve, metric, color)
+      stars += drawing.optimum_of(curve, 'weights_remaining', metric, color)
+    drawing.set_weights_axis(axes, rows.weights_remaining)
     if metric == 'test_error':
-      style.set_error_axis(axes)
+      drawing.set_error_axis(axes)
     else:
-      style.set_loss_axis(axes)
-    style.draw_stars(axes, stars)
-  style.label_left(grid)
+      drawing.set_loss_axis(axes)
+    drawing.draw_stars(axes, stars)
+  grids.label_left(grid)
   style.add_legend(
     figure, [style.key(**style.DENSE), style.key(**style.OPTIMAL)]
   )

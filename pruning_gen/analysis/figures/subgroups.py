@@ -3,6 +3,7 @@
 import functools
 from collections.abc import Callable
 
+import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Drawing
@@ -10,10 +11,16 @@ from matplotlib.figure import Figure as Drawing
 from pruning_gen.analysis import statistics
 from pruning_gen.analysis.figures import base
 from pruning_gen.analysis.figures import curves
+from pruning_gen.analysis.figures import drawing
+from pruning_gen.analysis.figures import grids
 from pruning_gen.analysis.figures import style
 from pruning_gen.analysis.load import Benchmark
 
 BY = ['arm', 'noise_fraction', 'level', 'subgroup']
+# The numbers of a network that there is not.
+NOTHING = dict.fromkeys(
+  ('subgroup', 'percentile', 'effect_mean', 'effect_std'), np.nan
+)
 OPTIMAL, HIGHEST = 'optimal', 'highest improving'
 
 
@@ -57,10 +64,7 @@ def _at_sparsities(
       level = levels[sparsity].get(noise_fraction, 0)
       own = rows[rows.level == level] if level else rows.head(0)
       if own.empty:
-        own = pd.DataFrame(
-          {'arm': 'pruning', 'noise_fraction': [noise_fraction], 'level': 0},
-          columns=table.columns,
-        )
+        own = rows.head(1).assign(level=0, n=0, **NOTHING)
       own = own.assign(
         sparsity=sparsity,
         weights_remaining=weights.weights_remaining.get(level, 1.0),
@@ -80,8 +84,13 @@ def _tabulate(*sparsities: str, with_noise: bool = False) -> Callable:
 
 def _tabulate_first_page(benchmarks: list[Benchmark]) -> pd.DataFrame:
   """Tabulate both sparsities, of VGG-16 where the report has it."""
-  vgg = [own for own in benchmarks if own.config['model']['name'] == 'vgg16']
-  return _tabulate(OPTIMAL, HIGHEST)(vgg or benchmarks)
+  table = _tabulate(OPTIMAL, HIGHEST)(benchmarks)
+  vgg = [
+    own.title for own in benchmarks if own.config['model']['name'] == 'vgg16'
+  ]
+  if table.empty or not set(vgg) & set(table.benchmark):
+    return table
+  return table[table.benchmark.isin(vgg)]
 
 
 def _heading(rows: pd.DataFrame) -> str:
@@ -95,7 +104,7 @@ def _heading(rows: pd.DataFrame) -> str:
 
 def draw_effect(axes: Axes, rows: pd.DataFrame, **look) -> None:
   """Draw the effects of one network on all subgroups."""
-  style.draw_curve(axes, rows.percentile, rows, 'effect', **look)
+  drawing.draw_curve(axes, rows.percentile, rows, 'effect', **look)
   axes.axhline(0, color='0.3', lw=1, zorder=1)
   axes.set_xlim(0, 100)
   axes.set_xticks(range(0, 101, 25))
@@ -111,7 +120,7 @@ def draw_one(axes: Axes, rows: pd.DataFrame) -> None:
       OPTIMAL: 'the optimal sparsity is level 0,\nthe dense network',
       HIGHEST: 'no level improves\non the dense network',
     }[rows.sparsity.iloc[0]]
-    style.say(axes, why)
+    grids.say(axes, why)
     return
   color = style.noise_color(rows.noise_fraction.iloc[0])
   draw_effect(axes, rows, color=color, label='sparse minus dense')
@@ -121,35 +130,35 @@ def draw_one(axes: Axes, rows: pd.DataFrame) -> None:
 def draw_clean(table: pd.DataFrame) -> Drawing:
   """Draw one sparsity, a column for each benchmark."""
   has_curves = table.effect_mean.notna().any()
-  figure, grid = style.columns(table, height=2.7 if has_curves else 0.8)
-  for axes, rows in style.by_benchmark(
+  figure, grid = grids.columns(table, height=2.7 if has_curves else 0.8)
+  for axes, rows in grids.by_benchmark(
     grid[0], table, 'no EL2N scores\nor no clean labels'
   ):
     draw_one(axes, rows)
-  style.label_left(grid)
+  grids.label_left(grid)
   return figure
 
 
 def draw_first_page(table: pd.DataFrame) -> Drawing:
   """Draw two sparsities side by side, a row for each benchmark."""
-  titles = [t for t in style.benchmarks_of(table) if t in set(table.benchmark)]
+  titles = [t for t in grids.benchmarks_of(table) if t in set(table.benchmark)]
   has_curves = table.effect_mean.notna().any()
-  figure, grid = style.make_grid(len(titles), 2, 2.7 if has_curves else 0.8)
+  figure, grid = grids.make_grid(len(titles), 2, 2.7 if has_curves else 0.8)
   for row, title in zip(grid, titles):
     for axes, sparsity in zip(row, (OPTIMAL, HIGHEST)):
       axes.set_title(f'{title}: {sparsity} sparsity')
       own = (table.benchmark == title) & (table.sparsity == sparsity)
       draw_one(axes, table[own])
-  style.label_left(grid)
+  grids.label_left(grid)
   return figure
 
 
 def draw_noise(table: pd.DataFrame) -> Drawing:
   """Draw the optimal sparsity, a curve for each noise level."""
-  figure, grid = style.columns(table)
+  figure, grid = grids.columns(table)
   table = table.dropna(subset='effect_mean')
   why = 'no noise level has both\nEL2N scores and L* above 0'
-  for axes, rows in style.by_benchmark(grid[0], table, why):
+  for axes, rows in grids.by_benchmark(grid[0], table, why):
     for noise_fraction, own in rows.groupby('noise_fraction'):
       draw_effect(
         axes,
@@ -158,7 +167,7 @@ def draw_noise(table: pd.DataFrame) -> Drawing:
         marker=style.noise_marker(noise_fraction),
         label=style.noise_label(noise_fraction),
       )
-  style.label_left(grid)
+  grids.label_left(grid)
   style.add_legend(figure)
   return figure
 

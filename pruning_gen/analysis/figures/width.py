@@ -8,7 +8,9 @@ from pruning_gen.analysis import paired
 from pruning_gen.analysis import statistics
 from pruning_gen.analysis.figures import base
 from pruning_gen.analysis.figures import curves
+from pruning_gen.analysis.figures import drawing
 from pruning_gen.analysis.figures import extended
+from pruning_gen.analysis.figures import grids
 from pruning_gen.analysis.figures import style
 from pruning_gen.analysis.figures import subgroups
 from pruning_gen.analysis.load import Benchmark
@@ -70,12 +72,12 @@ def tabulate_same_size(benchmark: Benchmark) -> pd.DataFrame:
 
 def draw(table: pd.DataFrame) -> Drawing:
   """Draw both by weights: pruning as squares, width as circles."""
-  figure, grid = style.columns(table)
-  for axes, rows in style.by_benchmark(grid[0], table, 'width did not run'):
+  figure, grid = grids.columns(table)
+  for axes, rows in grids.by_benchmark(grid[0], table, 'width did not run'):
     extended.draw_two(axes, rows, 'weights_remaining', 'width')
-    style.set_weights_axis(axes, rows.weights_remaining)
-    style.set_error_axis(axes)
-  style.label_left(grid)
+    drawing.set_weights_axis(axes, rows.weights_remaining)
+    drawing.set_error_axis(axes)
+  grids.label_left(grid)
   keys = extended.two_keys(table, 'width')
   style.add_legend(figure, keys, has_curves=False)
   return figure
@@ -83,10 +85,10 @@ def draw(table: pd.DataFrame) -> Drawing:
 
 def draw_zooms(table: pd.DataFrame) -> Drawing:
   """Draw each noise level apart, from its minima up, and mark those."""
-  figure, grid, cells = style.grid_by_noise(table, 2.5)
+  figure, grid, cells = grids.grid_by_noise(table, 2.5)
   for axes, rows in cells:
     for arm, curve in rows.groupby('arm', sort=False):
-      style.draw_curve(
+      drawing.draw_curve(
         axes,
         curve.weights_remaining,
         curve,
@@ -95,11 +97,11 @@ def draw_zooms(table: pd.DataFrame) -> Drawing:
         marker=style.arm_marker(arm),
         label=style.arm_label(arm),
       )
-    style.set_weights_axis(axes, rows.weights_remaining)
+    drawing.set_weights_axis(axes, rows.weights_remaining)
     axes.set_ylabel('test error (%)')
-    style.show_percent(axes.yaxis)
+    drawing.show_percent(axes.yaxis)
     _zoom(axes, rows)
-  style.label_left(grid)
+  grids.label_left(grid)
   ring = {'marker': 'o', 'ms': 9, 'mfc': 'none', 'ls': ''}
   style.add_legend(figure, [style.key('lowest test error', **ring)])
   return figure
@@ -112,7 +114,7 @@ def _zoom(axes: Axes, rows: pd.DataFrame) -> None:
   dense = rows[rows.level == 0].test_error_mean.max()
   top = max(high, dense) + max(high - low, 0.5 * low, 1e-3)
   axes.set_ylim(max(low - 0.2 * (top - low), 0), top)
-  style.mark_cut_off(axes)
+  drawing.mark_cut_off(axes)
   for row in minima.itertuples():
     axes.plot(
       row.weights_remaining,
@@ -126,7 +128,7 @@ def _zoom(axes: Axes, rows: pd.DataFrame) -> None:
 
 def draw_effects(table: pd.DataFrame) -> Drawing:
   """Draw the effects of both on subgroups, each noise level apart."""
-  figure, grid, cells = style.grid_by_noise(table, 2.6)
+  figure, grid, cells = grids.grid_by_noise(table, 2.6)
   for axes, rows in cells:
     levels = []
     for arm, own in rows.groupby('arm', sort=False):
@@ -139,7 +141,7 @@ def draw_effects(table: pd.DataFrame) -> Drawing:
         label=style.arm_label(arm),
       )
     axes.set_title(f'{axes.get_title()}\n{", ".join(levels)}')
-  style.label_left(grid)
+  grids.label_left(grid)
   style.add_legend(figure)
   return figure
 

@@ -65,7 +65,7 @@ def _explain(message: str) -> str:
     keys = ', '.join(
       f'--config.{key}' for key in _known_keys() if key.startswith(f'{group}.')
     )
-    return f'--config.{group} is a group of keys: set one of them, {keys}'
+    return f'--config.{group} is a group of keys: set one of them: {keys}'
   if re.search("flag 'config.* is defined twice", message):
     return '--config is passed twice: name one file'
   return message
@@ -104,7 +104,11 @@ def _has_configs() -> bool:
 
 
 def _known_keys() -> list[str]:
-  default = importlib.import_module('configs.default')
+  """List the keys of configs.default; none if the package is alone."""
+  try:
+    default = importlib.import_module('configs.default')
+  except ImportError:
+    return []
   return list(provenance.flatten(default.get_config().to_dict()))
 
 

@@ -34,6 +34,9 @@ def _compare(benchmark: Benchmark) -> pd.DataFrame:
     return table
   table = curves.name_width(table)
   table = table[table.arm.isin(ARMS)]
+  # Level 0 alone has no change of error.
+  if not (table.level > 0).any():
+    return table.head(0)
   weights = curves.name_width(benchmark.summary)
   weights = weights[[*LEVEL, 'matched_weights_remaining']]
   table = table.merge(weights.drop_duplicates(LEVEL), how='left', on=LEVEL)
@@ -62,6 +65,8 @@ def tabulate_harm(benchmark: Benchmark) -> pd.DataFrame:
   if compared.empty:
     return compared
   table = fairness.find_harm(compared)
+  if 'pruning' not in set(table.arm):
+    return table.head(0)
   weights = compared.drop_duplicates(LEVEL).set_index(LEVEL)
   weights = weights.matched_weights_remaining
   keys = zip(table.arm, table.noise_fraction, table.harmed_from.fillna(-1))

@@ -123,7 +123,7 @@ def build(workdir: epath.PathLike) -> epath.Path:
     UserError: the folder holds no run, nothing is finished yet, or a file is
       broken.
   """
-  # First: the page does not have what is written while it is built.
+  # First, since results may be written while the page is built.
   signature = _sign(workdir)
   benchmark = load.read(workdir)
   files.write_table(results.summary_path(workdir), benchmark.summary)

@@ -368,7 +368,7 @@ def test_width_is_compared_at_its_own_optimum(benchmark):
   assert set(table.noise_fraction) == {0.2}
   levels = table.drop_duplicates('arm').set_index('arm').level
   assert levels.to_dict() == {'pruning': 3, 'width': 2}
-  # As it is, the optimum of width is level 0, and a sentence says so.
+  # As it is, the optimum of width is level 0, which a note names.
   empty = width.tabulate_effects([benchmark])
   (note,) = width.APPENDIX_I.notes([benchmark], empty)
   assert empty.empty and 'width is level 0' in note

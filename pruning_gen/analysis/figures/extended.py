@@ -77,7 +77,7 @@ def _look(is_other: bool) -> dict:
 
 
 def two_keys(table: pd.DataFrame, other: str) -> list:
-  """Return legend entries of `draw_two`: noise levels, and what is a marker."""
+  """Return legend entries of `draw_two`: noise levels and markers."""
   noise = [
     style.key(style.noise_label(level), color=style.noise_color(level), lw=2)
     for level in sorted(table.noise_fraction.unique())

@@ -12,7 +12,7 @@ from pruning_gen.analysis.figures import grids
 from pruning_gen.analysis.figures import style
 from pruning_gen.analysis.load import Benchmark
 
-# What a dense network is trained without: column of errors, and its look.
+# How networks trained without random examples are drawn.
 RANDOM = {'ls': '--', 'marker': 's', 'mfc': 'white'}
 
 

@@ -134,6 +134,20 @@ def test_points_above_an_axis_are_marked(errors, is_cut):
   assert [text.get_text() for text in axes.texts] == ['90 % →'] * is_cut
 
 
+def test_values_above_an_axis_do_not_overlap():
+  axes = Figure().add_subplot()
+  for color, error in (('r', 0.8), ('b', 0.9)):
+    rows = pd.DataFrame({'test_error_mean': [0.1] * 6 + [error] * 2})
+    rows['test_error_std'] = np.nan
+    x = pd.Series(range(8))
+    drawing.draw_curve(axes, x, rows, 'test_error', color=color, label=color)
+  axes.set_ylim(0, 0.5)
+  drawing.mark_cut_off(axes)
+  # Two at each of two places that are far apart.
+  rows = [text.xyann[1] for text in axes.texts]
+  assert rows == [0, 0, -29, -29]
+
+
 def test_error_axes_begin_at_zero_or_above():
   axes = Figure().add_subplot()
   rows = pd.DataFrame(

@@ -301,7 +301,7 @@ def test_a_write_that_fails(stopped, calm):
     main_test.start(stopped, *OVERRIDES, prefix=limit)
   )
   assert code == 1
-  assert ends_with(err, 'cannot be written', 'make space')
+  assert ends_with(err, 'cannot be written', 'free space')
   after = main_test.results(stopped)
   assert {name: after[name] for name in before} == before
   code, _, err = run(stopped)
@@ -339,7 +339,7 @@ def test_a_full_disk(folder, calm):
     )
     code, _, err = program.finish(process)
     assert code == 1
-    assert ends_with(err, 'cannot be written', 'make space')
+    assert ends_with(err, 'cannot be written', 'free space')
     assert len(np.load(workdir / 'chain' / 'level_000.npz')['correct']) == 4
     ballast.unlink()
     code, _, err = run(workdir, cache=cache)

@@ -211,8 +211,8 @@ RANGES = (
   ),
   Rule(
     'prune_fraction',
-    lambda value, c: 0 <= value < 1,
-    'must be in [0, 1): the fraction of the remaining weights that a level '
+    lambda value, c: 0 < value < 1,
+    'must be in (0, 1): the fraction of the remaining weights that a level '
     'removes',
   ),
   Rule('momentum', lambda value, c: 0 <= value < 1, 'must be in [0, 1)'),

@@ -165,7 +165,7 @@ def test_another_config_is_refused_and_nothing_is_lost(unbroken):
 @pytest.mark.parametrize(
   'override, message',
   [
-    ('--config.prune_fraction=1.5', r'config\.prune_fraction=1\.5 .*\[0, 1\)'),
+    ('--config.prune_fraction=1.5', r'config\.prune_fraction=1\.5 .*\(0, 1\)'),
     (
       '--config.prun_fraction=0.5',
       r'--config .*prun_fraction\b.*prune_fraction',

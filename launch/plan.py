@@ -1,29 +1,30 @@
-"""The paper as a list of independent jobs, each one program and one workdir.
+"""The paper as a list of jobs: one program and one workdir each.
 
-What can run apart does: each panel's width networks, and its chain with what
-reads the chain (leave_out) and what leave_out reads beside it (el2n). On
-request replicates run apart too. Pure: nothing is started and, but for
-`write`, nothing is touched.
+Whatever can run separately does: every replicate of every benchmark has a job
+for its chain with EL2N, one for its width networks, and one for leave_out,
+which needs the chain's results and therefore its workdir. Nothing is started
+here and, except by `write`, nothing is touched.
 """
 
 import ast
+import functools
 import hashlib
 import importlib
 import json
 import pathlib
+import re
+import subprocess
 import sys
 from typing import NamedTuple
 
-from launch import accelerators
-from launch import cost
 from pruning_gen.errors import UserError
 
 ROOT = pathlib.Path(__file__).parents[1]
-PANELS = ('lenet', 'resnet20', 'vgg16', 'resnet32', 'resnet50')
+BENCHMARKS = ('lenet', 'resnet20', 'vgg16', 'resnet32', 'resnet50')
 EXPERIMENTS = ('chain', 'width', 'el2n', 'leave_out')
-# What must share a workdir: leave_out reads what chain and el2n leave.
-TOGETHER = (('chain', 'el2n', 'leave_out'), ('width',))
-# A plan has options for these: an override would contradict its jobs.
+# One job each. The last needs the results of the first, in the same workdir.
+GROUPS = (('chain', 'el2n'), ('width',), ('leave_out',))
+# A plan has options for these; an override would contradict its jobs.
 PLANNED_KEYS = ('experiments', 'replicates', 'first_replicate')
 
 
@@ -31,275 +32,316 @@ class Job(NamedTuple):
   """One program to run to its end.
 
   Attributes:
-    id: str, the same for the same work in every plan, on every machine; fit
-      for the name of a machine.
-    panel: str, a config's name, with ':small' or the like behind it.
-    experiments: tuple of str, in the order they run.
-    first_replicate: int.
-    replicates: int.
-    overrides: tuple of 'key=value', of the config.
-    workdir: str.
-    chip_hours: float, estimated for the plan's accelerator: see cost.py.
+    id: the same for the same work in every plan, on every machine; valid as
+      the name of a machine.
+    benchmark: a config's name, optionally with ':small'.
+    experiments: in the order they run.
+    first_replicate: the first of `replicates`.
+    overrides: 'key=value' of the config.
+    workdir: a folder or gs:// address.
+    needs: the id of the job that must be done first, or ''.
+    revision: the commit that the plan was made for, or ''.
   """
 
   id: str
-  panel: str
+  benchmark: str
   experiments: tuple[str, ...]
   first_replicate: int
   replicates: int
   overrides: tuple[str, ...]
   workdir: str
-  chip_hours: float
+  needs: str = ''
+  revision: str = ''
+
+  @property
+  def root(self) -> str:
+    """The folder that holds the workdirs of the plan."""
+    return self.workdir.rpartition('/')[0]
+
+  @property
+  def in_bucket(self) -> bool:
+    """Whether the workdir is an address in a bucket."""
+    return '://' in self.workdir
+
+
+def check(holds, message: str):
+  """Raise a UserError with a message unless something holds."""
+  if not holds:
+    raise UserError(message)
 
 
 def make_plan(
-  panels,
-  root,
+  benchmarks,
+  root: str,
   experiments=EXPERIMENTS,
   replicates=None,
   first_replicate=None,
-  replicates_per_job=None,
+  replicates_per_job=1,
   overrides=(),
-  accelerator='v4-8',
-):
-  """List the jobs that together do all that is asked for, each thing once.
+) -> list[Job]:
+  """List the jobs that together do everything asked for, each thing once.
 
   Args:
-    panels: names of configs.
-    root: str, the folder or gs:// address that workdirs are made in.
+    benchmarks: names of configs.
+    root: the folder or gs:// address in which workdirs are made.
     experiments: which to run.
-    replicates: int, how many; None for what each panel's config says.
-    first_replicate: int, or None likewise.
-    replicates_per_job: int; None for all in one job.
-    overrides: 'key=value' of any config key but `PLANNED_KEYS`.
-    accelerator: str, that the cost is estimated for.
-
-  Returns:
-    List of Job.
+    replicates: how many; None for each config's own number.
+    first_replicate: None for each config's own.
+    replicates_per_job: leave_out averages over these to choose a level.
+    overrides: 'key=value' of any config key except `PLANNED_KEYS`.
 
   Raises:
-    UserError: nothing is left to do, something in it is unknown, or the program
-      would refuse a job's config.
+    UserError: the plan would be empty, a name is unknown, or the program would
+      reject a job's config.
   """
-  _check_choices('--panels', panels, None)
-  _check_choices('--experiments', experiments, EXPERIMENTS)
-  # Another order of the same overrides is the same work.
-  overrides = tuple(sorted(overrides))
-  accelerator = accelerators.find(accelerator)
+  for flag, names in ('benchmarks', benchmarks), ('experiments', experiments):
+    wanted = f'--{flag}={",".join(names)} must name at least one, each once'
+    check(names and len(set(names)) == len(names), wanted)
+  for name in experiments:
+    choices = ', '.join(EXPERIMENTS)
+    check(name in EXPERIMENTS, f'--experiments={name} must be of: {choices}')
   jobs = []
-  for panel in panels:
-    config = load_config(panel, overrides)
+  for benchmark in benchmarks:
+    config = load_config(benchmark, overrides)
     first = config.first_replicate
     if first_replicate is not None:
       first = first_replicate
     count = config.replicates if replicates is None else replicates
-    per_job = count if replicates_per_job is None else replicates_per_job
-    for name, value, least in (
+    for flag, value, least in (
       ('replicates', count, 1),
-      ('replicates_per_job', per_job, 1),
+      ('replicates_per_job', replicates_per_job, 1),
       ('first_replicate', first, 0),
     ):
-      if value < least:
-        raise UserError(
-          f'--{name}={value} must be at least {least}, or the plan is empty'
-        )
-    _check_needs(panel, config, experiments)
-    groups = [tuple(e for e in g if e in experiments) for g in TOGETHER]
-    for group in filter(None, groups):
-      for start in range(first, first + count, per_job):
-        size = min(per_job, first + count - start)
-        job = _make_job(panel, group, start, size, overrides, root)
-        config = job_config(job)
-        _check_rules(panel, config)
-        hours = cost.chip_hours(config, accelerator)
-        jobs.append(job._replace(chip_hours=round(hours, 2)))
+      check(value >= least, f'--{flag}={value} must be at least {least}')
+    _check_needs(benchmark, config, experiments)
+    for start in range(first, first + count, replicates_per_job):
+      size = min(replicates_per_job, first + count - start)
+      jobs += _jobs_of(benchmark, experiments, start, size, overrides, root)
   return jobs
 
 
-def _check_choices(flag, values, choices):
-  if not values:
-    raise UserError(f'{flag} is empty, and so would be the plan')
-  if len(set(values)) < len(values):
-    raise UserError(f'{flag}={",".join(values)} names one twice')
-  for value in values:
-    if choices and value not in choices:
-      raise UserError(f'{flag}={value} must be one of: {", ".join(choices)}')
+def _check_needs(benchmark, config, experiments):
+  needed = {'chain'} if 'leave_out' in experiments else set()
+  if needed and 'subgroups' in config.leave_out.sets:
+    needed.add('el2n')
+  missing = ', '.join(sorted(needed - set(experiments)))
+  check(
+    not missing,
+    f'--experiments: leave_out of {benchmark} needs {missing} too',
+  )
 
 
-def _check_needs(panel, config, experiments):
-  if 'leave_out' not in experiments:
-    return
-  needed = ['chain']
-  if 'subgroups' in config.leave_out.sets:
-    needed.append('el2n')
-  missing = [name for name in needed if name not in experiments]
-  if missing:
-    raise UserError(
-      f'--experiments={",".join(experiments)}: leave_out of {panel} reads what '
-      f'{" and ".join(missing)} leaves: add that'
+def _jobs_of(benchmark, experiments, first, count, overrides, root):
+  """List the jobs for some replicates of one benchmark."""
+  # The order of overrides does not change the work.
+  overrides = tuple(sorted(overrides))
+  jobs = []
+  for group in GROUPS:
+    chosen = tuple(name for name in group if name in experiments)
+    if not chosen:
+      continue
+    work = json.dumps([benchmark, chosen, first, count, overrides])
+    digest = hashlib.sha256(work.encode()).hexdigest()[:8]
+    replicates = f'r{first}' + (f'to{first + count - 1}' if count > 1 else '')
+    words = [benchmark.replace(':', '-'), chosen[0], replicates, digest]
+    # Google's rule for names: lower-case letters, digits, dashes; at most 63.
+    job_id = '-'.join(words).replace('_', '-')
+    workdir, needs = f'{str(root).rstrip("/")}/{job_id}', ''
+    if group == ('leave_out',):
+      workdir, needs = jobs[0].workdir, jobs[0].id
+    job = Job(
+      *(job_id, benchmark, chosen, first, count, overrides, workdir),
+      *(needs, revision()),
     )
+    check_config(job)
+    jobs.append(job)
+  return jobs
 
 
-def _check_rules(panel, config):
-  """Check what the program would, before anything is priced or started."""
-  # JAX takes 2 seconds to import, and nothing else of a sweep needs it.
-  from pruning_gen import config as protocol
-
-  try:
-    protocol.check(config)
-  except UserError as error:
-    raise UserError(f'{panel}: {error}') from error
-
-
-def _make_job(panel, experiments, first, count, overrides, root):
-  work = json.dumps([panel, experiments, first, count, overrides])
-  digest = hashlib.sha256(work.encode()).hexdigest()[:8]
-  replicates = str(first) if count == 1 else f'{first}to{first + count - 1}'
-  words = [panel.replace(':', '-'), experiments[0], f'r{replicates}', digest]
-  # Google's rule for names: small letters, digits and dashes, 63 at most.
-  job_id = '-'.join(words).replace('_', '-')
-  workdir = f'{str(root).rstrip("/")}/{job_id}'
-  return Job(job_id, panel, experiments, first, count, overrides, workdir, 0.0)
-
-
-def load_config(panel, overrides=()):
-  """Load a panel's config, as the program would.
-
-  Args:
-    panel: str, as 'resnet20' or 'resnet20:small'.
-    overrides: 'key=value', values as on the command line.
+def load_config(benchmark: str, overrides=()):
+  """Load the config of a benchmark, as 'resnet20' or 'resnet20:small'.
 
   Raises:
-    UserError: no such panel or key, or a value of another type.
+    UserError: no such benchmark or key, or a value of another type.
   """
-  name, _, size = panel.partition(':')
-  if not (ROOT / 'configs' / f'{name}.py').exists():
-    names = sorted(path.stem for path in (ROOT / 'configs').glob('[!_]*.py'))
-    raise UserError(f'--panels={panel}: configs/ has {", ".join(names)}')
+  name, _, size = benchmark.partition(':')
+  names = sorted(path.stem for path in (ROOT / 'configs').glob('[!_]*.py'))
+  check(
+    name in names, f'--benchmarks={benchmark} must be of: {", ".join(names)}'
+  )
   get_config = importlib.import_module(f'configs.{name}').get_config
   try:
     config = get_config(size) if size else get_config()
   except TypeError as error:
     raise UserError(
-      f'--panels={panel}: configs/{name}.py has no sizes; leave :{size} away'
+      f'--benchmarks={benchmark}: configs/{name}.py has no size {size}'
     ) from error
   except ValueError as error:
-    raise UserError(f'--panels={panel}: {error}') from error
+    raise UserError(f'--benchmarks={benchmark}: {error}') from error
   config.lock()
   seen = set()
   for override in overrides:
-    key, separator, text = override.partition('=')
-    if key in seen:
-      # The program would join two tuples to one.
-      raise UserError(f'--set={override}: {key} is set twice')
+    key, separator, _ = override.partition('=')
+    check(separator, f'--set={override} must have the form key=value')
+    # The program would concatenate two tuples.
+    check(key not in seen, f'--set={override}: {key} is set twice')
     seen.add(key)
-    if not separator:
-      raise UserError(f'--set={override} has not the form key=value')
-    if key in PLANNED_KEYS:
-      raise UserError(f'--set={override}: say --{key} instead')
-    try:
-      value = _parse(text)
-      if value is None:
-        # ml_collections would take it for any key, the program for none.
-        raise ValueError('None is no value')
-      config.update_from_flattened_dict({key: value})
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-      raise UserError(
-        f'--set={override} does not fit {panel} ({error}); '
-        'configs/default.py explains every key'
-      ) from error
+    check(key not in PLANNED_KEYS, f'--set={override}: use --{key} instead')
+    _set(config, benchmark, override)
   return config
 
 
-def _parse(text):
+def _set(config, benchmark, override):
+  """Set one key of a config, a value as on the command line."""
+  key, _, text = override.partition('=')
   try:
-    return ast.literal_eval(text)
-  except (SyntaxError, ValueError):
-    return text
+    try:
+      value = ast.literal_eval(text)
+    except (SyntaxError, ValueError):
+      value = text
+    if value is None:
+      # ml_collections accepts it for any key, the program for none.
+      raise ValueError('no key may be None')
+    config.update_from_flattened_dict({key: value})
+  except (KeyError, TypeError, ValueError, AttributeError) as error:
+    raise UserError(
+      f'--set={override} does not fit {benchmark} ({error}); '
+      'configs/default.py explains every key'
+    ) from error
 
 
-def job_config(job):
+def job_config(job: Job):
   """Return the config a job runs with."""
-  config = load_config(job.panel, job.overrides)
+  config = load_config(job.benchmark, job.overrides)
   config.experiments = job.experiments
   config.first_replicate = job.first_replicate
   config.replicates = job.replicates
   return config
 
 
-def command(job, python=sys.executable):
-  """Return the command that does a job, a list of str."""
-  name, _, size = job.panel.partition(':')
+def check_config(job: Job):
+  """Check a job's config by the program's own rules.
+
+  Raises:
+    UserError: the program would reject it.
+  """
+  # JAX takes 2 seconds to import, and `exec` does not need it.
+  from pruning_gen import config as rules
+
+  try:
+    rules.check(job_config(job))
+  except UserError as error:
+    raise UserError(f'{job.benchmark}: {error}') from error
+
+
+def command(job: Job, python=sys.executable, extra=()) -> list[str]:
+  """Return the command that does a job.
+
+  Args:
+    job: the job.
+    python: the interpreter.
+    extra: flags of this machine that are not part of the work, such as where
+      the data are.
+  """
   experiments = ','.join(map(repr, job.experiments))
   return [
-    python,
-    '-m',
-    'pruning_gen.main',
-    f'--config=configs/{name}.py' + (f':{size}' if size else ''),
+    *(python, '-m', 'pruning_gen.main'),
+    '--config=configs/' + re.sub(r'^\w+', r'\g<0>.py', job.benchmark),
     f'--workdir={job.workdir}',
     f'--config.experiments=({experiments},)',
     f'--config.first_replicate={job.first_replicate}',
     f'--config.replicates={job.replicates}',
     *(f'--config.{override}' for override in job.overrides),
+    *extra,
   ]
 
 
-def write(path, jobs):
-  """Write a plan as JSON lines, or find the same plan there.
+@functools.cache
+def revision() -> str:
+  """Return the commit of this checkout, or '' where there is none."""
+  git = ['git', '-C', ROOT, 'rev-parse', 'HEAD']
+  try:
+    result = subprocess.run(git, capture_output=True, text=True, check=True)
+  except (OSError, subprocess.CalledProcessError):
+    return ''
+  return result.stdout.strip()
 
-  Jobs that only the estimate of their cost tells apart are the same.
+
+def check_revision(job: Job):
+  """Check that this checkout is the one a job was planned for.
+
+  Raises:
+    UserError: it is at another commit.
+  """
+  here = revision()
+  check(
+    not here or job.revision in ('', here),
+    f'{job.id} was planned for commit {job.revision[:12]}, but this checkout '
+    f'is at {here[:12]}: run `git checkout {job.revision[:12]}`, or make the '
+    'plan again to continue with this code',
+  )
+
+
+def write(path, jobs: list[Job]):
+  """Write a plan as JSON lines, or accept the same plan if it is there.
+
+  Jobs that differ only in their revision are the same; the new one is kept.
 
   Raises:
     UserError: another plan is there.
   """
   path = pathlib.Path(path)
-  text = ''.join(json.dumps(job._asdict()) + '\n' for job in jobs)
-  if path.exists():
-    old, new = (
-      {job.id: job._replace(chip_hours=0.0) for job in plan}
-      for plan in (read(path), jobs)
-    )
-    if old == new:
-      return
-    changed = [
-      name for name in old.keys() & new.keys() if old[name] != new[name]
-    ]
-    raise UserError(
-      f'{path} holds another plan: {len(old.keys() - new.keys())} jobs only '
-      f'there, {len(new.keys() - old.keys())} only here, {len(changed)} '
-      'changed; take another --sweep, or delete that file'
-    )
+  old = (
+    {job._replace(revision='') for job in read(path)} if path.exists() else ()
+  )
+  new = {job._replace(revision='') for job in jobs}
+  check(
+    not old or old == new,
+    f'{path} holds another plan: {len(set(old) - new)} jobs only there, '
+    f'{len(new - set(old))} only here; use another --sweep, or delete it',
+  )
   path.parent.mkdir(parents=True, exist_ok=True)
-  path.write_text(text)
+  path.write_text(''.join(json.dumps(job._asdict()) + '\n' for job in jobs))
 
 
-def read(path):
+def read(path) -> list[Job]:
   """Read a plan.
 
   Raises:
-    UserError: it is not there, is empty, or is no plan.
+    UserError: it is missing, empty, or not a plan.
   """
   path = pathlib.Path(path)
-  if not path.is_file():
-    raise UserError(f'--plan={path} is no file: `launch.sweep plan` writes one')
+  check(
+    path.is_file(), f'--plan={path} is no file: `launch.sweep plan` makes it'
+  )
   try:
-    fields = [json.loads(line) for line in path.read_text().splitlines()]
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    tuples = ('experiments', 'overrides')
     jobs = [
-      Job(
-        **field
-        | {name: tuple(field[name]) for name in ('experiments', 'overrides')}
-      )
-      for field in fields
+      Job(**line | {key: tuple(line[key]) for key in tuples}) for line in lines
     ]
+    for job in jobs:
+      if not re.fullmatch(r'[a-z]([-a-z0-9]{0,61}[a-z0-9])?', job.id):
+        raise ValueError(f'id={job.id!r} must be letters, digits and dashes')
+    if len({job.id for job in jobs}) < len(jobs):
+      raise ValueError('an id occurs twice')
   except (ValueError, TypeError, KeyError) as error:
     raise UserError(
-      f'--plan={path} is no plan ({error}): delete it and plan again'
-    ) from (error)
-  if not jobs:
-    raise UserError(f'--plan={path} is empty: delete it and plan again')
-  for key in ('id', 'workdir'):
-    if len({getattr(job, key) for job in jobs}) < len(jobs):
-      raise UserError(
-        f'--plan={path} has a {key} twice: delete it and plan again'
-      )
+      f'--plan={path} is not a plan ({error}): delete it and plan again'
+    ) from error
+  check(jobs, f'--plan={path} is empty: delete it and plan again')
   return jobs
+
+
+def find(path, index: int) -> Job:
+  """Return line `index` of a plan, from 0 on.
+
+  Raises:
+    UserError: the plan has no such line, or cannot be read.
+  """
+  jobs = read(path)
+  check(
+    0 <= index < len(jobs),
+    f'--index={index} must be 0 to {len(jobs) - 1}, the jobs of --plan={path}',
+  )
+  return jobs[index]

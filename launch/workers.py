@@ -1,20 +1,25 @@
-"""Runs jobs in local processes, a few at a time, until each is done.
+"""Runs jobs as local processes: one to its end, or many, a few at a time.
 
-Exit codes as pruning_gen.main's: 0 done, 75 run me again, anything else a
-failure. A process that a signal kills counts as a failure too, but failures
-count only in a row: one that got further than the last starts at 1 again.
+Exit codes are pruning_gen.main's: 0 done, 75 stopped and saved (run it again),
+1 anything else.
 """
 
 import collections
 import contextlib
-import fcntl
+import functools
+import importlib.metadata
+import json
 import os
-import pathlib
 import shlex
 import signal
 import subprocess
-import time
+import threading
 from typing import NamedTuple
+
+from etils import epath
+
+from launch import lease
+from pruning_gen.errors import UserError
 
 EXIT_AGAIN = 75
 
@@ -23,216 +28,237 @@ class Task(NamedTuple):
   """A command to run to its end.
 
   Attributes:
-    id: str, of the log and the lock.
-    command: list of str.
-    progress: () -> anything; equal before and after a run that got nowhere.
-    once: bool, whether a command that was done is not run again to find out;
-      for those that cost money.
+    id: of its done-marker and its log.
+    command: what to run.
+    workdir: where its checkpoints and its done-marker are.
+    leads: whether this process marks and locks; of several hosts the first.
   """
 
   id: str
-  command: list
-  progress: collections.abc.Callable = lambda: None
-  once: bool = False
+  command: list[str]
+  workdir: str
+  leads: bool = True
+
+  @property
+  def marker(self) -> epath.Path:
+    """The file that shows that the task is done."""
+    return epath.Path(self.workdir) / 'done' / self.id
+
+  @property
+  def work(self) -> str:
+    """The command without its interpreter, which does not matter."""
+    return shlex.join(self.command[1:])
+
+  def is_done(self) -> bool:
+    """Return whether the task was done, by the same command."""
+    return self.marker.exists() and self.marker.read_text() == self.work
 
 
-class _Run:
-  """A task that is under way."""
+class Options(NamedTuple):
+  """How to run tasks.
 
-  def __init__(self, task, folder, lock):
-    self.task = task
-    self.lock = lock
-    self.before = task.progress()
-    log = folder / 'logs' / f'{task.id}.log'
-    log.parent.mkdir(parents=True, exist_ok=True)
-    with log.open('ab') as output:
-      self.process = subprocess.Popen(
-        task.command,
-        stdout=output,
-        stderr=subprocess.STDOUT,
-        # The lock outlives this process where the task does.
-        pass_fds=(lock.fileno(),),
-        # Ctrl-C reaches this process alone, which then stops the task once.
-        start_new_session=True,
-      )
-
-
-def run(tasks, folder, workers=1, retries=2, wait=1.0, say=print):
-  """Run tasks until each is done, has failed, or this process is told to stop.
-
-  No task runs twice at once, not even where several processes run the same
-  tasks, or one that was killed is started again: a task holds the lock
-  FOLDER/locks/ID as long as it lives.
-
-  Args:
-    tasks: list of Task.
-    folder: path, for logs/, locks/ and done/.
-    workers: int, how many at once.
-    retries: int, how many failures in a row without progress are run again.
-    wait: seconds before a task is run again, or a lock is tried again.
-    say: called with a line for every start and end.
-
-  Returns:
-    Dict from id to 'done', 'failed: ...' or 'stopped'.
+  Attributes:
+    env: variables to add.
+    logs: the folder for a log per task; '' to print what the program prints.
+    retries: how many failures in a row without a new checkpoint to retry.
+    wait: seconds before a retry; doubled by each.
+    lock: whether to keep other launchers from the workdir.
+    say: called with a line for the user.
   """
-  folder = pathlib.Path(folder)
-  folder.mkdir(parents=True, exist_ok=True)
-  waiting = collections.deque((0.0, task) for task in tasks)
-  failures = collections.Counter()
-  running, outcome, stopping = [], {}, False
 
-  def settle(task, verdict):
-    say(f'{task.id}: {verdict}')
-    if verdict.startswith('again'):
-      waiting.append((time.monotonic() + wait, task))
-    else:
-      outcome[task.id] = verdict
-
-  with _stop_signals() as stop:
-    while waiting or running:
-      if stop and not stopping:
-        stopping = True
-        for run_ in running:
-          _terminate(run_.process)
-      if stopping:
-        outcome |= {task.id: 'stopped' for _, task in waiting}
-        waiting.clear()
-      for _ in range(len(waiting) if len(running) < workers else 0):
-        due, task = waiting.popleft()
-        try:
-          begun = _begin(folder, task) if due <= time.monotonic() else None
-        except OSError as error:
-          reason = f'not started ({error})'
-          settle(task, _count_failure(task, failures, retries, reason))
-          continue
-        if begun is None:
-          due = max(due, time.monotonic() + wait / 10)
-          waiting.append((due, task))
-        elif begun == 'done':
-          outcome[task.id] = 'done'
-          say(f'{task.id}: done before; delete {folder}/done/{task.id} to redo')
-        else:
-          running.append(begun)
-          say(f'{task.id}: started')
-        if len(running) == workers:
-          break
-      for run_ in [r for r in running if r.process.poll() is not None]:
-        running.remove(run_)
-        if run_.process.returncode == 0:
-          _note_done(folder, run_.task, say)
-        run_.lock.close()
-        settle(run_.task, _judge(run_, failures, retries, stopping))
-      time.sleep(min(0.1, wait / 10))
-  return outcome
+  env: dict | None = None
+  logs: str = ''
+  retries: int = 3
+  wait: float = 1.0
+  lock: bool = True
+  say: collections.abc.Callable = functools.partial(print, flush=True)
 
 
-def _begin(folder, task):
-  """Start a task.
+def execute(task: Task, options: Options, stop: threading.Event) -> int:
+  """Run a task to its end unless it is done; return 0, 75 or 1.
 
-  Args:
-    folder: path, as `run`'s.
-    task: Task.
-
-  Returns:
-    A _Run; None: another process has it; 'done': it was done before.
+  If `stop` is set, the program is sent SIGTERM, and saves.
 
   Raises:
-    OSError: it cannot be started; nothing is left of the attempt.
+    lease.InUseError: another launcher runs it.
   """
-  lock = try_lock(folder, task.id)
-  if lock is None:
-    return None
-  with contextlib.ExitStack() as stack:
-    stack.enter_context(lock)
-    if task.once and _was_done(folder, task):
-      return 'done'
-    begun = _Run(task, folder, lock)
-    stack.pop_all()
-    return begun
-
-
-def _judge(run_, failures, retries, stopping):
-  code, task = run_.process.returncode, run_.task
-  if code == 0:
-    return 'done'
-  if stopping:
-    return 'stopped'
-  if code == EXIT_AGAIN:
-    return 'again: stopped and saved'
-  if task.progress() != run_.before:
-    failures[task.id] = 0
-  name = f'signal {signal.Signals(-code).name}' if code < 0 else f'code {code}'
-  return _count_failure(task, failures, retries, f'ended by {name}')
-
-
-def _count_failure(task, failures, retries, reason):
-  failures[task.id] += 1
-  verdict = 'again' if failures[task.id] <= retries else 'failed'
-  return f'{verdict}: {reason}, {failures[task.id]} in a row'
-
-
-def try_lock(folder, name):
-  """Return the open, locked file FOLDER/locks/NAME; None: another has it."""
-  path = folder / 'locks' / name
-  path.parent.mkdir(parents=True, exist_ok=True)
-  lock = path.open('w')
-  try:
-    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-  except BlockingIOError:
-    lock.close()
-    return None
-  return lock
-
-
-def _note_done(folder, task, say):
-  path = folder / 'done' / task.id
-  beside = path.with_name(f'.{task.id}.tmp')
-  try:
-    path.parent.mkdir(exist_ok=True)
-    beside.write_text(shlex.join(task.command))
-    os.replace(beside, path)
-  except OSError as error:
-    # Other tasks are under way, and this one is done all the same.
-    say(
-      f'{task.id}: {path} cannot be written ({error}); the next run of this '
-      'plan starts it again'
-    )
-
-
-def _was_done(folder, task):
-  path = folder / 'done' / task.id
-  return path.exists() and path.read_text() == shlex.join(task.command)
-
-
-def _terminate(process):
-  with contextlib.suppress(ProcessLookupError):
-    # Not its group: a launcher must tidy up after its own children.
-    process.terminate()
+  if task.is_done():
+    options.say(f'{task.id}: done before; delete {task.marker} to redo it')
+    return 0
+  with _hold(task, options) as (lock, lost):
+    warn_of_versions(task.workdir, options.say)
+    failures = 0
+    while True:
+      before = progress(task.workdir)
+      ended = _run_once(task, options, lock, lambda: stop.is_set() or lost())
+      if ended == 0:
+        _mark_done(task, options.say)
+      if ended == 0 or lost():
+        return int(ended != 0)
+      if ended == EXIT_AGAIN or stop.is_set():
+        return EXIT_AGAIN
+      failures = 1 if progress(task.workdir) != before else failures + 1
+      options.say(f'{task.id}: {ended}, failure {failures} in a row')
+      if failures > options.retries:
+        return 1
+      if stop.wait(options.wait * 2 ** (failures - 1)):
+        return EXIT_AGAIN
 
 
 @contextlib.contextmanager
-def _stop_signals():
-  """Give a list that is no longer empty once this process is to stop."""
-  received = []
-  signals = (signal.SIGTERM, signal.SIGINT)
-  old = [signal.signal(s, lambda n, _: received.append(n)) for s in signals]
+def _hold(task, options):
+  """Hold a task's workdir: a descriptor to inherit, and whether it was lost."""
+  if not (options.lock and task.leads):
+    yield None, lambda: False
+  elif '://' in task.workdir:
+    with lease.hold_bucket(task.workdir, options.say) as lost:
+      yield None, lost.is_set
+  else:
+    with lease.hold_folder(task.workdir, options.say) as lock:
+      yield lock, lambda: False
+
+
+def _run_once(task, options, lock, should_stop):
+  """Run a task's program; return 0, 75, or how it failed in words."""
   try:
-    yield received
+    with _output(task, options.logs) as output:
+      process = subprocess.Popen(
+        task.command,
+        stdout=output,
+        stderr=output and subprocess.STDOUT,
+        env=os.environ | (options.env or {}),
+        pass_fds=() if lock is None else (lock,),
+        # Ctrl-C reaches this process alone, which then stops the program once.
+        start_new_session=True,
+      )
+  except OSError as error:
+    return f'not started ({error})'
+  told, code = False, None
+  while code is None:
+    if should_stop() and not told:
+      process.terminate()
+      told = True
+    with contextlib.suppress(subprocess.TimeoutExpired):
+      code = process.wait(0.1)
+  if code in (0, EXIT_AGAIN):
+    return code
+  return f'signal {signal.Signals(-code).name}' if code < 0 else f'code {code}'
+
+
+@contextlib.contextmanager
+def _output(task, logs):
+  if not logs:
+    yield None
+    return
+  os.makedirs(logs, exist_ok=True)
+  with open(f'{logs}/{task.id}.log', 'ab') as output:
+    yield output
+
+
+def _mark_done(task, say):
+  if not task.leads:
+    return
+  try:
+    task.marker.parent.mkdir(parents=True, exist_ok=True)
+    temporary = task.marker.with_name(f'.{task.id}.tmp')
+    temporary.write_text(task.work)
+    temporary.replace(task.marker)
+  except OSError as error:
+    # Other tasks are running, and this one is done all the same.
+    say(f'{task.marker} cannot be written ({error}): the task will run again')
+
+
+def progress(workdir: str):
+  """Return a value that changes once a new checkpoint or result is saved."""
+  folder = epath.Path(workdir) / 'checkpoints'
+  # Unfinished saves and files inside of checkpoints also begin with digits.
+  checkpoints = sorted(
+    str(path)
+    for pattern in ('*/[0-9]*', '*/*/[0-9]*')
+    for path in folder.glob(pattern)
+    if path.name.isdigit()
+  )
+  results = epath.Path(workdir) / 'results.csv'
+  return checkpoints, results.stat().length if results.exists() else 0
+
+
+def warn_of_versions(workdir: str, say):
+  """Warn if a workdir was last run with another jax, jaxlib or libtpu."""
+  path = epath.Path(workdir) / 'provenance.json'
+  starts = json.loads(path.read_text())['starts'] if path.exists() else []
+  last = starts[-1]['versions'] if starts else {}
+  for name in {'jax', 'jaxlib', 'libtpu'} & last.keys():
+    try:
+      here = importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+      here = None
+    if here != last[name]:
+      say(
+        f'warning: {workdir} was last run with {name} {last[name]}, now with '
+        f'{here}: results may differ in rounding (provenance.json records it)'
+      )
+
+
+def run(groups: list[list[Task]], slots: list[dict], options: Options) -> dict:
+  """Run groups of tasks, each group in order, until this process is stopped.
+
+  Args:
+    groups: a task is run if the one before it in its group was done.
+    slots: the environment of each worker.
+    options: of all tasks.
+
+  Returns:
+    Dict from id to 'done', 'failed' or 'stopped'.
+  """
+  outcome = {}
+  queue = collections.deque(groups)
+
+  def work(env):
+    with contextlib.suppress(IndexError):
+      while True:
+        for task in queue.popleft():
+          mine = options._replace(env=env)
+          outcome[task.id] = _run_until_done(task, mine, stop)
+          options.say(f'{task.id}: {outcome[task.id]}')
+          if outcome[task.id] != 'done':
+            break
+
+  with stopping() as stop:
+    threads = [threading.Thread(target=work, args=(slot,)) for slot in slots]
+    for thread in threads:
+      thread.start()
+    for thread in threads:
+      # In turns: a signal's handler runs between them.
+      while thread.is_alive():
+        thread.join(0.2)
+  tasks = [task for group in groups for task in group]
+  return {task.id: outcome.get(task.id, 'stopped') for task in tasks}
+
+
+def _run_until_done(task, options, stop):
+  while not stop.is_set():
+    try:
+      code = execute(task, options, stop)
+    except lease.InUseError:
+      # Another launcher's, or one's that was killed, whose program lives on.
+      code = EXIT_AGAIN
+    except (OSError, UserError) as error:
+      options.say(f'{task.id}: {error}')
+      code = 1
+    if code != EXIT_AGAIN:
+      return 'failed' if code else 'done'
+    stop.wait(options.wait)
+  return 'stopped'
+
+
+@contextlib.contextmanager
+def stopping():
+  """Yield a threading.Event that is set when this process is told to stop."""
+  stop = threading.Event()
+  signals = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+  old = [signal.signal(s, lambda *_: stop.set()) for s in signals]
+  try:
+    yield stop
   finally:
     for number, handler in zip(signals, old):
       signal.signal(number, handler)
-
-
-def workdir_progress(workdir):
-  """Tell how far a run in a local workdir has come, to compare."""
-  workdir = pathlib.Path(workdir)
-  # Half saves, `12.orbax-checkpoint-tmp`, and the files inside of checkpoints,
-  # whose names are random, also begin with digits.
-  checkpoints = sorted(
-    str(path)
-    for path in workdir.glob('checkpoints/**/[0-9]*')
-    if path.name.isdigit() and path.is_dir()
-  )
-  results = workdir / 'results.csv'
-  size = os.path.getsize(results) if results.exists() else 0
-  return checkpoints, size

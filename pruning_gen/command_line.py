@@ -33,7 +33,8 @@ def parse(argv: list[str], config: flags.FlagHolder[ConfigDict]) -> list[str]:
     sys.path.insert(0, str(ROOT))
   try:
     arguments = flags.FLAGS(argv)
-    # If no key is set, a file that cannot be loaded shows only here.
+    # If no key is set, a file that cannot be loaded raises only here.
+    getattr(config.value, 'keys', None)
     if not isinstance(config.value, ConfigDict):
       sys.exit(
         'error: --config: get_config() must return a ConfigDict, such as that '

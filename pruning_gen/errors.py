@@ -1,12 +1,16 @@
 """The ways a run ends early on purpose."""
 
 import os
+import signal
+from collections.abc import Callable
 from collections.abc import Mapping
 from typing import TypeVar
 
 Entry = TypeVar('Entry')
 
 EXIT_PREEMPTED = 75
+# A scheduler sends the first; the end of an ssh session sends both.
+STOP_SIGNALS = (signal.SIGTERM, signal.SIGHUP)
 
 
 class UserError(Exception):
@@ -20,8 +24,18 @@ class Preempted(Exception):
   """The run was asked to stop and has saved; the same command continues it."""
 
 
+def on_stop(handler: Callable) -> None:
+  """Handle every signal that asks the program to stop.
+
+  Except one that is ignored, as SIGHUP is under nohup.
+  """
+  for number in STOP_SIGNALS:
+    if signal.getsignal(number) != signal.SIG_IGN:
+      signal.signal(number, handler)
+
+
 def stop_at_once(*_) -> None:
-  """Handle SIGTERM where there is nothing to save."""
+  """Handle a signal to stop where there is nothing to save."""
   os.write(2, b'stopped, nothing to save; run the same command to continue\n')
   os._exit(EXIT_PREEMPTED)
 

@@ -4,11 +4,10 @@
 
 Any key of the config can be set on the command line: --config.epochs=5. The
 same command continues a run that was stopped, and returns at once if the run
-is finished. Exit codes: 0 done, 75 stopped by SIGTERM with everything saved
-(run the same command again), 1 anything else.
+is finished. Exit codes: 0 done, 75 stopped by SIGTERM or SIGHUP with everything
+saved (run the same command again), 1 anything else.
 """
 
-import signal
 import sys
 import threading
 import traceback
@@ -19,7 +18,7 @@ from pruning_gen import output
 # The imports below take seconds, in which there is nothing to save.
 if __name__ == '__main__':
   output.guard()
-  signal.signal(signal.SIGTERM, errors.stop_at_once)
+  errors.on_stop(errors.stop_at_once)
 
 from absl import app
 from absl import flags
@@ -104,7 +103,7 @@ def main(argv: list[str]) -> None:
         _JOIN_SECONDS.value,
       )
     # After `join`, in which JAX installs a handler of its own.
-    signal.signal(signal.SIGTERM, lambda *_: stop.set())
+    errors.on_stop(lambda *_: stop.set())
     say(f'devices: {environment.check_devices()}')
     run(Run(config, workdir, None, stop.is_set), _ALLOW_DEVICE_CHANGE.value)
     code = 0

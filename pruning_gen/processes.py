@@ -12,6 +12,7 @@ import jax
 import numpy as np
 from jax.experimental import multihost_utils
 
+from pruning_gen.errors import on_stop
 from pruning_gen.errors import stop_at_once
 from pruning_gen.errors import UserError
 
@@ -112,11 +113,12 @@ def stopping_at_once() -> Iterator[None]:
   if are_several():
     yield
     return
-  handler = signal.signal(signal.SIGTERM, stop_at_once)
+  handler = signal.getsignal(signal.SIGTERM)
+  on_stop(stop_at_once)
   try:
     yield
   finally:
-    signal.signal(signal.SIGTERM, handler)
+    on_stop(handler)
 
 
 def exit_soon(code: int) -> None:

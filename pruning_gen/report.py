@@ -123,7 +123,7 @@ def build(workdir: epath.PathLike) -> epath.Path:
     UserError: the folder holds no run, nothing is finished yet, or a file is
       broken.
   """
-  # First: the page does not have what is written while it is built.
+  # First, since results may be written while the page is built.
   signature = _sign(workdir)
   benchmark = load.read(workdir)
   files.write_table(results.summary_path(workdir), benchmark.summary)
@@ -211,11 +211,16 @@ def _group(sections: list[dict]) -> list[dict]:
       'id': f'group-{prefix}',
       'title': title,
       'text': text,
-      'sections': [own for own in sections if own['id'].startswith(prefix)],
+      'sections': [own for own in sections if _group_of(own['id']) == prefix],
     }
     for prefix, (title, text) in GROUPS.items()
   ]
   return [group for group in groups if group['sections']]
+
+
+def _group_of(name: str) -> str:
+  prefix = name.split('_')[0]
+  return prefix if prefix in GROUPS else 'more'
 
 
 def _remove_others(output: epath.Path, kept: list[str], figures: Any) -> None:

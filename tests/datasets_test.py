@@ -299,7 +299,9 @@ def test_without_a_home_there_is_no_cache(no_home, tmp_path, capsys):
     datasets.load('mnist')
 
 
-def test_without_a_home_jax_has_no_cache(no_home):
+def test_without_a_home_jax_has_no_cache(no_home, monkeypatch):
+  # The number of devices cannot change any more.
+  monkeypatch.setenv('XLA_FLAGS', '--xla_force_host_platform_device_count=8')
   before = jax.config.jax_compilation_cache_dir
   try:
     environment.set_up(default.get_config(), num_members=8)

@@ -2,9 +2,13 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
+from pruning_gen.models import lenet
+from pruning_gen.training import epoch
 from pruning_gen.training import evaluate
+from pruning_gen.training import step
 from pruning_gen.training import train_state
 
 
@@ -69,3 +73,47 @@ def test_the_loss_of_logits_that_are_not_finite_is_not_finite(broken):
   for label in range(3):
     found = evaluate.evaluate_logits(logits, jnp.array([label]))
     assert not np.isfinite(found.cross_entropy).any()
+
+
+def in_float64(params, dataset):
+  """Return the cross-entropy of a LeNet on its training set, in float64."""
+  params = jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), params)
+  x = np.asarray(dataset.train_images, np.float64) / 255
+  x = ((x - dataset.mean) / dataset.std).reshape(len(x), -1)
+  for name in ('dense_0', 'dense_1'):
+    x = np.maximum(x @ params[name]['kernel'] + params[name]['bias'], 0)
+  logits = x @ params['output']['kernel'] + params['output']['bias']
+  logits -= logits.max(axis=1, keepdims=True)
+  rows, others = np.arange(len(logits)), np.exp(logits)
+  others[rows, logits.argmax(axis=1)] = 0
+  return np.log1p(others.sum(axis=1)) - logits[rows, dataset.train_labels]
+
+
+@pytest.mark.slow
+def test_the_losses_of_a_trained_network_agree_with_float64(digits):
+  model = lenet.LeNet(10, (60, 30))
+  optimizer = step.sgd(optax.constant_schedule(0.05), 0.9, 0.0)
+  state = train_state.create(
+    model, optimizer, (8, 8, 1), False, jax.random.key(0)
+  )
+
+  def prepare(images):
+    return epoch.normalize(images, digits.mean, digits.std)
+
+  member = train_state.MemberData(
+    key=jax.random.key(0),
+    labels=jnp.asarray(digits.train_labels),
+    example_ids=jnp.arange(200, dtype=jnp.int32),
+  )
+  images = jnp.asarray(digits.train_images)
+  train_epoch = jax.jit(
+    epoch.make_train_epoch(step.make_train_step(model, optimizer), 20, prepare)
+  )
+  for i in range(30):
+    state, _ = train_epoch(state, member, images, jnp.int32(i))
+  run = jax.jit(evaluate.make_evaluate(model, 64, prepare))
+  losses = np.asarray(run(state, member.labels, images).cross_entropy)
+  expected = in_float64(state.params, digits)
+  assert expected.min() < 1e-7 < 1e-3 < expected.max()
+  large = expected > 1e-7
+  np.testing.assert_allclose(losses[large], expected[large], rtol=1e-5)

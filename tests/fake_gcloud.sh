@@ -1,46 +1,167 @@
 #!/usr/bin/env bash
-# Stands in for gcloud: slices whose lives are drawn from $SEED, in $FAKE/NAME/.
-# Writes what happens to $FAKE/NAME/events. The percentages are $CHANCES.
+# Stands in for gcloud and for what a TPU VM has, by the name it is called with.
+# One slice whose life is drawn from $SEED lives in $FAKE; machine.sh runs on its
+# hosts for real, each in a home of its own. Events are written to $FAKE/events.
+# $CHANCES are percentages of what goes wrong.
 set -u
-case "$*" in
-  *buckets\ describe*) echo US-CENTRAL2; exit ;;
-  storage*) echo "$*" >>"$FAKE/storage"; exit ;;
-  *scp*) name="${6%:}" ;;
-  *) name="$5" ;;
-esac
-FAKE="$FAKE/$name"
-[[ -d "$FAKE" ]] || mkdir "$FAKE"
-# Builtins only: this runs thousands of times.
-calls=0
-[[ ! -e "$FAKE/calls" ]] || read -r calls <"$FAKE/calls"
-calls="$((calls + 1))"
-echo "$calls" >"$FAKE/calls"
-RANDOM=$((SEED * 1000 + calls))
-: $RANDOM
-declare -A chance="($CHANCES)"
-luck() { ((RANDOM % 100 < ${chance[$1]:-0})); }
 event() { echo "$*" >>"$FAKE/events"; }
+count() {
+  # Bytes, so that a call that is killed leaves no broken number.
+  printf x >>"$FAKE/$1"
+  REPLY="$(stat --format=%s "$FAKE/$1")"
+}
+declare -A chance="(${CHANCES:-})"
+luck() { ((RANDOM % 100 < ${chance[$1]:-0})); }
+seed() { RANDOM=$((SEED * 1000 + $1)); : $RANDOM; }
+bucket="$FAKE/bucket"
+
+# What runs as the program: started by machine.sh, by way of systemd-run.
+program() {
+  local all="$*" host n
+  host="${all##*--host=}" host="${host%% *}"
+  count "starts.$host" && n="$REPLY"
+  mkdir "$FAKE/running.$host" 2>/dev/null || event TWICE
+  event "start $host"
+  finish() {
+    rmdir "$FAKE/running.$host" 2>/dev/null
+    event "end $host $1"
+    exit "$1"
+  }
+  trap 'finish 75' TERM
+  sleep "${PROGRAM_SECONDS:-0.02}" &
+  wait
+  # All hosts of a start have one fate.
+  seed $((n * 7919))
+  if luck stopped; then finish 75; fi
+  if luck saved; then mkdir -p "$bucket/checkpoints/chain/$n"; finish 1; fi
+  if luck crashed; then finish 1; fi
+  mkdir -p "$bucket/done"
+  [[ "$host" != 0 ]] || : >"$bucket/done/a"
+  finish 0
+}
+
+# End what runs on the hosts, as a power cut does.
+power_off() {
+  local pid host
+  while read -r pid; do
+    kill -9 -- "-$pid" 2>/dev/null
+  done < <(cat "$FAKE"/hosts/*/pid 2>/dev/null)
+  for host in 0 1; do
+    ! rmdir "$FAKE/running.$host" 2>/dev/null || event "end $host power"
+  done
+  rm -rf "$FAKE/hosts"
+}
+
+tool="$(basename "$0")"
+case "$tool" in
+  sudo)
+    # Not even a test touches a lock file of libtpu's own.
+    [[ "$*" != *libtpu_lockfile* ]] || { event "unlock"; exit; }
+    [[ "$1" != mount ]] || { event "$*"; exit; }
+    exec "$@"
+    ;;
+  curl) [[ "$*" != *DELETE* ]] || event "delete ${*: -1}"
+    case "$*" in
+      *agent-worker-number*) basename "$HOME" ;;
+      *token*) echo '{"access_token":"secret","expires_in":3599}' ;;
+      *project-id*) echo project ;;
+    esac
+    exit ;;
+  fuser | mountpoint) exit 1 ;;
+  gcsfuse) event "gcsfuse $*"; exit ;;
+  python3) # pip and uv; the venv's Python is the program.
+    luck setup_error && exit 1
+    [[ "$*" != *'uv venv'* ]] || { mkdir -p venv/bin; ln -sf "$0" venv/bin/python; }
+    exit ;;
+  python) program "$@" ;;
+  systemctl)
+    unit="$HOME/unit"
+    case "$1" in
+      show)
+        if [[ ! -e "$unit" ]]; then
+          echo LoadState=not-found
+        elif [[ ! -s "$unit" ]]; then
+          echo SubState=running
+        else
+          case "$*" in
+            *ExecMain*) echo "ExecMainStatus=$(cat "$unit")" ;;
+            *) echo ActiveState=failed ;;
+          esac
+        fi
+        ;;
+      stop) rm -f "$unit" ;;
+      is-active) [[ -e "$HOME/watch" ]] ;;
+    esac
+    exit ;;
+  systemd-run)
+    [[ "$*" != *unit=watch* ]] || { : >"$HOME/watch"; exit; }
+    luck start_error && exit 1
+    while [[ "$1" != bash ]]; do shift; done
+    : >"$HOME/unit"
+    # shellcheck disable=SC2016
+    setsid bash -c '"$@"; echo $? >"$HOME/unit"' - "$@" >>"$HOME/job/job.log" \
+      2>&1 </dev/null &
+    echo $! >"$HOME/pid"
+    exit ;;
+  sweep) # What launch.sweep vm prints.
+    all="$*" folder="${all##*--bundle=}"
+    mkdir -p "$folder" && cp "$FAKE_BUNDLE"/* "$folder"
+    echo "name=a workdir=gs://bucket/a runtime=r hosts=${HOSTS:-1}"
+    exit ;;
+esac
+
+# gcloud itself.
+count calls
+seed "$REPLY"
 now=GONE
 [[ ! -e "$FAKE/state" ]] || read -r now <"$FAKE/state"
 become() { now="$1"; echo "$1" >"$FAKE/state"; event "state $1"; }
-stop_program() { [[ ! -e "$FAKE/running" ]] || { rm "$FAKE/running"; event "end $1"; }; }
 error() { echo "ERROR: $*" >&2; exit 1; }
-preempt() { stop_program preempted; become SUSPENDED; }
+# The state may be known before the machine is off, and the other way round.
+preempt() {
+  if luck late_power; then : >"$FAKE/doomed"; become SUSPENDED
+  elif luck late_state; then power_off
+  else power_off; become SUSPENDED
+  fi
+}
+# What was asked for appears a moment later.
+lags() {
+  local until=0
+  [[ ! -e "$FAKE/lag" ]] || read -r until <"$FAKE/lag"
+  ((${EPOCHREALTIME/./} < until))
+}
+[[ ! -e "$FAKE/doomed" ]] || { rm "$FAKE/doomed"; power_off; }
+! luck hang || exec sleep 1000
 
 case "$*" in
+  *'buckets describe'*) echo "${LOCATION:-US-CENTRAL2}" ;;
+  *'storage ls'*)
+    [[ "$*" != *done* ]] || { [[ -e "$bucket/done/a" ]]; exit; }
+    ls "$bucket"/checkpoints/*/ 2>/dev/null
+    ;;
+  storage*) luck denied && error 'PERMISSION_DENIED'; event "$*" ;;
+  *'queued-resources list'*) luck api && error 'SERVICE_DISABLED: enable it' ;;
   *'queued-resources create'*)
-    luck quota && error "Quota limit 'TPUV4sPreemptiblePodPerProject' exceeded"
+    luck quota && error "RESOURCE_EXHAUSTED: Quota limit exceeded"
+    luck bad_argument && error 'INVALID_ARGUMENT: no such type'
     luck create_error && error 'UNAVAILABLE: try again'
     [[ "$now" == GONE ]] || error 'ALREADY_EXISTS'
+    if luck lag; then echo $((${EPOCHREALTIME/./} + 700000)) >"$FAKE/lag"; fi
     become WAITING_FOR_RESOURCES
     luck create_lost && error 'DEADLINE_EXCEEDED'
     ;;
   *'queued-resources describe'*)
     luck describe_error && error 'UNAVAILABLE: try again'
+    ! lags || error 'NOT_FOUND: Resource not found'
     case "$now" in
       GONE) error 'NOT_FOUND: Resource not found' ;;
       WAITING_FOR_RESOURCES) luck never || become PROVISIONING ;;
-      PROVISIONING) if luck failed; then become FAILED; else become ACTIVE; fi ;;
+      PROVISIONING)
+        if luck failed; then become FAILED; else
+          become ACTIVE
+          for ((i = 0; i < ${HOSTS:-1}; i++)); do mkdir -p "$FAKE/hosts/$i"; done
+        fi
+        ;;
       ACTIVE) luck preempted && preempt ;;
     esac
     printf '%s\t' "$now"
@@ -48,34 +169,30 @@ case "$*" in
     ;;
   *'queued-resources delete'*)
     luck delete_error && error 'UNAVAILABLE: try again'
-    [[ "$now" == GONE ]] && error 'NOT_FOUND: Resource not found'
-    stop_program deleted
+    # A lagging slice cannot be deleted before it appears.
+    { [[ "$now" != GONE ]] && ! lags; } || error 'NOT_FOUND: Resource not found'
+    power_off
     become GONE
     luck delete_lost && error 'DEADLINE_EXCEEDED'
     ;;
-  *'tpu-vm scp'* | *'git clone'*)
-    [[ "$now" == ACTIVE ]] || exit 255
-    if [[ -e "$FAKE/running" && "$*" == *'git clone'* ]]; then
-      [[ "$*" == *flock* ]] || event CLOBBERED
-      stop_program itself
-    fi
-    luck setup_error && exit 1
+  *'tpu-vm describe'*)
+    [[ "$now" != GONE ]] || error 'NOT_FOUND: Resource not found'
+    if [[ -e "$FAKE/hosts/0" ]]; then echo READY; else echo PREEMPTED; fi
     ;;
-  *'tpu-vm ssh'*)
-    [[ "$now" == ACTIVE ]] || exit 255
-    if [[ -e "$FAKE/running" ]]; then
-      [[ "$*" == *flock* ]] || event TWICE
-      stop_program itself
-    fi
-    : >"$FAKE/running"
-    event start
-    [[ -z "${PROGRAM_SECONDS:-}" ]] || sleep "$PROGRAM_SECONDS"
-    if luck preempted; then preempt; exit 255; fi
-    if luck dropped; then exit 255; fi
-    if luck stopped; then stop_program 75; exit 75; fi
-    if luck crashed; then stop_program 1; exit 1; fi
-    stop_program 0
-    event finished
+  *'tpu-vm '*)
+    [[ "$now" == ACTIVE && -e "$FAKE/hosts/0" ]] || exit 255
+    luck dropped && exit 255
+    for home in "$FAKE"/hosts/*; do
+      export HOME="$home"
+      cd "$HOME" || exit 255
+      if [[ "$*" == *'tpu-vm scp'* ]]; then
+        for word; do [[ ! -f "$word" ]] || cp "$word" job/; done
+      else
+        for word; do
+          [[ "$word" != --command=* ]] || bash -c "${word#--command=}" || exit $?
+        done
+      fi
+    done
     ;;
   *) error "no such command: $*" ;;
 esac

@@ -174,6 +174,8 @@ def test_sigterm_at_random_moments_repeats_nothing(calm, folder):
     if stop % 2:
       wait_for_training(workdir, process, before)
       time.sleep(generator.uniform(0, 0.3))
+      # The end of an ssh session sends both.
+      os.kill(process.pid, signal.SIGHUP)
     else:
       time.sleep(generator.uniform(0.2, 4))
     process.terminate()
@@ -301,7 +303,7 @@ def test_a_write_that_fails(stopped, calm):
     main_test.start(stopped, *OVERRIDES, prefix=limit)
   )
   assert code == 1
-  assert ends_with(err, 'cannot be written', 'make space')
+  assert ends_with(err, 'cannot be written', 'free space')
   after = main_test.results(stopped)
   assert {name: after[name] for name in before} == before
   code, _, err = run(stopped)
@@ -339,7 +341,7 @@ def test_a_full_disk(folder, calm):
     )
     code, _, err = program.finish(process)
     assert code == 1
-    assert ends_with(err, 'cannot be written', 'make space')
+    assert ends_with(err, 'cannot be written', 'free space')
     assert len(np.load(workdir / 'chain' / 'level_000.npz')['correct']) == 4
     ballast.unlink()
     code, _, err = run(workdir, cache=cache)

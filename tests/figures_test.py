@@ -3,7 +3,6 @@
 import numpy as np
 import pandas as pd
 import pytest
-from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 
 from pruning_gen.analysis import load
@@ -135,6 +134,20 @@ def test_points_above_an_axis_are_marked(errors, is_cut):
   assert [text.get_text() for text in axes.texts] == ['90 % →'] * is_cut
 
 
+def test_values_above_an_axis_do_not_overlap():
+  axes = Figure().add_subplot()
+  for color, error in (('r', 0.8), ('b', 0.9)):
+    rows = pd.DataFrame({'test_error_mean': [0.1] * 6 + [error] * 2})
+    rows['test_error_std'] = np.nan
+    x = pd.Series(range(8))
+    drawing.draw_curve(axes, x, rows, 'test_error', color=color, label=color)
+  axes.set_ylim(0, 0.5)
+  drawing.mark_cut_off(axes)
+  # Two at each of two places that are far apart.
+  rows = [text.xyann[1] for text in axes.texts]
+  assert rows == [0, 0, -29, -29]
+
+
 def test_error_axes_begin_at_zero_or_above():
   axes = Figure().add_subplot()
   rows = pd.DataFrame(
@@ -205,7 +218,7 @@ def test_an_arm_without_a_dense_control_is_drawn(clean, monkeypatch):
   ]
   assert 'no dense control' in controls.note_matches([own], table)[1]
   # It has a color all the same.
-  assert style.contrast(style.arm_color('lone')) >= 3
+  assert style.contrast(style.color_of('lone')) >= 3
 
 
 def test_one_replicate_shades_nothing(benchmark):
@@ -355,7 +368,7 @@ def test_width_is_compared_at_its_own_optimum(benchmark):
   assert set(table.noise_fraction) == {0.2}
   levels = table.drop_duplicates('arm').set_index('arm').level
   assert levels.to_dict() == {'pruning': 3, 'width': 2}
-  # As it is, the optimum of width is level 0, and a sentence says so.
+  # As it is, the optimum of width is level 0, which a note names.
   empty = width.tabulate_effects([benchmark])
   (note,) = width.APPENDIX_I.notes([benchmark], empty)
   assert empty.empty and 'width is level 0' in note
@@ -475,13 +488,13 @@ def test_images_of_the_first_replicate_of_each_noise_level(benchmark):
 
 def test_colors_have_contrast():
   names = [*arms.ARMS, *style.OTHERS]
-  colors = {style.arm_color(name) for name in names}
+  colors = {style.color_of(name) for name in names}
   colors |= {style.noise_color(level / 100) for level in range(0, 101, 5)}
   assert min(map(style.contrast, colors)) >= 3
   assert style.contrast('#FFFFFF') == pytest.approx(1)
   assert style.contrast('#000000') == pytest.approx(21)
   # A color that has it already stays as it is.
-  assert style.darken('#D55E00') == to_hex('#D55E00')
+  assert style.darken('#D55E00') == '#D55E00'
 
 
 def test_noise_levels_of_the_paper_have_colors_and_markers_of_their_own():

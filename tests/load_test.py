@@ -124,7 +124,7 @@ def test_parts_make_what_one_run_of_all_makes(joined, tmp_path):
   assert row.effect == pytest.approx(-0.1 * 5 * (1.2 + 1 / 7), rel=1e-5)
 
 
-def test_what_a_joined_panel_says_of_itself(joined, workdirs):
+def test_what_a_joined_benchmark_says_of_itself(joined, workdirs):
   assert joined.name == 'digits'
   assert joined.config['experiments'] == [*CHAIN, 'width']
   assert joined.config['replicates'] == 2
@@ -154,7 +154,7 @@ def test_runs_with_a_network_in_common_are_never_averaged(workdirs, tmp_path):
 
 
 @pytest.mark.parametrize(
-  'config, num_panels',
+  'config, num_benchmarks',
   [
     ({'learning_rate': 0.2}, 2),
     ({'data': {'name': 'digits', 'num_train': 20}}, 2),
@@ -163,11 +163,11 @@ def test_runs_with_a_network_in_common_are_never_averaged(workdirs, tmp_path):
     ({'on_divergence': 'continue', 'eval_batch_size': 50}, 1),
   ],
 )
-def test_which_configs_are_of_one_panel(tmp_path, config, num_panels):
+def test_which_configs_are_of_one_benchmark(tmp_path, config, num_benchmarks):
   write_dense(tmp_path / 'a', 0)
   write_dense(tmp_path / 'b', 1, config)
   found = load.read_all([tmp_path / 'a', tmp_path / 'b'])
-  assert len(found) == num_panels
+  assert len(found) == num_benchmarks
 
 
 def test_runs_on_other_data_are_not_joined(tmp_path):
@@ -190,7 +190,7 @@ def test_networks_without_scores_are_left_out_and_said(workdirs, tmp_path):
   late = write_part(tmp_path / 'late', ('chain',), 1)
   (benchmark,) = load.read_all([workdirs[0], late, workdirs[2]])
   assert benchmark.notes[1:] == [
-    f'Left out of what is by EL2N: {noise} noise, replicate 1: el2n has not '
+    f'Left out of figures by EL2N: {noise} noise, replicate 1: el2n has not '
     'finished.'
     for noise in ('0%', '20%')
   ]
@@ -235,7 +235,7 @@ def test_a_job_that_has_just_begun(workdirs, tmp_path):
     load.read_all([begun, other])
 
 
-def test_a_panel_that_diverged_does_not_hide_the_others(workdirs, tmp_path):
+def test_a_benchmark_that_diverged_does_not_hide_the_others(workdirs, tmp_path):
   lost = write_part(
     tmp_path / 'lost', ('chain',), 0, config={'learning_rate': 9.0}
   )

@@ -1,7 +1,9 @@
-"""Each recipe of the README's "Extend it", followed on the digits.
+"""Each recipe of the README's "Extending it", followed on the digits.
 
 What a test adds to a table is gone after it.
 """
+
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -9,12 +11,14 @@ import numpy as np
 import pandas as pd
 import pytest
 from flax import linen as nn
+from matplotlib.figure import Figure
 
 from pruning_gen import config as config_rules
 from pruning_gen import main
+from pruning_gen import report
+from pruning_gen.analysis import claims
 from pruning_gen.analysis import figures
 from pruning_gen.analysis.figures import base
-from pruning_gen.analysis.figures import style
 from pruning_gen.data.datasets import DatasetInfo
 from pruning_gen.data.datasets import DATASETS
 from pruning_gen.engine.session import Part
@@ -38,13 +42,18 @@ from pruning_gen.training.schedule import Schedule
 from tests import small_chain
 
 
-@pytest.fixture
-def config(config):
+def make_config():
+  config = small_chain.make_config()
   config.experiments = ('chain',)
   config.noise_fractions = (0.2,)
   config.levels = 1
   config.devices.count = 1
   return config
+
+
+@pytest.fixture
+def config():
+  return make_config()
 
 
 @pytest.fixture
@@ -57,6 +66,18 @@ def register(monkeypatch):
 def short_report(monkeypatch):
   """Leave one figure in the report: all of them take seconds."""
   monkeypatch.setattr(figures, 'FIGURES', figures.FIGURES[:1])
+
+
+@pytest.fixture(scope='module')
+def finished(tmp_path_factory):
+  """The workdir of a finished chain of two replicates."""
+  config = make_config()
+  config.replicates = 2
+  workdir = tmp_path_factory.mktemp('finished')
+  with pytest.MonkeyPatch.context() as patch:
+    patch.setattr(figures, 'FIGURES', figures.FIGURES[:1])
+    run_all(config, workdir)
+  return workdir
 
 
 def run_all(config, workdir):
@@ -86,12 +107,8 @@ def test_an_arm(config, register, tmp_path):
   assert last.weights_remaining['random_rewound'] == 1264 / 1580
   assert last.train_cross_entropy['bare'] == last.train_cross_entropy['pruning']
   assert len(set(last.train_cross_entropy)) == 3
-  drawn = pd.read_csv(tmp_path / 'report/tables/appendix_j_ablations.csv')
+  drawn = pd.read_csv(tmp_path / 'report/tables/appendix_j1_rewinding.csv')
   assert set(drawn.arm) == {'pruning', 'random_rewound', 'bare'}
-  assert style.color_of('random_rewound') == '#123456'
-  assert style.label_of('random_rewound') == 'random, rewound'
-  assert style.color_of('bare') in style.DEFAULT_COLORS
-  assert style.label_of('bare') == 'bare'
 
 
 def test_a_pruning_score(config, digits, register):
@@ -237,30 +254,56 @@ def test_an_experiment(config, register, short_report, tmp_path):
   assert (tmp_path / 'results.csv').stat().st_mtime_ns == written
 
 
-def test_a_figure(config, monkeypatch, tmp_path):
+def test_a_figure(monkeypatch, finished):
+  @base.of_each
   def tabulate(benchmark):
     return benchmark.results[['arm', 'level', 'train_error']]
 
   def draw(table):
-    figure = style.new_figure(4, 3)
+    figure = Figure(figsize=(4, 3))
     figure.subplots().plot(table.level, table.train_error, 'o')
     return figure
 
   own = base.Figure(
-    'training_error',
-    'Training error',
+    'more_training_errors',
+    'Training errors',
     caption='The training error of each network.',
     needs=base.CHAIN,
     tabulate=tabulate,
     draw=draw,
   )
   monkeypatch.setattr(figures, 'FIGURES', (*figures.FIGURES[:1], own))
-  run_all(config, tmp_path)
-  table = pd.read_csv(tmp_path / 'report/tables/training_error.csv')
-  assert len(table) == 4
-  assert (tmp_path / 'report/figures/training_error.png').stat().st_size > 1000
-  page = (tmp_path / 'report/index.html').read_text()
-  assert own.title in page and own.caption in page
+  page = report.build(finished)
+  folder = page.parent
+  table = pd.read_csv(folder / 'tables/more_training_errors.csv')
+  # 2 replicates, 2 arms, 2 levels.
+  assert len(table) == 8
+  assert len((folder / 'figures/more_training_errors.png').read_bytes()) > 1000
+  assert own.title in page.read_text() and own.caption in page.read_text()
+
+
+def test_a_claim(monkeypatch, finished):
+  text = 'More epochs lower the training error.'
+
+  def more_epochs(case):
+    later, earlier = (
+      case.values('train_error', level, 'extended_dense') for level in (1, 0)
+    )
+    return claims.base.measure(later, earlier, unit='points')
+
+  own = claims.Claim('ours', text, claims.base.NOISY, 'better', more_epochs)
+  tabulate = functools.partial(claims.tabulate, claims=(own,))
+  monkeypatch.setattr(claims, 'tabulate', tabulate)
+  monkeypatch.setattr(figures, 'FIGURES', figures.FIGURES[:1])
+  page = report.build(finished)
+  (row,) = pd.read_csv(page.parent / 'tables/claims.csv').itertuples()
+  assert (row.claim, row.noise_fraction, row.n) == (text, 0.2, 2)
+  table = results.read_results(finished)
+  errors = table[table.arm == 'extended_dense'].groupby('level').train_error
+  change = 100 * errors.mean().diff().loc[1]
+  assert row.mean == pytest.approx(change)
+  assert (row.verdict == claims.base.AGREES) == (row.paired == 'better')
+  assert text in page.read_text()
 
 
 @pytest.mark.parametrize(

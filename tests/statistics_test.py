@@ -128,6 +128,30 @@ def test_missing_values_are_named_and_not_averaged_over():
   assert summary.test_error_verdict[1] == ''
 
 
+def test_a_set_without_noisy_examples_misses_nothing():
+  """Leaving all noisy examples out leaves no loss of noisy examples."""
+  table = make_results(
+    {0: [0.1, 0.2]},
+    'dense',
+    experiment='leave_out',
+    left_out='subgroup',
+    noise_fraction=0.2,
+  )
+  table['train_cross_entropy_noisy'] = float('nan')
+  assert statistics.find_missing(table) == []
+  (note,) = statistics.find_missing(table.assign(experiment='chain'))
+  assert 'train_cross_entropy_noisy' in note
+
+
+def test_the_highest_improving_level_of_pruning():
+  errors = {0: [0.3, 0.3], 1: [0.2, 0.2], 2: [0.1, 0.1], 3: [0.4, 0.4]}
+  table = pd.concat(
+    [make_results(errors), make_results({0: [0.3, 0.3]}, noise_fraction=0.6)]
+  )
+  summary = statistics.summarize(table, 0.2)
+  assert statistics.highest_improving_levels(summary) == {0.0: 2}
+
+
 def test_optimal_level_needs_every_validation_error():
   table = make_results({0: [0.3, 0.3], 1: [0.2, 0.2], 2: [0.1, 0.1]})
   assert statistics.optimal_level(table) == 2

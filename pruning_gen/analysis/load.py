@@ -195,7 +195,7 @@ def _read_examples(
   if el2n:
     label_sets = set(zip(table.noise_fraction, table.replicate))
     notes += [
-      f'Left out of what is by EL2N: {noise_fraction:.0%} noise, replicate '
+      f'Left out of figures by EL2N: {noise_fraction:.0%} noise, replicate '
       f'{replicate}: el2n has not finished.'
       for noise_fraction, replicate in sorted(label_sets - el2n.keys())
     ]

@@ -31,7 +31,9 @@ def pruning_arms(summary: pd.DataFrame) -> list[str]:
   return [name for name, arm in ARMS.items() if arm.prunes and name in there]
 
 
-def compare_at_optimum(results, summary):
+def compare_at_optimum(
+  results: pd.DataFrame, summary: pd.DataFrame
+) -> pd.DataFrame:
   """Compare dense, extended dense and pruned networks (section 5.1).
 
   The pruned network is the one of the optimal sparsity, and extended dense
@@ -88,7 +90,7 @@ def compare_at_optimum(results, summary):
   return pd.DataFrame(rows)
 
 
-def pair_leave_out(results):
+def pair_leave_out(results: pd.DataFrame) -> pd.DataFrame:
   """Pair each network that leaves a set out with the random set of its size.
 
   Args:
@@ -128,7 +130,7 @@ def pair_leave_out(results):
   return pairs[[*label_set, *columns, *errors]]
 
 
-def average_leave_out(pairs):
+def average_leave_out(pairs: pd.DataFrame) -> pd.DataFrame:
   """Average the pairs of `pair_leave_out` over replicates.
 
   Returns:
@@ -165,7 +167,9 @@ def average_leave_out(pairs):
   return table.sort_values(['noise_fraction', 'left_out', 'number'])
 
 
-def find_same_size(summary, noise_fraction, level):
+def find_same_size(
+  summary: pd.DataFrame, noise_fraction: float, level: int
+) -> int | None:
   """Find the narrower network with as many weights as a pruned one.
 
   Args:

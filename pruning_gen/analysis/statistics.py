@@ -84,30 +84,24 @@ def verdict_of(mean: np.ndarray, std: np.ndarray) -> np.ndarray:
   )
 
 
-def select(results, metric, **identity):
-  """Return one metric by replicate.
+def select(results: pd.DataFrame, metric: str, **identity: Any) -> pd.Series:
+  """Return one metric by replicate, the index.
 
   Args:
-    results: DataFrame like results.csv.
-    metric: str, a column.
+    results: like results.csv.
+    metric: a column.
     **identity: what other columns must be, as arm='pruning', level=3.
-
-  Returns:
-    Series, whose index is the replicate.
   """
   for column, value in identity.items():
     results = results[results[column] == value]
   return results.set_index('replicate')[metric]
 
 
-def drop_diverged(results):
+def drop_diverged(results: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
   """Leave out networks whose loss was not finite at any level.
 
-  Args:
-    results: DataFrame like results.csv.
-
   Returns:
-    The rows of the others, and a list of sentences that say what was left out.
+    The rows of the others, and notes on what was left out.
   """
   identity = [*CURVE, 'replicate']
   lost = results[results.diverged == 1].drop_duplicates(identity)
@@ -150,8 +144,8 @@ def drop_unfinished(results: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
   return results.iloc[order][is_finished], notes
 
 
-def find_missing(results):
-  """Return sentences that name the metrics whose values are missing."""
+def find_missing(results: pd.DataFrame) -> list[str]:
+  """Return notes that name the metrics whose values are missing."""
   # Without noise nothing is noisy, and its loss is no number.
   has_noise = results.noise_fraction > 0
   sentences = []
@@ -171,16 +165,15 @@ def find_missing(results):
   return sentences
 
 
-def summarize(results, prune_fraction):
+def summarize(results: pd.DataFrame, prune_fraction: float) -> pd.DataFrame:
   """Average results over replicates and judge each level against dense.
 
   Args:
-    results: DataFrame like results.csv.
-    prune_fraction: float, of the remaining weights, what pruning removes a
-      level.
+    results: like results.csv.
+    prune_fraction: of the remaining weights, removed per level.
 
   Returns:
-    DataFrame, one row for each experiment, arm, noise_fraction and level:
+    One row for each experiment, arm, noise_fraction and level:
     weights_remaining; matched_weights_remaining, of the arm that prunes most
     by that level, or where pruning would be if none does: extended dense
     training of as many epochs is drawn there; num_weights_remaining;
@@ -244,15 +237,15 @@ def _summarize_curve(
   return rows
 
 
-def optimal_level(curve):
+def optimal_level(curve: pd.DataFrame) -> int | None:
   """Return the level with the lowest mean validation error.
 
   Args:
-    curve: DataFrame of results of one curve.
+    curve: rows of results.csv, of one curve.
 
   Returns:
-    int; the least sparse of equals. A level of which a replicate has no
-    validation error is none; None if there is no other.
+    The least sparse of equals. A level at which a replicate has no validation
+    error does not count; None if there is no other.
   """
   errors = curve.groupby('level').validation_error
   means = errors.agg(lambda values: values.mean(skipna=False)).dropna()
@@ -261,7 +254,9 @@ def optimal_level(curve):
   return None if means.empty else int(equals.min())
 
 
-def optimal_levels(summary, experiment, arm):
+def optimal_levels(
+  summary: pd.DataFrame, experiment: str, arm: str
+) -> dict[float, int]:
   """Return {noise_fraction: level} of one arm's optimal sparsities."""
   rows = summary[
     (summary.experiment == experiment)
@@ -284,16 +279,16 @@ def highest_improving_levels(summary: pd.DataFrame) -> dict[float, int]:
   return dict(zip(rows.noise_fraction, rows.level))
 
 
-def average(table, by, metric):
+def average(table: pd.DataFrame, by: list[str], metric: str) -> pd.DataFrame:
   """Average one column over replicates.
 
   Args:
-    table: DataFrame with one row a replicate.
-    by: list of str, the columns that tell curves and points apart.
-    metric: str.
+    table: one row per replicate.
+    by: the columns that identify curves and points.
+    metric: a column.
 
   Returns:
-    DataFrame with the columns by, mean, std (n - 1) and n.
+    The columns by, mean, std (n - 1) and n.
   """
   groups = table.groupby(by, sort=False)[metric]
   return groups.agg(mean='mean', std='std', n='size').reset_index()

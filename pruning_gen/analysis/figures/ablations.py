@@ -52,14 +52,14 @@ def draw(table: pd.DataFrame) -> Drawing:
         curve.weights_remaining,
         curve,
         'test_error',
-        color=style.arm_color(arm),
-        marker=style.arm_marker(arm),
-        label=style.arm_label(arm),
+        color=style.color_of(arm),
+        marker=style.marker_of(arm),
+        label=style.label_of(arm),
       )
     drawing.draw_dense(axes, rows, 'test_error', '0.3')
     drawing.set_weights_axis(axes, rows.weights_remaining)
     drawing.set_error_axis(axes)
-    color = style.arm_color('pruning')
+    color = style.color_of('pruning')
     drawing.draw_stars(
       axes,
       drawing.optimum_of(rows, 'weights_remaining', 'test_error', color),

@@ -74,9 +74,7 @@ def draw(table: pd.DataFrame) -> Drawing:
   for axes, rows in cells:
     title, pair = rows.iloc[0][['benchmark', 'pair']]
     axes.set_title(
-      title
-      if table.pair.nunique() == 1
-      else f'{title}\n{style.arm_label(pair)}'
+      title if table.pair.nunique() == 1 else f'{title}\n{style.label_of(pair)}'
     )
     _draw_pair(axes, rows)
   grids.label_left(grid)
@@ -98,9 +96,9 @@ def _draw_pair(axes: Axes, rows: pd.DataFrame) -> None:
       curve.matched_weights_remaining,
       curve,
       'test_error',
-      color=style.arm_color(arm),
-      marker=style.arm_marker(arm),
-      label=style.arm_label(arm),
+      color=style.color_of(arm),
+      marker=style.marker_of(arm),
+      label=style.label_of(arm),
     )
   drawing.draw_dense(axes, rows, 'test_error', '0.3')
   drawing.set_weights_axis(axes, rows.matched_weights_remaining)
@@ -113,7 +111,7 @@ def _draw_pair(axes: Axes, rows: pd.DataFrame) -> None:
       rows,
       'matched_weights_remaining',
       'test_error',
-      style.arm_color(rows.pair.iloc[0]),
+      style.color_of(rows.pair.iloc[0]),
     ),
   )
   _add_epochs(axes, rows)
@@ -169,7 +167,7 @@ def note_matches(benchmarks: list[Benchmark], table: pd.DataFrame) -> list[str]:
     ['benchmark', 'pair'], sort=False, observed=True
   ):
     judged = rows[rows.verdict != '']
-    about = f'{title}, {style.arm_label(pair)}'
+    about = f'{title}, {style.label_of(pair)}'
     if judged.empty:
       why = (
         'has no dense control in this run'

@@ -16,7 +16,7 @@ MAX_TEXTS = 10
 
 
 def describe(figure: Figure) -> str:
-  """Describe each axes: its title, and the numbers of what is drawn."""
+  """Describe each axes: its title, and the numbers that it shows."""
   sentences = []
   for axes in figure.axes:
     title = ' '.join(axes.get_title().split())

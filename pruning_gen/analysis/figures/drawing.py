@@ -138,23 +138,31 @@ def _drawn_values(axes: Axes) -> np.ndarray:
 
 
 def mark_cut_off(axes: Axes) -> None:
-  """Mark each point above the axis with an arrow and its value, in percent."""
+  """Mark each point above the axis with an arrow and its value, in percent.
+
+  Values at about one place are written below each other.
+  """
   placed, top = [], axes.get_ylim()[1]
+  place = axes.get_subplotspec()
+  num_columns = place.get_gridspec().ncols if place else 1
+  # In points; the layout, which is not known yet, leaves about as much.
+  width = 72 * (axes.figure.get_figwidth() / num_columns - 0.7)
   for line in axes.lines:
     if line.get_gid() != style.CURVE:
       continue
     for x, y in zip(line.get_xdata(), line.get_ydata()):
       if y <= top:
         continue
-      # Values at about one place are written below each other. Turned by a
-      # right angle, the arrow points up.
-      at = axes.transData.transform((x, top))[0] * 72 / axes.figure.dpi
-      place = sum(abs(at - other) < 6.5 for other in placed)
-      placed.append(at)
+      point = axes.transData.transform((x, top))
+      at = width * axes.transAxes.inverted().transform(point)[0]
+      taken = {row for other, row in placed if abs(at - other) < 6}
+      row = min(set(range(len(placed) + 1)) - taken)
+      placed.append((at, row))
       axes.annotate(
+        # Turned by a right angle, the arrow points up.
         f'{100 * y:.2g} % →',
         (x, 1),
-        (0, -29 * place),
+        (0, -29 * row),
         xycoords=('data', 'axes fraction'),
         textcoords='offset points',
         fontsize=7,

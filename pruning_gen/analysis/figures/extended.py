@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 from matplotlib import ticker
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Drawing
 
 from pruning_gen.analysis import paired
@@ -52,7 +53,7 @@ def draw_by_epochs(table: pd.DataFrame) -> Drawing:
   return figure
 
 
-def draw_two(axes, rows: pd.DataFrame, x: str, other: str) -> None:
+def draw_two(axes: Axes, rows: pd.DataFrame, x: str, other: str) -> None:
   """Draw pruning as squares and another arm as circles, by noise level."""
   for (noise_fraction, arm), curve in rows.groupby(
     ['noise_fraction', 'arm'], sort=False
@@ -64,7 +65,7 @@ def draw_two(axes, rows: pd.DataFrame, x: str, other: str) -> None:
       curve,
       'test_error',
       color=color,
-      label=f'{style.noise_label(noise_fraction)}, {style.arm_label(arm)}',
+      label=f'{style.noise_label(noise_fraction)}, {style.label_of(arm)}',
       **_look(arm == other),
     )
 
@@ -76,7 +77,7 @@ def _look(is_other: bool) -> dict:
 
 
 def two_keys(table: pd.DataFrame, other: str) -> list:
-  """Return legend entries of `draw_two`: noise levels, and what is a marker."""
+  """Return legend entries of `draw_two`: noise levels and markers."""
   noise = [
     style.key(style.noise_label(level), color=style.noise_color(level), lw=2)
     for level in sorted(table.noise_fraction.unique())
@@ -84,7 +85,7 @@ def two_keys(table: pd.DataFrame, other: str) -> list:
   return [
     *noise,
     style.key('pruning', **_look(False)),
-    style.key(style.arm_label(other), **_look(True)),
+    style.key(style.label_of(other), **_look(True)),
   ]
 
 
@@ -100,7 +101,7 @@ def draw_differences(table: pd.DataFrame) -> Drawing:
       own = rows[rows.network == network]
       at = np.searchsorted(noise, own.noise_fraction) + 0.2 * (i - 1)
       _draw_judged(axes, at, own, network)
-    axes.axhline(0, color=style.arm_color('pruning'), lw=1, zorder=1)
+    axes.axhline(0, color=style.color_of('pruning'), lw=1, zorder=1)
     axes.set_xticks(range(len(noise)), [f'{100 * q:.3g}' for q in noise])
     axes.set_xlim(-0.6, len(noise) - 0.4)
     axes.set_xlabel('label noise (%)')
@@ -119,12 +120,14 @@ def draw_differences(table: pd.DataFrame) -> Drawing:
   return figure
 
 
-def _draw_judged(axes, at, rows: pd.DataFrame, network: str) -> None:
+def _draw_judged(
+  axes: Axes, at: np.ndarray, rows: pd.DataFrame, network: str
+) -> None:
   """Draw filled points, and on top white ones where both match."""
-  look = {'color': style.arm_color(network), 'fmt': NETWORKS[network]}
+  look = {'color': style.color_of(network), 'fmt': NETWORKS[network]}
   mean, std = rows.against_pruning_mean, rows.against_pruning_std
   drawing.draw_points(
-    axes, at, mean, std, label=style.arm_label(network), **look
+    axes, at, mean, std, label=style.label_of(network), **look
   )
   is_match = (rows.against_pruning_verdict == 'match').to_numpy()
   axes.plot(

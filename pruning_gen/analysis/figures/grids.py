@@ -11,17 +11,12 @@ from matplotlib.figure import Figure
 from pruning_gen.analysis.figures import style
 
 
-def new_figure(width: float, height: float) -> Figure:
-  """Make a figure, in inches, outside of pyplot: nothing global."""
-  return Figure(figsize=(width, height), layout='constrained')
-
-
 def make_grid(
   num_rows: int, num_columns: int, height: float = 2.9
 ) -> tuple[Figure, np.ndarray]:
   """Make a figure of equal axes, and return both."""
   width = {1: 5.6, 2: 4.2, 3: 3.4}.get(num_columns, 2.7)
-  figure = new_figure(width * num_columns, height * num_rows + 0.6)
+  figure = style.new_figure(width * num_columns, height * num_rows + 0.6)
   return figure, figure.subplots(num_rows, num_columns, squeeze=False)
 
 

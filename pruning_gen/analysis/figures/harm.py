@@ -101,7 +101,7 @@ def draw_errors(table: pd.DataFrame) -> Drawing:
     meshes = []
     for axes, ((split, by), label) in zip(row, GROUPS.items()):
       cells = own[(own.arm == arm) & (own.split == split) & (own.by == by)]
-      axes.set_title(f'{title}, {style.arm_label(arm)}\n{label}')
+      axes.set_title(f'{title}, {style.label_of(arm)}\n{label}')
       mesh = heat_maps.draw_cells(axes, cells, 'group', 'difference_mean', norm)
       meshes += [mesh] if mesh is not None else []
       axes.set_xlabel('EL2N subgroup' if by == 'subgroup' else 'class')

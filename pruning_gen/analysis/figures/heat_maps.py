@@ -4,7 +4,9 @@ import numpy as np
 import pandas as pd
 from matplotlib import colors
 from matplotlib.axes import Axes
+from matplotlib.colorbar import Colorbar
 from matplotlib.figure import Figure as Drawing
+from matplotlib.image import AxesImage
 
 from pruning_gen.analysis.figures import base
 from pruning_gen.analysis.figures import curves
@@ -51,7 +53,7 @@ def draw(table: pd.DataFrame) -> Drawing:
     for axes, level in zip(row, noise[title]):
       cells = own[(own.arm == arm) & (own.noise_fraction == level)]
       axes.set_title(
-        f'{title}\n{style.arm_label(arm)}, {style.noise_label(level)}'
+        f'{title}\n{style.label_of(arm)}, {style.noise_label(level)}'
       )
       mesh = draw_cells(axes, cells, 'percentile', 'effect_mean', norm)
       axes.set_xlabel('EL2N percentile')
@@ -69,7 +71,7 @@ def make_norm(values: pd.Series) -> colors.Normalize:
   return colors.SymLogNorm(largest / 1000, vmin=-largest, vmax=largest)
 
 
-def label_bar(bar, norm: colors.Normalize) -> None:
+def label_bar(bar: Colorbar, norm: colors.Normalize) -> None:
   """Label a color bar at 0 and at powers of ten of its end."""
   ticks = norm.vmax * np.array([-1, -0.1, -0.01, 0, 0.01, 0.1, 1])
   bar.set_ticks(ticks, labels=[f'{tick:.1g}' for tick in ticks])
@@ -81,7 +83,7 @@ def draw_cells(
   x: str,
   value: str,
   norm: colors.Normalize,
-):
+) -> AxesImage | None:
   """Draw values by a column and level; levels with the weights that remain.
 
   Returns:

@@ -12,7 +12,7 @@ from pruning_gen.analysis.figures import grids
 from pruning_gen.analysis.figures import style
 from pruning_gen.analysis.load import Benchmark
 
-# What a dense network is trained without: column of errors, and its look.
+# How networks trained without random examples are drawn.
 RANDOM = {'ls': '--', 'marker': 's', 'mfc': 'white'}
 
 
@@ -112,25 +112,25 @@ def _draw_set(axes: Axes, rows: pd.DataFrame, x: pd.Series, kind: str) -> None:
     x,
     rows,
     'without',
-    color=style.arm_color(kind),
-    label=style.arm_label(kind),
+    color=style.color_of(kind),
+    label=style.label_of(kind),
   )
   drawing.draw_curve(
     axes,
     x,
     rows,
     'random',
-    color=style.arm_color('random_set'),
-    label=style.arm_label('random_set'),
+    color=style.color_of('random_set'),
+    label=style.label_of('random_set'),
     **RANDOM,
   )
   # Of all replicates, where some have no such set.
   axes.axhline(
     rows.dense_mean[rows.n.idxmax()],
-    color=style.arm_color('all'),
+    color=style.color_of('all'),
     lw=1,
     zorder=1,
-    label=style.arm_label('all'),
+    label=style.label_of('all'),
   )
 
 
@@ -154,8 +154,8 @@ def draw_misclassified(table: pd.DataFrame) -> Drawing:
   """Draw four networks by noise level."""
   networks = {
     'dense': ('all', 'o', 'dense, all examples'),
-    'without': ('misclassified', '^', style.arm_label('misclassified')),
-    'random': ('random_set', 's', style.arm_label('random_set')),
+    'without': ('misclassified', '^', style.label_of('misclassified')),
+    'random': ('random_set', 's', style.label_of('random_set')),
     'pruning': ('pruning', 'D', 'pruning, optimally sparse'),
   }
   table = table.assign(dense_std=np.nan)
@@ -168,7 +168,7 @@ def draw_misclassified(table: pd.DataFrame) -> Drawing:
         np.searchsorted(noise, rows.noise_fraction) + 0.16 * (i - 1.5),
         rows[f'{column}_mean'],
         rows[f'{column}_std'],
-        color=style.arm_color(name),
+        color=style.color_of(name),
         fmt=marker,
         label=label,
       )

@@ -170,7 +170,7 @@ def draw_at_optimum(table: pd.DataFrame) -> Drawing:
     for i, network in enumerate(networks):
       own = rows[rows.network == network]
       at = np.searchsorted(noise, own.noise_fraction) + 0.2 * (i - 1)
-      color, marker = style.arm_color(network), style.arm_marker(network)
+      color, marker = style.color_of(network), style.marker_of(network)
       for metric, (_, name) in PARTS.items():
         drawing.draw_points(
           axes,
@@ -180,7 +180,7 @@ def draw_at_optimum(table: pd.DataFrame) -> Drawing:
           color=color,
           fmt=marker,
           mfc='white' if metric == CLEAN else color,
-          label=f'{style.arm_label(network)}, {name}',
+          label=f'{style.label_of(network)}, {name}',
         )
     axes.set_xticks(range(len(noise)), [f'{100 * q:.3g}' for q in noise])
     axes.set_xlim(-0.6, len(noise) - 0.4)

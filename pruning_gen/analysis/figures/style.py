@@ -6,6 +6,7 @@ fractions as percent.
 """
 
 from collections.abc import Iterable
+from contextlib import AbstractContextManager
 from typing import Any
 
 import matplotlib as mpl
@@ -28,7 +29,7 @@ STYLE = {
 }
 
 
-def context():
+def context() -> AbstractContextManager[None]:
   """Return the context in which figures are drawn and saved."""
   return mpl.rc_context(STYLE)
 
@@ -78,7 +79,7 @@ def noise_marker(noise_fraction: float) -> str:
   return MARKERS[int(np.ceil(position))]
 
 
-def arm_color(name: str) -> str:
+def color_of(name: str) -> str:
   """Return the color of an arm, with enough contrast to white."""
   if name in arms.ARMS:
     own = arms.ARMS[name].color
@@ -87,14 +88,14 @@ def arm_color(name: str) -> str:
   return OTHERS[name][1]
 
 
-def arm_label(name: str) -> str:
+def label_of(name: str) -> str:
   """Return the label of an arm."""
   if name in arms.ARMS:
     return arms.ARMS[name].label or name.replace('_', ' ')
   return OTHERS[name][0]
 
 
-def arm_marker(name: str) -> str:
+def marker_of(name: str) -> str:
   """Return the marker of an arm: a square for pruning, a circle for dense."""
   fixed = {'pruning': 's', 'extended_dense': 'o', 'width': 'o'}
   if name in fixed or name not in arms.ARMS:
@@ -111,10 +112,14 @@ def contrast(color: str) -> float:
 
 def darken(color: str) -> str:
   """Darken a color until its contrast to white is `MIN_CONTRAST`."""
-  rgb = np.array(mpl.colors.to_rgb(color))
-  while contrast(mpl.colors.to_hex(rgb)) < MIN_CONTRAST:
-    rgb = 0.95 * rgb
-  return mpl.colors.to_hex(rgb)
+  while contrast(color) < MIN_CONTRAST:
+    color = mpl.colors.to_hex(0.95 * np.array(mpl.colors.to_rgb(color)))
+  return color
+
+
+def new_figure(width: float, height: float) -> Figure:
+  """Make a figure, in inches, outside of pyplot: nothing global."""
+  return Figure(figsize=(width, height), layout='constrained')
 
 
 def key(label: str, **look: Any) -> Line2D:

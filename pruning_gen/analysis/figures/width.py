@@ -93,9 +93,9 @@ def draw_zooms(table: pd.DataFrame) -> Drawing:
         curve.weights_remaining,
         curve,
         'test_error',
-        color=style.arm_color(arm),
-        marker=style.arm_marker(arm),
-        label=style.arm_label(arm),
+        color=style.color_of(arm),
+        marker=style.marker_of(arm),
+        label=style.label_of(arm),
       )
     drawing.set_weights_axis(axes, rows.weights_remaining)
     axes.set_ylabel('test error (%)')
@@ -122,7 +122,7 @@ def _zoom(axes: Axes, rows: pd.DataFrame) -> None:
       'o',
       ms=9,
       mfc='none',
-      color=style.arm_color(row.arm),
+      color=style.color_of(row.arm),
     )
 
 
@@ -132,13 +132,13 @@ def draw_effects(table: pd.DataFrame) -> Drawing:
   for axes, rows in cells:
     levels = []
     for arm, own in rows.groupby('arm', sort=False):
-      levels.append(f'{style.arm_label(arm)} level {own.level.iloc[0]}')
+      levels.append(f'{style.label_of(arm)} level {own.level.iloc[0]}')
       subgroups.draw_effect(
         axes,
         own,
-        color=style.arm_color(arm),
-        marker=style.arm_marker(arm),
-        label=style.arm_label(arm),
+        color=style.color_of(arm),
+        marker=style.marker_of(arm),
+        label=style.label_of(arm),
       )
     axes.set_title(f'{axes.get_title()}\n{", ".join(levels)}')
   grids.label_left(grid)

@@ -12,6 +12,7 @@ import sys
 from absl import app
 from absl import flags
 
+from pruning_gen import command_line
 from pruning_gen import main
 
 CONTEXT = multiprocessing.get_context('forkserver')
@@ -51,4 +52,7 @@ def _run(log, arguments):
   signal.signal(signal.SIGINT, signal.default_int_handler)
   # Where config_flags looks for overrides.
   sys.argv = ['pruning_gen.main', *arguments]
-  app.run(main.main)
+  app.run(
+    main.main,
+    flags_parser=lambda argv: command_line.parse(argv, main._CONFIG),
+  )

@@ -9,14 +9,24 @@ import pathlib
 
 import numpy as np
 
+from pruning_gen.errors import UserError
+
 
 def folder(cache_dir: str | os.PathLike = '') -> pathlib.Path | None:
   """Return the cache folder, or None if there is no place for one.
 
   Args:
     cache_dir: as `config.data.cache_dir`; '' for the user's cache folder.
+
+  Raises:
+    UserError: it is in a bucket, which the rules of configs catch for the key.
   """
   default = os.environ.get('XDG_CACHE_HOME') or '~/.cache'
+  if '://' in default and not cache_dir:
+    raise UserError(
+      f'XDG_CACHE_HOME={default!r} must be a folder of this machine: pass '
+      '--config.data.cache_dir=FOLDER'
+    )
   path = cache_dir or os.path.join(default, 'pruning_gen')
   try:
     return pathlib.Path(path).expanduser()

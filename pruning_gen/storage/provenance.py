@@ -46,9 +46,20 @@ def check_workdir(workdir: epath.PathLike) -> None:
   """Check that a workdir is a folder or does not exist.
 
   Raises:
-    UserError: it is a file, or cannot be reached.
+    UserError: it is a file, cannot be reached, or would not be found again.
   """
   path = files.path_of(workdir)
+  if files.is_in_bucket(workdir) != files.is_in_bucket(path):
+    raise UserError(
+      f'--workdir={workdir} is neither a local folder nor an address that can '
+      'be opened: gs://, s3://, az:// and hf:// can'
+    )
+  # Checkpoints would be lost: Orbax replaces this anywhere in a path.
+  if not files.is_in_bucket(path) and 'gs:/' in f'{path.resolve()}/':
+    raise UserError(
+      f"--workdir={workdir} is in a folder whose name ends in 'gs:', as only "
+      'the address of a bucket may: rename it'
+    )
   try:
     is_file = path.exists() and not path.is_dir()
   # The libraries of buckets have their own errors.

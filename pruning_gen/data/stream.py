@@ -40,7 +40,7 @@ _MAX_PART = 16
 # Threads per process that reads: enough to decode while others wait for data.
 _THREADS = 4
 # What a terminal or a scheduler sends to every process of a job.
-_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+_SIGNALS = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)
 
 
 class Reading(NamedTuple):

@@ -23,7 +23,15 @@ from pruning_gen.storage import results
 # Incremented when a file changes its meaning; older workdirs are then refused.
 LAYOUT_VERSION = 4
 
-PACKAGES = ('pruning_gen', 'jax', 'jaxlib', 'flax', 'optax', 'orbax-checkpoint')
+PACKAGES = (
+  'pruning_gen',
+  'jax',
+  'jaxlib',
+  'libtpu',
+  'flax',
+  'optax',
+  'orbax-checkpoint',
+)
 
 # Keys that may change from start to start of one workdir: nothing that is
 # finished depends on them. The commands in provenance.json record them.

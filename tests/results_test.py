@@ -487,7 +487,8 @@ def test_a_folder_without_a_run(tmp_path):
 
 
 def test_a_bucket_that_cannot_be_reached(monkeypatch):
-  bucket = mock.Mock()
+  bucket = mock.MagicMock()
+  bucket.__str__.return_value = 'gs://bucket/run'
   bucket.exists.side_effect = RuntimeError('no such host')
   monkeypatch.setattr(files, 'path_of', lambda path: bucket)
   with pytest.raises(UserError, match='no such host'):

@@ -86,6 +86,7 @@ def main(argv: list[str]) -> None:
     raise app.UsageError(f'unexpected arguments: {argv[1:]}')
   output.guard()
   quiet_logs()
+  report.ignore_plot_settings()
   stop = threading.Event()
   code = 1
   try:

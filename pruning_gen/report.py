@@ -20,6 +20,7 @@ figures/NAME.png and .pdf, and the plotted numbers as tables/NAME.csv.
 import datetime
 import hashlib
 import io
+import os
 import sys
 from typing import Any
 
@@ -59,6 +60,15 @@ CLAIMS_TEXT = (
   "agrees where the mean is inside the paper's range, or outside by less than "
   'its standard deviation. Undecided claims state the reason.'
 )
+
+
+def ignore_plot_settings() -> None:
+  """Keep the user's settings of matplotlib out of a program, in its main.
+
+  A notebook's backend or a damaged matplotlibrc would end its import. What can
+  be read is overridden where figures are drawn (`style.context`).
+  """
+  os.environ |= {'MPLBACKEND': 'agg', 'MATPLOTLIBRC': os.devnull}
 
 
 def main(argv: list[str]) -> None:
@@ -175,7 +185,7 @@ def _write(
   # matplotlib is slow to import, and nothing but a report needs it.
   from pruning_gen.analysis.figures import FIGURES
 
-  output = epath.Path(output)
+  output = files.path_of(output)
   sections, missing = [], []
   for figure in FIGURES:
     table = figure.tabulate(benchmarks)
@@ -330,4 +340,5 @@ if __name__ == '__main__':
   # Folders may precede flags, too.
   flags.FLAGS.set_gnu_getopt()
   output.guard()
+  ignore_plot_settings()
   app.run(main)

@@ -104,7 +104,10 @@ def _draw_pair(axes: Axes, rows: pd.DataFrame) -> None:
   drawing.set_weights_axis(axes, rows.matched_weights_remaining)
   drawing.set_error_axis(axes)
   for left, right in _matching_ranges(rows, widen=True):
-    axes.axvspan(right, left, color='0.9', lw=0, zorder=0)
+    # Without weights it ends at the right edge.
+    axes.axvspan(
+      max(right, axes.get_xlim()[1]), left, color='0.9', lw=0, zorder=0
+    )
   drawing.draw_stars(
     axes,
     drawing.optimum_of(
@@ -119,7 +122,8 @@ def _draw_pair(axes: Axes, rows: pd.DataFrame) -> None:
 
 def _add_epochs(axes: Axes, rows: pd.DataFrame) -> None:
   """Add the axis of training epochs at the top."""
-  levels = rows.drop_duplicates('level').sort_values('level')
+  levels = rows[rows.matched_weights_remaining > 0]
+  levels = levels.drop_duplicates('level').sort_values('level')
   shown = np.unique(np.linspace(0, len(levels) - 1, 5).round().astype(int))
   top = axes.secondary_xaxis('top')
   top.set_xticks(

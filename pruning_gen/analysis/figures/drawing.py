@@ -56,7 +56,7 @@ def draw_stars(
   """
   drawn = []
   for x, y, color in points:
-    if y > axes.get_ylim()[1]:
+    if y > axes.get_ylim()[1] or (x <= 0 and axes.get_xscale() == 'log'):
       continue
     at = axes.transAxes.inverted().transform(axes.transData.transform((x, y)))
     below = sum(np.abs(at - other).max() < 0.03 for other in drawn)
@@ -83,9 +83,14 @@ def optimum_of(
 
 
 def set_weights_axis(axes: Axes, weights: pd.Series) -> None:
-  """Make the horizontal axis one of weights remaining, dense on the left."""
-  axes.set_xlabel('weights remaining (%)')
-  axes.set_xscale('log')
+  """Make the horizontal axis one of weights remaining, dense on the left.
+
+  It ends at the last level that has weights.
+  """
+  zero = '; 0 is off the axis' if (weights == 0).any() else ''
+  axes.set_xlabel(f'weights remaining (%{zero})')
+  weights = weights[weights > 0]
+  axes.set_xscale('log', nonpositive='mask')
   # A single point is not magnified.
   margin = 1.15 if weights.max() > 2 * weights.min() else 1.6
   axes.set_xlim(margin * weights.max(), weights.min() / margin)

@@ -76,7 +76,9 @@ def tabulate_harm(benchmark: Benchmark) -> pd.DataFrame:
   best = best.set_index(LEVEL[:2]).matched_weights_remaining
   keys = zip(table.arm, table.noise_fraction)
   table['optimal_weights_remaining'] = [best.get(key, np.nan) for key in keys]
-  lowest = summary[summary.arm.isin(ARMS)].groupby(LEVEL[:2])
+  # On a logarithmic axis; a network without weights has no place there.
+  has_weights = summary.matched_weights_remaining > 0
+  lowest = summary[summary.arm.isin(ARMS) & has_weights].groupby(LEVEL[:2])
   lowest = lowest.matched_weights_remaining.min()
   keys = zip(table.arm, table.noise_fraction)
   table['lowest_weights_remaining'] = [lowest.get(key) for key in keys]
@@ -183,7 +185,7 @@ def _draw_groups(axes: Axes, rows: pd.DataFrame, by: str) -> None:
       lw=1,
       zorder=1,
     )
-  axes.set_yscale('log')
+  axes.set_yscale('log', nonpositive='mask')
   axes.set_ylim(lowest / 2, 1.3)
   drawing.set_log_ticks(axes.yaxis, crowded=30)
   drawing.show_percent(axes.yaxis)
@@ -213,8 +215,9 @@ HARM = base.Figure(
     'For each group of examples, the largest number of weights from which on '
     'its error is worse than that of the dense network at every sparser level, '
     'by the rule of the paper; hollow at the bottom where the last level does '
-    'not harm it. Dashed: the optimal sparsity. The paper suggests that only '
-    'high sparsity harms any group: look for points below the dashed line.'
+    'not harm it; not drawn where only networks without weights are worse. '
+    'Dashed: the optimal sparsity. The paper suggests that only high sparsity '
+    'harms any group: look for points below the dashed line.'
   ),
   needs=base.CHAIN,
   tabulate=tabulate_harm,

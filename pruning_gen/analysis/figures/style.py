@@ -10,6 +10,7 @@ from contextlib import AbstractContextManager
 from typing import Any
 
 import matplotlib as mpl
+import matplotlib.style
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -31,7 +32,9 @@ STYLE = {
 
 def context() -> AbstractContextManager[None]:
   """Return the context in which figures are drawn and saved."""
-  return mpl.rc_context(STYLE)
+  # First the defaults: what a matplotlibrc sets, such as text.usetex, may need
+  # programs that are not there.
+  return mpl.style.context(['default', STYLE])
 
 
 # The noise levels of the paper, spread over a scale of rising lightness, which

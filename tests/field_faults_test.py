@@ -11,13 +11,18 @@ import sys
 import types
 
 import jax
+import matplotlib as mpl
 import numpy as np
+import pandas as pd
 import pytest
+from matplotlib.figure import Figure
 
 from pruning_gen import command_line
 from pruning_gen import config as config_rules
 from pruning_gen import environment
 from pruning_gen import output
+from pruning_gen.analysis.figures import drawing
+from pruning_gen.analysis.figures import style
 from pruning_gen.engine import inputs
 from pruning_gen.engine.stack import Member
 from pruning_gen.errors import UserError
@@ -253,3 +258,24 @@ def test_the_limit_of_a_container_counts(tmp_path, monkeypatch):
   assert environment.memory_limit() == physical
   limit.write_text('1048576\n')
   assert environment.memory_limit() == 1_048_576
+
+
+def test_an_axis_of_a_chain_that_loses_all_weights():
+  axes = Figure().subplots()
+  drawing.set_weights_axis(axes, pd.Series([1.0, 0.1, 0.01, 0.0]))
+  left, right = axes.get_xlim()
+  assert left > 1 and 0 < right < 0.01
+  assert '0 is off the axis' in axes.get_xlabel()
+
+
+def test_settings_of_the_user_do_not_reach_the_figures():
+  with mpl.rc_context({'text.usetex': True, 'font.family': 'fantasy'}):
+    with style.context():
+      assert not mpl.rcParams['text.usetex']
+      assert mpl.rcParams['font.family'] == ['sans-serif']
+    assert mpl.rcParams['text.usetex']
+
+
+def test_labels_tell_noise_fractions_apart():
+  labels = [style.noise_label(q) for q in (0, 0.0001, 0.004, 0.15, 1)]
+  assert len(set(labels)) == 5

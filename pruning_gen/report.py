@@ -323,7 +323,7 @@ def _progress(benchmark: Benchmark) -> str:
       if replicates > 1
       else ', one replicate, so there are no verdicts and no spread'
     )
-    + f'. Pruning removes {benchmark.config["prune_fraction"]:.0%} of the '
+    + f'. Pruning removes {100 * benchmark.config["prune_fraction"]:g}% of the '
     'remaining weights per level.'
   )
 

@@ -167,8 +167,8 @@ def _join_tables(parts: list[runs.Run]) -> tuple[pd.DataFrame, list[str]]:
 def _note_dense_optima(summary: pd.DataFrame) -> list[str]:
   optima = statistics.optimal_levels(summary, 'chain', 'pruning')
   return [
-    f'With {noise_fraction:.0%} noise the optimal sparsity is level 0: the '
-    'dense network itself.'
+    f'With {100 * noise_fraction:g}% noise the optimal sparsity is level 0: '
+    'the dense network itself.'
     for noise_fraction, level in optima.items()
     if level == 0
   ]
@@ -195,8 +195,8 @@ def _read_examples(
   if el2n:
     label_sets = set(zip(table.noise_fraction, table.replicate))
     notes += [
-      f'Left out of figures by EL2N: {noise_fraction:.0%} noise, replicate '
-      f'{replicate}: el2n has not finished.'
+      f'Left out of figures by EL2N: {100 * noise_fraction:g}% noise, '
+      f'replicate {replicate}: el2n has not finished.'
       for noise_fraction, replicate in sorted(label_sets - el2n.keys())
     ]
   found = {name: [pd.DataFrame()] for name in examples.Examples._fields}

@@ -116,6 +116,9 @@ def _lay_out_column(name: str, table: pd.DataFrame) -> list[str]:
   values = table[name]
   if factor != 1 and pd.api.types.is_numeric_dtype(values):
     values = factor * values
+  if name == 'noise_fraction':
+    # All digits: two noise levels must not look alike.
+    return [f'{value:g}' for value in values]
   if _std_name(name) not in table.columns:
     return [_text(value) for value in values]
   stds = factor * table[_std_name(name)]

@@ -107,7 +107,7 @@ def drop_diverged(results: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
   lost = results[results.diverged == 1].drop_duplicates(identity)
   notes = [
     f'Left out: replicate {row.replicate} of {row.experiment}, {row.arm}, '
-    f'{row.noise_fraction:.0%} noise: its loss was not finite at level '
+    f'{100 * row.noise_fraction:g}% noise: its loss was not finite at level '
     f'{row.level}.'
     for row in lost.itertuples()
   ]
@@ -134,7 +134,7 @@ def drop_unfinished(results: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
   unfinished = counted[finished < replicates]
   notes = [
     f'Left out: level {row.level} of {row.experiment}, {row.arm}, '
-    f'{row.noise_fraction:.0%} noise: {row.count} of {row.replicates} '
+    f'{100 * row.noise_fraction:g}% noise: {row.count} of {row.replicates} '
     'replicates have finished it.'
     for row in unfinished.drop_duplicates([*CURVE, 'level']).itertuples(
       index=False, name='Row'
@@ -158,7 +158,7 @@ def find_missing(results: pd.DataFrame) -> list[str]:
       row = results[missing].iloc[0]
       sentences.append(
         f'results.csv has no {metric} in {missing.sum()} rows, the first of '
-        f'{row.experiment}, {row.arm}, {row.noise_fraction:.0%} noise, '
+        f'{row.experiment}, {row.arm}, {100 * row.noise_fraction:g}% noise, '
         f'replicate {row.replicate}, level {row.level}: their means are left '
         'out.'
       )

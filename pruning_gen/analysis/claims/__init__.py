@@ -168,7 +168,7 @@ def _test_across(claim, cases, number):
   why = _gate(cases[0], number, claim.needs)
   if not why and not isinstance(number, str):
     there = {case.noise_fraction for case in cases}
-    missing = [f'{noise:.0%}' for noise in wanted if noise not in there]
+    missing = [f'{100 * noise:g}%' for noise in wanted if noise not in there]
     if name in paper.OURS:
       why = _name_ours(name)
     elif missing:
@@ -177,7 +177,7 @@ def _test_across(claim, cases, number):
 
 
 def _name_ours(name):
-  ours = ' and '.join(f'{noise:.0%}' for noise in paper.OURS[name])
+  ours = ' and '.join(f'{100 * noise:g}%' for noise in paper.OURS[name])
   return f"{ours} noise of {name[0]} are ours; the paper's are not in its text"
 
 

@@ -141,7 +141,7 @@ def grows_with_noise(case: Case) -> Finding | None:
   return base.measure(
     *changes,
     'points',
-    f'level {levels[0]} against level {levels[1]} at {low:.0%} noise',
+    f'level {levels[0]} against level {levels[1]} at {100 * low:g}% noise',
   )
 
 
@@ -213,6 +213,6 @@ def little_room(cases: list[Case]) -> Finding:
   by_noise = {case.noise_fraction: case for case in cases}
   missing = [noise for noise in (0.3, 0.6) if noise not in by_noise]
   if missing:
-    raise Undecided(f'this run has no noise level {missing[0]:.0%}')
+    raise Undecided(f'this run has no noise level {100 * missing[0]:g}%')
   high, low = (by_noise[noise].values(NOISY_LOSS, 0) for noise in (0.6, 0.3))
   return base.measure(high, low, detail='dense, 60% against 30% noise')

@@ -78,5 +78,5 @@ def _run(test, case):
 
 def describe(case: Case, with_name: bool) -> str:
   """Name a noise level, and the benchmark where there are several."""
-  noise = f'{case.noise_fraction:.0%} noise'
+  noise = f'{100 * case.noise_fraction:g}% noise'
   return f'{case.name[0]} on {case.name[1]}, {noise}' if with_name else noise

@@ -102,7 +102,7 @@ def draw_differences(table: pd.DataFrame) -> Drawing:
       at = np.searchsorted(noise, own.noise_fraction) + 0.2 * (i - 1)
       _draw_judged(axes, at, own, network)
     axes.axhline(0, color=style.color_of('pruning'), lw=1, zorder=1)
-    axes.set_xticks(range(len(noise)), [f'{100 * q:.3g}' for q in noise])
+    axes.set_xticks(range(len(noise)), [f'{100 * q:g}' for q in noise])
     axes.set_xlim(-0.6, len(noise) - 0.4)
     axes.set_xlabel('label noise (%)')
     axes.set_ylabel('minus pruning (points)')

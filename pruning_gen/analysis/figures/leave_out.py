@@ -172,7 +172,7 @@ def draw_misclassified(table: pd.DataFrame) -> Drawing:
         fmt=marker,
         label=label,
       )
-    axes.set_xticks(range(len(noise)), [f'{100 * q:.3g}' for q in noise])
+    axes.set_xticks(range(len(noise)), [f'{100 * q:g}' for q in noise])
     axes.set_xlim(-0.6, len(noise) - 0.4)
     axes.set_xlabel('label noise (%)')
     drawing.set_error_axis(axes)

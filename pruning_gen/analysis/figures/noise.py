@@ -182,7 +182,7 @@ def draw_at_optimum(table: pd.DataFrame) -> Drawing:
           mfc='white' if metric == CLEAN else color,
           label=f'{style.label_of(network)}, {name}',
         )
-    axes.set_xticks(range(len(noise)), [f'{100 * q:.3g}' for q in noise])
+    axes.set_xticks(range(len(noise)), [f'{100 * q:g}' for q in noise])
     axes.set_xlim(-0.6, len(noise) - 0.4)
     axes.set_xlabel('label noise (%)')
     axes.set_ylabel('training loss (nats)')

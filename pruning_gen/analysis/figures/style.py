@@ -73,7 +73,7 @@ def noise_color(noise_fraction: float) -> str:
 
 def noise_label(noise_fraction: float) -> str:
   """Return how legends call a noise level."""
-  return f'{100 * noise_fraction:.3g} % noise'
+  return f'{100 * noise_fraction:g} % noise'
 
 
 def noise_marker(noise_fraction: float) -> str:

@@ -12,8 +12,8 @@ import textwrap
 import numpy as np
 import pytest
 
-from pruning_gen.data import datasets
 from pruning_gen.data import imagenet
+from pruning_gen.data import splits
 from pruning_gen.data import stream
 from pruning_gen.errors import UserError
 from tests import small_imagenet
@@ -68,7 +68,7 @@ def test_validation_and_test_share_the_stored_validation_split(
 ):
   validation = imagenet.open_split(data_dir, 'validation')
   test = imagenet.open_split(data_dir, 'test')
-  expected_validation, expected_test = datasets.split_test(16)
+  expected_validation, expected_test = splits.split_test(16)
   assert (len(validation), len(test)) == (3, 13)
   np.testing.assert_array_equal(
     imagenet.read_labels(validation, tmp_path), 999 - expected_validation

@@ -15,6 +15,7 @@ import numpy as np
 from jaxtyping import Int
 from jaxtyping import UInt8
 
+from pruning_gen.data import splits
 from pruning_gen.data import tfds_files
 from pruning_gen.errors import lookup
 from pruning_gen.errors import UserError
@@ -111,7 +112,7 @@ def load(
   _check(name, info, data_dir, arrays)
   train_images, train_labels, test_images, test_labels = arrays
   num_train = num_train or len(train_images)
-  validation, test = split_test(len(test_images))
+  validation, test = splits.split_test(len(test_images))
   return Dataset(
     name=name,
     num_classes=info.num_classes,
@@ -147,30 +148,6 @@ def _check(name: str, info: DatasetInfo, data_dir: str, arrays: Any) -> None:
       )
 
 
-def split_test(
-  num_examples: int,
-) -> tuple[Int[np.ndarray, ' num_validation'], Int[np.ndarray, ' num_test']]:
-  """Set 20 % of a test split aside for validation, always the same.
-
-  Args:
-    num_examples: the size of the whole test split.
-
-  Returns:
-    validation: positions in the test split, ascending.
-    test: the other positions, ascending.
-  """
-  order = _fixed_permutation(num_examples)
-  num_validation = num_examples // 5
-  # Sorted, so that a split is read in order and its ids stay meaningful.
-  return np.sort(order[:num_validation]), np.sort(order[num_validation:])
-
-
-def _fixed_permutation(n: int) -> Int[np.ndarray, ' n']:
-  # RandomState's streams never change; those of newer generators and of JAX
-  # may change between versions, and these splits must not.
-  return np.random.RandomState(0).permutation(n)
-
-
 def describe(dataset: Any) -> dict[str, Any]:
   """Return what distinguishes one version of a data set from another, for JSON.
 
@@ -199,7 +176,7 @@ def _read_digits(*_) -> tuple[np.ndarray, ...]:
   # Pixels are 0..16.
   images = np.round(digits.images[..., None] * (255 / 16)).astype(np.uint8)
   labels = digits.target.astype(np.int32)
-  order = _fixed_permutation(len(images))
+  order = splits.fixed_permutation(len(images))
   num_test = len(images) - DATASETS['digits'].num_train
   test, train = order[:num_test], order[num_test:]
   return images[train], labels[train], images[test], labels[test]
@@ -216,7 +193,8 @@ def _open_imagenet(data_dir: str, cache_dir: str, num_train: int) -> Any:
   # Imported only here: Pillow, Grain and TFDS take seconds.
   from pruning_gen.data import imagenet
 
-  return imagenet.load(data_dir, cache_dir, num_train)
+  info = DATASETS['imagenet2012']
+  return imagenet.load(info, data_dir, cache_dir, num_train)
 
 
 # OpenLTH normalizes CIFAR with ImageNet's statistics, and so do we.

@@ -14,7 +14,7 @@ from jaxtyping import UInt8
 
 from pruning_gen.data import cache
 from pruning_gen.data import crops
-from pruning_gen.data import datasets
+from pruning_gen.data import splits
 from pruning_gen.data import tfds_files
 from pruning_gen.errors import UserError
 
@@ -98,10 +98,9 @@ class StreamedDataset:
 
 
 def load(
-  data_dir: str = '', cache_dir: str = '', num_train: int = 0
+  info: Any, data_dir: str = '', cache_dir: str = '', num_train: int = 0
 ) -> StreamedDataset:
-  """Open ImageNet and read its labels; see `datasets.load`."""
-  info = datasets.DATASETS['imagenet2012']
+  """Open ImageNet, an entry of `datasets.DATASETS`, and read its labels."""
   sources = {
     'train': open_split(data_dir, 'train', num_train),
     'validation': open_split(data_dir, 'validation'),
@@ -126,7 +125,7 @@ def open_split(data_dir: str, split: str, num_examples: int = 0) -> Source:
   """Open a split.
 
   A training example's example_id is always its position in the prepared
-  split. Validation and test share TFDS's 'validation' as `datasets.split_test`
+  split. Validation and test share TFDS's 'validation' as `splits.split_test`
   divides it; there an example_id is a position in the share.
 
   Args:
@@ -149,7 +148,7 @@ def open_split(data_dir: str, split: str, num_examples: int = 0) -> Source:
   if split == 'train':
     positions = range(len(examples))
   else:
-    validation, test = datasets.split_test(len(examples))
+    validation, test = splits.split_test(len(examples))
     positions = validation if split == 'validation' else test
   if num_examples > len(positions):
     raise UserError(

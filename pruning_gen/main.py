@@ -8,6 +8,7 @@ is finished. Exit codes: 0 done, 75 stopped by SIGTERM or SIGHUP with everything
 saved (run the same command again), 1 anything else.
 """
 
+import signal
 import sys
 import threading
 import traceback
@@ -119,6 +120,9 @@ def main(argv: list[str]) -> None:
     say(traceback.format_exc())
   if code == 1:
     processes.exit_soon(code)
+  # Nothing is left to stop, and the code is decided: Python's exit takes a
+  # second, in which a late signal would replace it.
+  errors.on_stop(signal.SIG_IGN)
   sys.exit(code)
 
 

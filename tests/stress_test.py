@@ -217,7 +217,9 @@ def test_the_bytes_of_a_calm_run(runner, calm, tmp_path, number):
     stop(process, workdir / moment, delay, sent)
     code, said = runner.finish(process)
     assert code in (0, 75, 1, -signal.SIGKILL), said
-    assert 'Traceback' not in said and 'error: ' not in said, said
+    assert 'error: ' not in said, said
+    # Python ignores a Ctrl-C that comes inside a callback of its collector.
+    assert 'Traceback' not in said or 'Exception ignored in' in said, said
     if draw.random() < 0.5 and is_begun(workdir) and code != 0:
       environment, word = draw.choice(REFUSED)
       before = read(workdir)

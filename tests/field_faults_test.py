@@ -272,6 +272,9 @@ def test_an_empty_path_is_no_folder(value):
 
 
 def run_where_configs_is_another(log, folder, *arguments):
+  # This module has imported ours.
+  for name in [name for name in sys.modules if name.startswith('configs')]:
+    del sys.modules[name]
   sys.path.insert(0, folder)
   os.chdir(folder)
   program._run(log, arguments)
@@ -390,22 +393,23 @@ def git(folder, *command):
 
 
 def test_the_commit_of_another_repository_is_not_ours(tmp_path, monkeypatch):
-  ours = provenance.git_revision()
   theirs = tmp_path / 'their [repo]'
   package = theirs / 'site-packages'
   package.mkdir(parents=True)
   git(theirs, 'init', '-q')
   git(theirs, 'commit', '-q', '--allow-empty', '-m', 'x')
-  # As in a hook of theirs.
-  monkeypatch.setenv('GIT_DIR', str(theirs / '.git'))
-  assert provenance.git_revision() == ours
-  monkeypatch.delenv('GIT_DIR')
   (package / 'provenance.py').touch()
   monkeypatch.setattr(provenance, '__file__', str(package / 'provenance.py'))
   assert provenance.git_revision() is None
   git(theirs, 'add', '.')
   git(theirs, 'commit', '-q', '-m', 'x')
-  assert len(provenance.git_revision()) == 40
+  commit = provenance.git_revision()
+  assert len(commit) == 40
+  # As in a hook of another one.
+  git(tmp_path, 'init', '-q')
+  git(tmp_path, 'commit', '-q', '--allow-empty', '-m', 'y')
+  monkeypatch.setenv('GIT_DIR', str(tmp_path / '.git'))
+  assert provenance.git_revision() == commit
 
 
 # Rows 7 and 16.

@@ -241,6 +241,7 @@ def test_other_files_are_cached_apart(tmp_path):
     ('mnist-test.array_record-00000-of-00001', None),
     ('dataset_info.json', 0.5),
     ('dataset_info.json', 0),
+    ('dataset_info.json', None),
   ],
 )
 def test_a_damaged_file_is_named(tmp_path, file, keep, monkeypatch):

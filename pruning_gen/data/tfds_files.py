@@ -101,7 +101,11 @@ def prepared_builder(
   with _explained(name, place, max(infos, default=place), by_hand):
     builder = tfds.builder(name, data_dir=place)
     # `is_prepared` would read brackets in the folder's name as a pattern.
-    is_prepared = pathlib.Path(builder.data_path, 'dataset_info.json').exists()
+    info = pathlib.Path(builder.data_path, 'dataset_info.json')
+    is_prepared = info.exists()
+    if info.parent.exists():
+      # Without it TFDS would prepare nothing, and not fail.
+      info.stat()
     formats = {format.value for format in builder.info.available_file_formats()}
   if is_prepared and 'array_record' in formats:
     return builder

@@ -62,7 +62,7 @@ NAMES = (
   'results.csv',
   'checkpoints/1',
   '~/x',
-  'gs:/bucket',
+  's3:/bucket',
   '.x.tmp',
   'x' * 200,
 )

@@ -131,7 +131,8 @@ def describe() -> dict[str, object]:
     'cores': cores(),
     'cpu': _cpu(),
     'memory_limit': memory_limit(),
-    'flags': {name: _flags(name) for name in FLAGS if os.environ.get(name)},
+    # Without the variables that hold no flag.
+    'flags': {name: flags for name in FLAGS if (flags := _flags(name))},
     'jax': {name: jax.config.values.get(name) for name in PINNED},
     'jax_environment': {
       name: value for name, value in os.environ.items() if name[:4] == 'JAX_'
@@ -152,7 +153,7 @@ def _cpu() -> str:
 
 def _flags(name: str) -> dict[str, str]:
   """Return a compiler's flags that results may depend on, by name."""
-  text = os.environ[name]
+  text = os.environ.get(name, '')
   # XLA reads its flags from a file, too.
   if not text.startswith('-') and os.path.isfile(text):
     text = pathlib.Path(text).read_text()

@@ -78,8 +78,11 @@ def test_own_patterns_are_below_a_workdir(tmp_path, name):
   assert not any(path.exists() for path in leftovers)
 
 
-@pytest.mark.parametrize('name', ['gs:', 'logs:/x', 'gs:/bucket/x', 'a://b'])
-def test_what_orbax_takes_for_a_bucket_is_refused(tmp_path, name):
+@pytest.mark.parametrize(
+  'name',
+  ['gs:', 'logs:/x', 'gs:/bucket/x', 'a://b', 'a\\b', os.fsdecode(b'\xff')],
+)
+def test_paths_that_checkpoints_cannot_have_are_refused(tmp_path, name):
   with pytest.raises(UserError, match='--workdir='):
     provenance.check_workdir(f'{tmp_path}/{name}')
   provenance.check_workdir(tmp_path / 'x:' / 's3:' / 'a:b')
@@ -199,6 +202,8 @@ def test_flags_and_cores_are_those_that_xla_uses(tmp_path, monkeypatch):
     described = environment.describe()
     assert described['flags'] == {'XLA_FLAGS': {'--xla_a': '', '--xla_b': '2'}}
     json.dumps(described)
+  monkeypatch.setenv('XLA_FLAGS', '--xla_dump_to=/x')
+  assert environment.describe()['flags'] == {}
   monkeypatch.setenv('NPROC', '3')
   assert environment.describe()['cores'] == 3
 

@@ -52,11 +52,9 @@ NAMES = (
   '$HOME',
   '`id`; #',
   '%s %(x)d {0}',
-  'back\\slash',
   '<b>&amp;',
   'läuf ☃',
   'e\u0301',
-  os.fsdecode(b'not utf-8 \xff'),
   '.hidden',
   '-dash=1',
   'results.csv',
@@ -202,6 +200,12 @@ def stop(process, path, delay, sent):
     process.send_signal(sent)
 
 
+def draw_harmless(draw, name):
+  # In the C locale other names are no text, and refused.
+  possible = [e for e in HARMLESS if name.isascii() or 'LC_ALL' not in e]
+  return draw.choice(possible)
+
+
 @pytest.mark.parametrize('number', range(DRAWS))
 def test_the_bytes_of_a_calm_run(runner, calm, tmp_path, number):
   draw = random.Random(f'{SEED} {number}')
@@ -209,14 +213,16 @@ def test_the_bytes_of_a_calm_run(runner, calm, tmp_path, number):
   workdir = tmp_path / 'in' / name
   print(f'\n{number}: {name!r}', end='')
   for _ in range(draw.choice((1, 1, 2, 3))):
-    environment = draw.choice(HARMLESS) | draw.choice(HARMLESS)
+    environment = draw_harmless(draw, name) | draw_harmless(draw, name)
     moment, sent = draw.choice(MOMENTS), draw.choice(SIGNALS)
     delay = draw.choice((0, 0.05, 0.5, 4, 8))
     print(f'; {environment} {moment} {sent.name} +{delay}', end='')
     process = runner.start(workdir, environment)
     stop(process, workdir / moment, delay, sent)
     code, said = runner.finish(process)
-    assert code in (0, 75, 1, -signal.SIGKILL), said
+    # A signal that comes before the program handles any ends it.
+    unhandled = (-signal.SIGKILL,) if 'devices: ' in said else (-sent,)
+    assert code in (0, 75, 1, *unhandled), said
     assert 'error: ' not in said, said
     # Python ignores a Ctrl-C that comes inside a callback of its collector.
     assert 'Traceback' not in said or 'Exception ignored in' in said, said
@@ -229,7 +235,7 @@ def test_the_bytes_of_a_calm_run(runner, calm, tmp_path, number):
       if code:
         assert code == 1 and word in said and 'Traceback' not in said, said
         assert read(workdir) == before
-  environment = draw.choice(HARMLESS)
+  environment = draw_harmless(draw, name)
   print(f'; {environment}', flush=True)
   code, said = runner.run(workdir, environment)
   assert code == 0, said

@@ -62,12 +62,8 @@ def check_workdir(workdir: epath.PathLike) -> None:
       f'--workdir={workdir} is neither a local folder nor an address that can '
       'be opened: gs://, s3://, az:// and hf:// can'
     )
-  # Checkpoints would be lost: Orbax replaces this anywhere in a path.
-  if not files.is_in_bucket(path) and 'gs:/' in f'{path.resolve()}/':
-    raise UserError(
-      f"--workdir={workdir} is in a folder whose name ends in 'gs:', as only "
-      'the address of a bucket may: rename it'
-    )
+  if not files.is_in_bucket(path):
+    _check_name(str(path.resolve()))
   try:
     is_file = path.exists() and not path.is_dir()
   # The libraries of buckets have their own errors.
@@ -78,6 +74,24 @@ def check_workdir(workdir: epath.PathLike) -> None:
     ) from error
   if is_file:
     raise UserError(f'--workdir={workdir} is a file: pass a folder')
+
+
+def _check_name(path: str) -> None:
+  """Refuse a local folder whose checkpoints would be lost."""
+  # Orbax replaces gs:/ anywhere in a path; TensorStore reads a backslash as a
+  # slash, and takes only text.
+  if 'gs:/' in f'{path}/':
+    problem = "it is in a folder whose name ends in 'gs:', like a bucket's"
+  elif '\\' in path:
+    problem = 'checkpoints cannot be in a path with a backslash'
+  elif any('\udc80' <= letter <= '\udcff' for letter in path):
+    problem = (
+      'checkpoints cannot be in a path that is not UTF-8, or not so in this '
+      'locale (LC_ALL=C.UTF-8 is)'
+    )
+  else:
+    return
+  raise UserError(f'--workdir={path!r}: {problem}: rename the folder')
 
 
 def open_workdir(workdir: epath.PathLike, config: dict[str, Any]) -> None:

@@ -36,6 +36,8 @@ setuptools.setup(
     'pillow>=10,<14',
     # launch.sweep's, and not of the extra: that is for another environment.
     'pyyaml>=6,<7',
+    # pruning_gen.export's.
+    'safetensors>=0.5,<1',
     'scikit-learn>=1.5,<2',
     # clu's metric writers import it and do not declare it.
     'tensorboard>=2.18,<3',

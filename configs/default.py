@@ -152,6 +152,10 @@ def get_config():
   config.checkpoint.every_epochs = 5
   # How many checkpoints to keep.
   config.checkpoint.keep = 2
+  # Levels of the chain whose networks stay in the workdir, for
+  # pruning_gen.export: numbers, 'optimal' (the one that the report chooses, for
+  # each arm and noise level) or 'all'; () for none.
+  config.checkpoint.keep_levels = (0, 'optimal')
 
   # Whether to write TensorBoard scalars. This imports TensorFlow, which takes
   # 7 s.

@@ -172,6 +172,13 @@ ELEMENTS = (
   _elements('milestones', (int,), 'whole numbers'),
   _elements('model.widths', (int,), 'whole numbers'),
   _elements('leave_out.levels', (int,), 'whole numbers'),
+  Rule(
+    'checkpoint.keep_levels',
+    lambda levels, c: all(
+      level in ['optimal', 'all', *range(c.levels + 1)] for level in levels
+    ),
+    lambda c: f"must hold levels, 0 to {c.levels}, 'optimal' or 'all'",
+  ),
 )
 
 AT_LEAST = {
@@ -209,17 +216,11 @@ RANGES = (
     lambda first, c: first + c.replicates <= streams.MAX_REPLICATES,
     f'must leave all replicates below {streams.MAX_REPLICATES}',
   ),
-  Rule(
-    'prune_fraction',
-    lambda value, c: 0 < value < 1,
-    'must be in (0, 1): the fraction of the remaining weights that a level '
-    'removes',
-  ),
   Rule('momentum', lambda value, c: 0 <= value < 1, 'must be in [0, 1)'),
   Rule('learning_rate', lambda rate, c: rate > 0, 'must be above 0'),
   *(
-    Rule(key, lambda value, c: 0 < value < 1, 'must be between 0 and 1')
-    for key in ('width.fraction', 'leave_out.fraction')
+    Rule(key, lambda value, c: 0 < value < 1, 'must be in (0, 1)')
+    for key in ('prune_fraction', 'width.fraction', 'leave_out.fraction')
   ),
   Rule(
     'noise_fractions',

@@ -80,7 +80,7 @@ def test_a_misspelt_size_is_not_the_papers(module, size):
     ('epochs', 0, 'at least 1'),
     ('learning_rate', 0.0, 'above 0'),
     ('momentum', 1.0, '[0, 1)'),
-    ('width.fraction', 1.0, 'between 0 and 1'),
+    ('width.fraction', 1.0, '(0, 1)'),
     ('stacking', 'scan', 'auto, vmap, map'),
     ('checkpoint.every_epochs', 0, 'at least 1'),
     ('experiments', (['chain'],), 'chain, width'),

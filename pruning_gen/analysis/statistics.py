@@ -254,6 +254,21 @@ def optimal_level(curve: pd.DataFrame) -> int | None:
   return None if means.empty else int(equals.min())
 
 
+def find_optima(results: pd.DataFrame) -> dict[tuple[str, float], int]:
+  """Find the optimal sparsities of an experiment, finished or not.
+
+  Args:
+    results: rows of results.csv, of one experiment.
+
+  Returns:
+    {(arm, noise_fraction): level}, as `summarize` chooses it.
+  """
+  finished, _ = drop_unfinished(drop_diverged(results)[0])
+  curves = finished.groupby(['arm', 'noise_fraction'], sort=False)
+  found = {curve: optimal_level(rows) for curve, rows in curves}
+  return {curve: level for curve, level in found.items() if level is not None}
+
+
 def optimal_levels(
   summary: pd.DataFrame, experiment: str, arm: str
 ) -> dict[float, int]:

@@ -97,6 +97,28 @@ def abstract_params(spec: Spec) -> Any:
   return jax.eval_shape(create, jax.random.key(0)).params
 
 
+def layer_names(spec: Spec) -> list[str]:
+  """List the layers that have a kernel, as 'block/conv', input first."""
+  names = []
+
+  def find(tree: dict[str, Any], outer: tuple[str, ...] = ()) -> None:
+    for name, inner in tree.items():
+      if isinstance(inner, dict):
+        find(inner, (*outer, name))
+      elif name == 'kernel':
+        names.append('/'.join(outer))
+
+  def init(key, images):
+    # Outside of here, JAX sorts the layers by name.
+    variables = spec.network.model.init(key, images, train=False)
+    find(variables['params'])
+    return variables
+
+  images = jax.ShapeDtypeStruct((1, *spec.dataset.image_shape), jnp.float32)
+  jax.eval_shape(init, jax.random.key(0), images)
+  return names
+
+
 def num_pruned_by_level(spec: Spec) -> list[int]:
   """Count the weights that an arm that prunes removes before each level."""
   params, config = abstract_params(spec), spec.config

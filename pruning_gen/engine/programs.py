@@ -41,9 +41,11 @@ class Programs(NamedTuple):
     evaluate: (state) -> {split: PerExample [members, N]}, on the training
       split by the training labels, noisy where they are noisy.
     num_kept: (state) -> int [members], the kept weights in all kernels.
+    networks: (state) -> {'params', 'batch_stats', 'masks'}, as in a TrainState.
     pack: (state) -> PackedState, independent of the devices.
     unpack: (packed) -> (state, whether it is bit for bit what was packed).
     packed: the shapes and dtypes that `pack` returns.
+    layers: the names of the layers that have a kernel, input first.
     num_weights: weights in all kernels of one member.
     memory: how much device memory training needs, as text.
   """
@@ -54,9 +56,11 @@ class Programs(NamedTuple):
   set_rewind_point: Callable
   evaluate: Callable
   num_kept: Callable
+  networks: Callable
   pack: Callable
   unpack: Callable
   packed: Any
+  layers: list[str]
   num_weights: int
   memory: str
 
@@ -193,9 +197,14 @@ def assemble(
       set_rewind_point if inputs.has_rewind_point(spec) else lambda state: state
     ),
     num_kept=lambda state: own(num_kept(state)),
+    networks=lambda state: {
+      name: jax.tree.map(own, getattr(state, name))
+      for name in ('params', 'batch_stats', 'masks')
+    },
     pack=lambda state: cut_copies(pack(state)),
     unpack=unpack_all,
     packed=train_state.shapes(packed, layout.without_copies),
+    layers=inputs.layer_names(spec),
     num_weights=masks.num_weights(inputs.abstract_params(spec)),
     **by_data,
   )

@@ -11,6 +11,7 @@ from jaxtyping import Float
 from ml_collections import ConfigDict
 
 from pruning_gen import processes
+from pruning_gen.engine import keep
 from pruning_gen.engine import measure
 from pruning_gen.engine import progress
 from pruning_gen.engine.programs import Programs
@@ -61,6 +62,8 @@ class Part(NamedTuple):
       the networks themselves.
     arrays: which arrays of `measure.measure` are kept.
     keeps_checkpoints: whether they stay once it is finished.
+    find_optima: (rows of results.csv) -> {(arm, noise_fraction): level}, the
+      optimal sparsities so far; None for a part that keeps no networks.
   """
 
   experiment: str
@@ -79,6 +82,7 @@ class Part(NamedTuple):
     'test_prediction',
   )
   keeps_checkpoints: bool = False
+  find_optima: Callable | None = None
 
   @property
   def name(self) -> str:
@@ -130,11 +134,13 @@ class Session(contextlib.AbstractContextManager):
       stack.members,
       measure.label_arrays(stack, run.dataset),
     )
-    megabytes = measure.count_bytes(programs.packed) / 1e6
+    size = measure.count_bytes(programs.packed)
+    kept = keep.count_bytes(run.config, programs) if part.find_optima else 0
     self._progress.say(
       f'{len(stack.members)} members of {programs.num_weights:,} weights, '
-      f'device memory {programs.memory}; a checkpoint takes {megabytes:.1f} MB '
-      f'before compression, {run.config.checkpoint.keep} are kept'
+      f'device memory {programs.memory}; a checkpoint takes {size / 1e6:.1f} '
+      f'MB before compression, {run.config.checkpoint.keep} are kept'
+      + (f'; the networks to export, at most {kept / 1e6:.1f} MB' * (kept > 0))
     )
 
   def restore_or_create(self) -> tuple[Any, int]:
@@ -251,6 +257,8 @@ class Session(contextlib.AbstractContextManager):
     # The rows last: they mark the level as finished, and without its
     # checkpoint a later start could not continue from it.
     self._checkpoints.wait()
+    if part.find_optima:
+      keep.write_level(self._run, part, self._programs, state, rows)
     results.write_rows(self._run.workdir, rows)
     self._progress.show_level(rows, epochs)
 

@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Int
 from ml_collections import ConfigDict
 
+from pruning_gen.analysis import statistics
 from pruning_gen.engine.session import Part
 from pruning_gen.engine.session import Run
 from pruning_gen.engine.session import Session
@@ -25,7 +26,13 @@ NAME = 'chain'
 def make_part(config: ConfigDict) -> Part:
   """Return the networks of the chain, which train as one stack."""
   members = label_sets.list_members(config)
-  return Part(NAME, NAME, members, keeps_checkpoints=True)
+  return Part(
+    NAME,
+    NAME,
+    members,
+    keeps_checkpoints=True,
+    find_optima=statistics.find_optima,
+  )
 
 
 def is_finished(run: Run) -> bool:

@@ -7,6 +7,7 @@ import json
 import os
 import zipfile
 import zlib
+from collections.abc import Collection
 from collections.abc import Iterator
 from collections.abc import Sequence
 from typing import Any
@@ -93,10 +94,32 @@ def write_text(path: epath.PathLike, text: str) -> None:
   write_bytes(path, text.encode())
 
 
-def write_arrays(path: epath.PathLike, arrays: dict[str, Any]) -> None:
-  """Write arrays as .npz; see `write_bytes`."""
+def write_arrays(
+  path: epath.PathLike,
+  arrays: dict[str, Any],
+  compressed: Collection[str] = (),
+) -> None:
+  """Write arrays as .npz; see `write_bytes`.
+
+  Args:
+    path: of the file.
+    arrays: by name.
+    compressed: the names of those that compression makes smaller.
+  """
   buffer = io.BytesIO()
-  np.savez(buffer, **arrays)
+  np.savez(buffer, **{k: v for k, v in arrays.items() if k not in compressed})
+  with zipfile.ZipFile(buffer, 'a') as file:
+    for name in compressed:
+      array = io.BytesIO()
+      np.lib.format.write_array(array, np.asanyarray(arrays[name]))
+      # Of one date, as NumPy writes them: the same arrays are the same bytes.
+      file.writestr(
+        zipfile.ZipInfo(f'{name}.npy'),
+        array.getbuffer(),
+        zipfile.ZIP_DEFLATED,
+        # The fastest: zeros need no better.
+        compresslevel=1,
+      )
   write_bytes(path, buffer.getbuffer())
 
 

@@ -13,13 +13,13 @@
                           examples validation_*, test_* [member, index]
     el2n/scores.npz       el2n [row, example_id], for the rows of scores.csv
     chain/most_worsened.csv, .npz  the examples that pruning worsens most
-    checkpoints/FOLDER/   Orbax
-    tensorboard/FOLDER/   scalars
+    chain/layers.csv      how many weights each layer has left, by level
+    networks/             networks that were kept: see storage/networks.py
+    checkpoints/FOLDER/   Orbax; tensorboard/FOLDER/  scalars
     report/          index.html, figures/*, tables/*
 
-FOLDER is chain, width, el2n, or one of leave_out's: leave_out/train_48000 has
-the networks that train on that many examples. Files are replaced in one move:
-a reader never sees a partial file.
+FOLDER is chain, width, el2n, or one of leave_out's, as leave_out/train_48000.
+Files are replaced in one move: a reader never sees a partial file.
 """
 
 from collections.abc import Sequence

@@ -1,0 +1,129 @@
+"""Which networks stay, with made-up results."""
+
+import types
+
+import numpy as np
+import pytest
+
+from pruning_gen.analysis import statistics
+from pruning_gen.engine import inputs
+from pruning_gen.engine import keep
+from pruning_gen.storage import networks
+from pruning_gen.storage import results
+from tests import fake_runs
+from tests import small_chain
+
+DATASET = types.SimpleNamespace(
+  name='digits', num_classes=10, image_shape=(8, 8, 1), mean=(0.3,), std=(0.4,)
+)
+PART = types.SimpleNamespace(
+  experiment='chain', folder='chain', find_optima=statistics.find_optima
+)
+REPLICATES = (0, 1)
+
+
+def make_programs():
+  kernel = np.arange(12, dtype=np.float32).reshape(2, 2, 3)
+  trees = {
+    'params': {'output': {'kernel': kernel}},
+    'masks': {'output': {'kernel': kernel > 0}},
+    'batch_stats': {},
+  }
+  return types.SimpleNamespace(networks=lambda state: trees, layers=['output'])
+
+
+def run_levels(workdir, errors, kept, diverged=()):
+  """Return the levels of each replicate that are kept after each level.
+
+  Args:
+    workdir: path.
+    errors: validation errors of both replicates by level.
+    kept: `checkpoint.keep_levels`.
+    diverged: pairs of level and replicate.
+  """
+  config = small_chain.make_config()
+  config.levels = len(errors) - 1
+  config.checkpoint.keep_levels = kept
+  run = small_chain.make_run(config, workdir, DATASET)
+  found = []
+  for level, by_replicate in enumerate(errors):
+    rows = [
+      fake_runs.make_row(
+        level=level,
+        replicate=i,
+        validation_error=error,
+        diverged=int((level, i) in diverged),
+      )
+      for i, error in enumerate(by_replicate)
+    ]
+    keep.write_level(run, PART, make_programs(), None, rows)
+    # A kill before the rows are written: the level is measured again.
+    keep.write_level(run, PART, make_programs(), None, rows)
+    results.write_rows(workdir, rows)
+    found.append(
+      [networks.list_levels(workdir, 'pruning', 0.0, i) for i in REPLICATES]
+    )
+  return found
+
+
+ERRORS = [(0.3, 0.3), (0.2, 0.3), (0.2, 0.3), (0.4, 0.2), (0.1, 0.2)]
+
+
+@pytest.mark.parametrize(
+  'kept, expected',
+  [
+    ((), [[], [], [], [], []]),
+    # Equal means: the least sparse is optimal.
+    (('optimal',), [[0], [1], [1], [1], [4]]),
+    ((0, 'optimal'), [[0], [0, 1], [0, 1], [0, 1], [0, 4]]),
+    ((1, 2, 'optimal'), [[0], [1], [1, 2], [1, 2], [1, 2, 4]]),
+    ((3,), [[], [], [], [3], [3]]),
+    (('all',), [[0], [0, 1], [0, 1, 2], [0, 1, 2, 3], [0, 1, 2, 3, 4]]),
+  ],
+)
+def test_which_levels_are_kept(tmp_path, kept, expected):
+  found = run_levels(tmp_path, ERRORS, kept)
+  assert found == [[levels, levels] for levels in expected]
+  assert (tmp_path / 'networks').exists() == bool(kept)
+
+
+def test_a_network_that_diverges_is_not_kept(tmp_path):
+  found = run_levels(tmp_path, ERRORS, (0, 'optimal'), {(3, 1), (4, 1)})
+  # Replicate 0 alone chooses: again level 1, and then level 4.
+  assert found[3:] == [[[0, 1], [0, 1]], [[0, 4], [0]]]
+
+
+def test_sparse_arrays_are_compressed(tmp_path):
+  kernel = np.random.default_rng(0).normal(size=(300, 100)).astype(np.float32)
+  sizes = []
+  for fraction in (1.0, 0.05):
+    mask = np.arange(kernel.size).reshape(kernel.shape) < fraction * kernel.size
+    pruned = np.where(mask, kernel, np.float32(0))
+    network = networks.StoredNetwork(
+      {'output': {'kernel': pruned}},
+      {},
+      {'output': {'kernel': mask}},
+      {},
+    )
+    path = tmp_path / 'net.npz'
+    networks.write(path, network)
+    assert network.masks['output']['kernel'].dtype == bool
+    np.testing.assert_array_equal(
+      networks.read(path).params['output']['kernel'], pruned
+    )
+    sizes.append(path.stat().st_size)
+  assert sizes[0] < 1.02 * kernel.nbytes and sizes[1] < 0.1 * kernel.nbytes
+
+
+def test_layers_are_listed_from_input_to_output():
+  from pruning_gen.experiments import build
+
+  config = small_chain.make_config()
+  config.model.name = 'resnet20'
+  spec = types.SimpleNamespace(
+    network=types.SimpleNamespace(model=build.make_model(config, 10)),
+    dataset=types.SimpleNamespace(image_shape=(32, 32, 3)),
+  )
+  names = inputs.layer_names(spec)
+  assert names[:3] == ['conv_stem', 'block_0_0/conv_0', 'block_0_0/conv_1']
+  assert names[-1] == 'output' and len(names) == len(set(names)) == 22

@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 
 from pruning_gen.engine.stack import Member
+from pruning_gen.storage import layers
 from pruning_gen.storage import provenance
 from pruning_gen.storage import results
 
@@ -94,6 +95,23 @@ def write_chain(
       members += [Member(arm, noise_fraction, i) for i in replicates]
   results.write_rows(workdir, rows)
   _write_arrays(workdir, 'chain', members, levels)
+  write_layers(workdir, members, levels)
+
+
+def write_layers(workdir, members, levels):
+  """Write a first layer that loses half at each level, and an output layer."""
+  rows = [
+    (i, level, layer, kept, size, np.float32(3))
+    for level in range(levels)
+    for i, member in enumerate(members)
+    for layer, size, kept in (
+      ('dense_0', 800, 800 // 2 ** (level * (member.arm == 'pruning'))),
+      ('output', 200, 200),
+    )
+  ]
+  layers.write(
+    workdir, 'chain', pd.DataFrame(rows, columns=list(layers.COLUMNS))
+  )
 
 
 def write_width(workdir, levels=3):

@@ -16,6 +16,7 @@ from pruning_gen.analysis.figures import extended
 from pruning_gen.analysis.figures import FIGURES
 from pruning_gen.analysis.figures import harm
 from pruning_gen.analysis.figures import heat_maps
+from pruning_gen.analysis.figures import layers
 from pruning_gen.analysis.figures import leave_out
 from pruning_gen.analysis.figures import noise
 from pruning_gen.analysis.figures import sparsity
@@ -536,6 +537,36 @@ def test_a_member_without_a_number_leaves_a_gap(benchmark):
   table = sparsity.tabulate_test_error([with_results(benchmark, results)])
   assert table.level.tolist() == [0, 2]
   assert sparsity.draw(table, 'test_error').axes
+
+
+def test_where_the_weights_go(benchmark):
+  """The first layer loses half at each level, the output layer nothing."""
+  table = layers.tabulate([benchmark])
+  assert len(table) == 2 * 4 * 2 and set(table.n) == {2}
+  rows = table[(table.noise_fraction == 0.2) & (table.level == 3)]
+  assert rows.layer.tolist() == ['dense_0', 'output']
+  assert rows.remaining_mean.tolist() == [0.125, 1]
+  assert rows.remaining_std.tolist() == [0, 0]
+  assert set(rows.l2_norm_mean) == {3}
+  assert set(rows.weights_remaining) == {0.8**3} and rows.is_optimal.all()
+  figure = layers.draw(table)
+  first, _ = figure.axes
+  assert first.get_title().endswith('0 % noise')
+  curves = curves_of(first)
+  assert list(curves) == ['dense_0', 'output']
+  assert list(curves['dense_0'].get_ydata()) == [1, 0.5, 0.25, 0.125]
+  older = benchmark._replace(layers=pd.DataFrame())
+  assert layers.tabulate([older]).empty
+  assert layers.LAYERS.notes([older], layers.tabulate([older]))
+
+
+def test_many_layers_are_not_all_named(benchmark):
+  own = benchmark.layers
+  deep = pd.concat(own.assign(layer=f'conv_{i}') for i in range(20))
+  deep = benchmark._replace(layers=deep.drop_duplicates())
+  one, _ = layers.draw(layers.tabulate([deep])).axes
+  labels = one.get_legend_handles_labels()[1]
+  assert len(labels) == 7 and {labels[0], labels[-1]} == {'conv_0', 'conv_19'}
 
 
 def test_every_figure_is_empty_or_drawn(benchmark):

@@ -15,6 +15,7 @@ from pruning_gen.analysis import paired
 from pruning_gen.analysis import runs
 from pruning_gen.analysis import statistics
 from pruning_gen.errors import UserError
+from pruning_gen.storage import layers
 from pruning_gen.storage import results
 
 _NOTHING = pd.DataFrame()
@@ -40,6 +41,7 @@ class Benchmark(NamedTuple):
     notes: what was left out and why.
     group_errors: experiment and the columns of `Examples.group_errors`.
     memorization: likewise; empty without noise.
+    layers: like layers.csv, with `examples.NETWORK`; empty for older runs.
     title: network and data set, and what tells it from others of that name.
   """
 
@@ -56,6 +58,7 @@ class Benchmark(NamedTuple):
   notes: list[str]
   group_errors: pd.DataFrame = _NOTHING
   memorization: pd.DataFrame = _NOTHING
+  layers: pd.DataFrame = _NOTHING
   title: str = ''
 
 
@@ -138,6 +141,7 @@ def _join(
     **of_examples,
     leave_out=paired.average_leave_out(paired.pair_leave_out(table)),
     most_worsened=_read_most_worsened(workdirs),
+    layers=_read_layers(workdirs, table),
     title=f'{config["model"]["name"]} on {config["data"]["name"]}',
     notes=[*notes, *incomplete, *_note_dense_optima(summary)],
   )
@@ -229,6 +233,19 @@ def _read_examples(
   return {
     name: pd.concat(parts, ignore_index=True) for name, parts in tables.items()
   }, notes
+
+
+def _read_layers(workdirs: list[str], table: pd.DataFrame) -> pd.DataFrame:
+  """Read the layers of the finished networks of a chain."""
+  chain = table[table.experiment == 'chain']
+  key = [*examples.NETWORK, 'level']
+  found = [pd.DataFrame()]
+  for workdir in workdirs:
+    rows = layers.read(workdir, 'chain')
+    if len(rows):
+      members = results.read_members(workdir, 'chain')[examples.NETWORK]
+      found.append(rows.join(members, on='member').merge(chain[key], on=key))
+  return pd.concat(found, ignore_index=True)
 
 
 def _read_most_worsened(

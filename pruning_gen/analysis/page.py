@@ -56,6 +56,8 @@ COLUMNS = {
   'as_true': ('as the true label', '%'),
   'as_other': ('as another class', '%'),
   'harmed_from': ('harmed from level', ''),
+  'remaining': ('of the layer remaining', '%'),
+  'l2_norm': ('L2 norm', ''),
   'mean': ('mean', ''),
 }
 HIDDEN = ('is_optimal', 'is_highest_improving', 'is_last')

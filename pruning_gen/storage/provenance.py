@@ -41,6 +41,7 @@ MAY_CHANGE = (
   'tensorboard',
   'checkpoint.every_epochs',
   'checkpoint.keep',
+  'checkpoint.keep_levels',
   # One that is too large is noticed when the first level is evaluated.
   'eval_batch_size',
   'data.dir',

@@ -9,6 +9,7 @@ from pruning_gen.analysis.figures import controls
 from pruning_gen.analysis.figures import extended
 from pruning_gen.analysis.figures import harm
 from pruning_gen.analysis.figures import heat_maps
+from pruning_gen.analysis.figures import layers
 from pruning_gen.analysis.figures import leave_out
 from pruning_gen.analysis.figures import noise
 from pruning_gen.analysis.figures import sparsity
@@ -47,6 +48,7 @@ FIGURES = (
   tables.OPTIMA,
   tables.INFLUENTIAL,
   sparsity.TRAINING_LOSS,
+  layers.LAYERS,
   noise.AT_OPTIMUM,
   extended.DIFFERENCES,
   width.SAME_SIZE,

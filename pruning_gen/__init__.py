@@ -1,3 +1,17 @@
-"""Pruning's effect on generalization, reproduced and extended in JAX."""
+"""Pruning's effect on generalization, reproduced and extended in JAX.
+
+From Python: `load`, `load_network` and `train`, of pruning_gen/library.py.
+"""
+
+from typing import Any
 
 __version__ = '0.1.0'
+
+
+def __getattr__(name: str) -> Any:
+  # JAX and pandas take seconds to import, and many programs need neither.
+  if name in ('load', 'load_network', 'train'):
+    from pruning_gen import library
+
+    return getattr(library, name)
+  raise AttributeError(f'module {__name__!r} has no attribute {name!r}')

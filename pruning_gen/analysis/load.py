@@ -86,7 +86,7 @@ def read_all(workdirs: list[str]) -> list[Benchmark]:
   benchmarks, left_out = [], []
   groups = runs.group([runs.read(workdir) for workdir in workdirs])
   for parts in groups:
-    table, notes = _join_tables(parts)
+    table, notes = join_tables(parts)
     if table.empty:
       left_out += notes
     else:
@@ -141,13 +141,13 @@ def _join(
     **of_examples,
     leave_out=paired.average_leave_out(paired.pair_leave_out(table)),
     most_worsened=_read_most_worsened(workdirs),
-    layers=_read_layers(workdirs, table),
+    layers=read_layers(workdirs, table),
     title=f'{config["model"]["name"]} on {config["data"]["name"]}',
     notes=[*notes, *incomplete, *_note_dense_optima(summary)],
   )
 
 
-def _join_tables(parts: list[runs.Run]) -> tuple[pd.DataFrame, list[str]]:
+def join_tables(parts: list[runs.Run]) -> tuple[pd.DataFrame, list[str]]:
   """Join the finished rows of results.csv; the index begins with the workdir.
 
   Returns:
@@ -186,7 +186,7 @@ def _read_examples(
   Args:
     workdirs: of all parts.
     config: nested dict.
-    table: from `_join_tables`.
+    table: from `join_tables`.
 
   Returns:
     The attributes of a `Benchmark` that `Examples` has, and noisy_share; and
@@ -235,7 +235,7 @@ def _read_examples(
   }, notes
 
 
-def _read_layers(workdirs: list[str], table: pd.DataFrame) -> pd.DataFrame:
+def read_layers(workdirs: list[str], table: pd.DataFrame) -> pd.DataFrame:
   """Read the layers of the finished networks of a chain."""
   chain = table[table.experiment == 'chain']
   key = [*examples.NETWORK, 'level']

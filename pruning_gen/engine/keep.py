@@ -16,12 +16,7 @@ from pruning_gen.storage import results
 from pruning_gen.storage.networks import StoredNetwork
 
 # What `StoredNetwork.metadata` has of a row of results.csv.
-_RESULTS = (
-  'weights_remaining',
-  'epochs_trained',
-  'validation_error',
-  'test_error',
-)
+_RESULTS = ('weights_remaining', 'validation_error', 'test_error')
 
 
 def count_bytes(config: ConfigDict, programs: Programs) -> int:
@@ -108,6 +103,7 @@ def _describe(run: Any, row: dict[str, Any]) -> dict[str, Any]:
     'eval_precision': run.config.eval_precision,
     **{name: row[name] for name in ('arm', 'noise_fraction', 'replicate')},
     'level': row['level'],
+    'epochs_trained': int(row['epochs_trained']),
     **{name: float(row[name]) for name in _RESULTS},
   }
 

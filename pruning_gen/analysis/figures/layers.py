@@ -87,7 +87,7 @@ def _draw_layers(axes: Axes, rows: pd.DataFrame) -> None:
   drawing.show_percent(axes.yaxis)
   axes.set_ylabel("layer's weights remaining (%)")
   ends = np.array([left.min() / 10, 1])
-  axes.plot(ends, ends, '--', color='0.3', lw=1, zorder=1, scalex=False)
+  axes.plot(ends, ends, '--', color='0.3', lw=1, scalex=False)
   for weights in rows[rows.is_optimal].weights_remaining.head(1):
     axes.axvline(weights, color='0.3', ls=':', lw=1, zorder=1)
 
@@ -103,7 +103,7 @@ def _note_older(benchmarks: list[Benchmark], table: pd.DataFrame) -> list[str]:
   if table.empty and any(
     (own.summary.arm == 'pruning').any() for own in benchmarks
   ):
-    return ['it was written by an older version, without chain/layers.csv.']
+    return ['the runs are of an older version, without chain/layers.csv.']
   return []
 
 

@@ -1,0 +1,109 @@
+import os
+import pathlib
+import re
+import subprocess
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import pruning_gen
+from pruning_gen.analysis import load
+from pruning_gen.errors import UserError
+from tests import fake_runs
+
+ROOT = pathlib.Path(__file__).parents[1]
+
+
+@pytest.fixture(scope='module')
+def run(tmp_path_factory):
+  workdir = tmp_path_factory.mktemp('run')
+  fake_runs.write_all(workdir)
+  return pruning_gen.load(workdir)
+
+
+def test_tables_are_those_of_the_report(run):
+  benchmark = load.read(run.workdir)
+  for name in ('results', 'summary', 'layers'):
+    pd.testing.assert_frame_equal(getattr(run, name), getattr(benchmark, name))
+  assert run.config == benchmark.config
+  assert len(run.members) == 8 and len(run.layers) == 8 * 4 * 2
+  pd.testing.assert_frame_equal(run.benchmark().summary, run.summary)
+
+
+def test_training_examples(run):
+  """The loss of example i at level k is 5 - 0.1 x k x i."""
+  table = run.examples(level=2)
+  assert len(table) == 8 * fake_runs.NUM_TRAIN
+  assert table.index.names == ['member', 'example_id']
+  ids = table.index.get_level_values('example_id')
+  np.testing.assert_allclose(table.effect, -0.2 * ids, atol=1e-6)
+  np.testing.assert_allclose(table.cross_entropy, 5 - 0.2 * ids, 1e-6)
+  assert (table.true_label == ids % fake_runs.NUM_CLASSES).all()
+  assert ((table.label != table.true_label) == table.is_noisy).all()
+  assert (table.is_noisy == ((table.noise_fraction > 0) & (ids >= 16))).all()
+  for member, rows in table.groupby('member'):
+    assert set(rows.arm) == {run.members.arm[member]}
+    assert set(rows.replicate) == {run.members.replicate[member]}
+
+
+def test_networks_that_are_in_no_table_have_no_examples(run):
+  kept = run.results[run.results.replicate == 1]
+  table = run._replace(results=kept).examples(level=3)
+  assert set(table.replicate) == {1} and len(table) == 4 * fake_runs.NUM_TRAIN
+
+
+@pytest.mark.parametrize(
+  'arguments, message',
+  [
+    ({'level': 7}, 'level=7.* 0, 1, 2, 3$'),
+    ({'level': 0, 'experiment': 'el2n'}, 'of el2n .*: none'),
+    ({'level': 0, 'split': 'dev'}, "split='dev'.*validation"),
+    # As older versions wrote it.
+    ({'level': 0, 'split': 'validation'}, "split='validation'.*older"),
+  ],
+)
+def test_what_is_not_there(run, arguments, message):
+  with pytest.raises(UserError, match=message):
+    run.examples(**arguments)
+
+
+def test_no_run_and_nothing_finished(tmp_path):
+  with pytest.raises(UserError, match=r'config\.json'):
+    pruning_gen.load(tmp_path)
+  fake_runs.provenance.open_workdir(tmp_path, fake_runs.CONFIG)
+  with pytest.raises(UserError, match='no finished level'):
+    pruning_gen.load(tmp_path)
+
+
+def test_the_package_has_no_other_names():
+  with pytest.raises(AttributeError, match='loda'):
+    _ = pruning_gen.loda
+
+
+# What the page promises, after its last block.
+CHECKS = """
+assert losses.shape == (12, 1000)
+assert worst.is_monotonic_decreasing
+assert state['params']['dense_0']['kernel'].shape == (12, 64, 300)
+assert set(run.examples(1, 'validation').replicate) == {0, 1, 2}
+assert run.network('extended_dense', level=1).metadata['level'] == 1
+# JAX is in use, and the run is finished: nothing is trained.
+assert pruning_gen.train(config, 'runs/library').summary.equals(run.summary)
+"""
+
+
+@pytest.mark.slow
+def test_the_page_runs_as_it_is(tmp_path):
+  text = (ROOT / 'docs' / 'library.md').read_text()
+  blocks = re.findall(r'```python\n(.*?)```', text, re.DOTALL)
+  assert len(blocks) == 6
+  done = subprocess.run(
+    [sys.executable, '-c', '\n'.join([*blocks, CHECKS])],
+    cwd=tmp_path,
+    env=os.environ | {'PYTHONPATH': str(ROOT)},
+    capture_output=True,
+    text=True,
+  )
+  assert done.returncode == 0, done.stderr

@@ -1,9 +1,11 @@
 """The notebooks run from top to bottom, and are committed without output."""
 
 import pathlib
+import re
 
 import pytest
 
+from pruning_gen.analysis.figures import FIGURES
 from tests import fake_runs
 
 nbformat = pytest.importorskip(
@@ -13,7 +15,7 @@ nbclient = pytest.importorskip('nbclient', reason='needs nbclient, ipykernel')
 pytest.importorskip('ipykernel', reason='needs ipykernel')
 
 FOLDER = pathlib.Path(__file__).parents[1] / 'notebooks'
-NAMES = ('quickstart_colab', 'explore_results')
+NAMES = ('quickstart_colab', 'explore_results', 'library')
 
 # A quickstart of seconds.
 FLAGS = (
@@ -46,13 +48,13 @@ def execute(tmp_path, monkeypatch):
   monkeypatch.setenv('IPYTHONDIR', str(tmp_path / 'ipython'))
   monkeypatch.setenv('JUPYTER_RUNTIME_DIR', str(tmp_path / 'jupyter'))
 
-  def run(name):
+  def run(name, folder=FOLDER):
     notebook = read(name)
     nbclient.NotebookClient(
       notebook,
       timeout=600,
       kernel_name='python3',
-      resources={'metadata': {'path': str(FOLDER)}},
+      resources={'metadata': {'path': str(folder)}},
     ).execute()
     cells = [cell for cell in notebook.cells if cell.cell_type == 'code']
     outputs = [output for cell in cells for output in cell.outputs]
@@ -79,8 +81,27 @@ def test_quickstart_colab_runs(tmp_path, monkeypatch, execute):
   monkeypatch.setenv('QUICKSTART_WORKDIR', str(workdir))
   monkeypatch.setenv('QUICKSTART_FLAGS', flags)
   outputs = execute('quickstart_colab')
-  figures = list((workdir / 'report' / 'figures').glob('**/*.png'))
-  assert figures and count_images(outputs) == len(figures)
+  drawn = {path.stem for path in workdir.glob('report/figures/*.png')}
+  assert drawn and count_images(outputs) == len(drawn)
+  # In the order of the report, with what the page says of them.
+  titles = [f.title for f in FIGURES if f.name in drawn]
+  texts = [
+    own.data.get('text/markdown', '') for own in outputs if 'data' in own
+  ]
+  headings = [text.splitlines()[0] for text in texts if text]
+  assert headings == [f'### {title}' for title in titles]
+  # What the program prints, without its bar.
+  printed = ''.join(own.text for own in outputs if 'text' in own)
+  assert 'chain: resuming' not in printed and 'level  1' in printed
+  assert 'a checkpoint takes' in printed and '%|' not in printed
+
+
+@runs_kernels
+@pytest.mark.slow
+def test_an_address_that_cannot_be_cloned(tmp_path, monkeypatch, execute):
+  monkeypatch.setenv('QUICKSTART_REPOSITORY', str(tmp_path / 'nowhere'))
+  with pytest.raises(nbclient.exceptions.CellExecutionError, match='nowhere'):
+    execute('quickstart_colab', tmp_path)
 
 
 @runs_kernels
@@ -99,3 +120,14 @@ def test_explore_results_runs(tmp_path, monkeypatch, execute):
   # One table of single examples, and one of leave_out, for each run.
   assert sum('true_label' in text and 'effect' in text for text in texts) >= 2
   assert all('most_improved' in text for text in texts[-2:])
+
+
+@runs_kernels
+@pytest.mark.slow
+def test_library_runs(execute):
+  outputs = execute('library')
+  printed = ''.join(own.text for own in outputs if 'text' in own)
+  assert 'weights (2, 64, 300)' in printed
+  # Pruning gives the noisy examples up, dense training learns them.
+  assert re.search(r'pruning.*: \+\d.* nats', printed)
+  assert re.search(r'extended_dense.*: -\d.* nats', printed)

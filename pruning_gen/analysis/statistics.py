@@ -105,6 +105,8 @@ def drop_diverged(results: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
   """
   identity = [*CURVE, 'replicate']
   lost = results[results.diverged == 1].drop_duplicates(identity)
+  if lost.empty:
+    return results, []
   notes = [
     f'Left out: replicate {row.replicate} of {row.experiment}, {row.arm}, '
     f'{100 * row.noise_fraction:g}% noise: its loss was not finite at level '

@@ -172,13 +172,6 @@ ELEMENTS = (
   _elements('milestones', (int,), 'whole numbers'),
   _elements('model.widths', (int,), 'whole numbers'),
   _elements('leave_out.levels', (int,), 'whole numbers'),
-  Rule(
-    'checkpoint.keep_levels',
-    lambda levels, c: all(
-      level in ['optimal', 'all', *range(c.levels + 1)] for level in levels
-    ),
-    lambda c: f"must hold levels, 0 to {c.levels}, 'optimal' or 'all'",
-  ),
 )
 
 AT_LEAST = {
@@ -241,6 +234,13 @@ RANGES = (
     'model.widths',
     lambda widths, c: all(width >= 1 for width in widths),
     'must have at least 1 unit in every layer',
+  ),
+  Rule(
+    'checkpoint.keep_levels',
+    lambda levels, c: all(
+      level in ['optimal', 'all', *range(c.levels + 1)] for level in levels
+    ),
+    lambda c: f"must hold levels, 0 to {c.levels}, 'optimal' or 'all'",
   ),
 )
 

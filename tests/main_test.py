@@ -124,6 +124,7 @@ def test_what_a_run_leaves_behind(unbroken):
     'checkpoints',
     'config.json',
     'lock.json',
+    'networks',
     'provenance.json',
     'report',
     'results.csv',

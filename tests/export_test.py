@@ -147,11 +147,8 @@ def test_layers(workdir):
   table = layers.read(workdir, 'chain')
   assert len(table) == 3 * 4 * 3
   assert table.layer.tolist()[:4] == ['dense_0', 'dense_1', 'output', 'dense_0']
-  members = results.read_members(workdir, 'chain')
-  for (i, level), rows in table.groupby(['member', 'level']):
+  for (*identity, level), rows in table.groupby([*layers.NETWORK, 'level']):
     assert rows['size'].tolist() == [1280, 200, 100]
-    own = members.loc[i]
-    identity = own.arm, own.noise_fraction, own.replicate
     if level not in networks.list_levels(workdir, *identity):
       continue
     network = networks.read(networks.path_of(workdir, *identity, level))

@@ -101,9 +101,9 @@ def write_chain(
 def write_layers(workdir, members, levels):
   """Write a first layer that loses half at each level, and an output layer."""
   rows = [
-    (i, level, layer, kept, size, np.float32(3))
+    (*member[:3], level, layer, kept, size, np.float32(3))
     for level in range(levels)
-    for i, member in enumerate(members)
+    for member in members
     for layer, size, kept in (
       ('dense_0', 800, 800 // 2 ** (level * (member.arm == 'pruning'))),
       ('output', 200, 200),

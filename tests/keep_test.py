@@ -3,11 +3,14 @@
 import types
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from pruning_gen.analysis import statistics
 from pruning_gen.engine import inputs
 from pruning_gen.engine import keep
+from pruning_gen.engine.stack import Member
+from pruning_gen.storage import layers
 from pruning_gen.storage import networks
 from pruning_gen.storage import results
 from tests import fake_runs
@@ -32,6 +35,13 @@ def make_programs():
   return types.SimpleNamespace(networks=lambda state: trees, layers=['output'])
 
 
+def write_members(workdir, networks):
+  """Write members.csv of a chain."""
+  (workdir / 'chain').mkdir(exist_ok=True)
+  table = pd.DataFrame([Member(*network) for network in networks])
+  table.to_csv(workdir / 'chain' / 'members.csv', index_label='member')
+
+
 def run_levels(workdir, errors, kept, diverged=()):
   """Return the levels of each replicate that are kept after each level.
 
@@ -41,6 +51,7 @@ def run_levels(workdir, errors, kept, diverged=()):
     kept: `checkpoint.keep_levels`.
     diverged: pairs of level and replicate.
   """
+  write_members(workdir, [('pruning', 0.0, i) for i in REPLICATES])
   config = small_chain.make_config()
   config.levels = len(errors) - 1
   config.checkpoint.keep_levels = kept
@@ -113,6 +124,35 @@ def test_sparse_arrays_are_compressed(tmp_path):
     )
     sizes.append(path.stat().st_size)
   assert sizes[0] < 1.02 * kernel.nbytes and sizes[1] < 0.1 * kernel.nbytes
+
+
+def make_layers(networks, level):
+  rows = [
+    (*network, level, layer, 3, 6, np.float32(0.1))
+    for layer in ('dense_0', 'output')
+    for network in networks
+  ]
+  return pd.DataFrame(rows, columns=list(layers.COLUMNS))
+
+
+def test_layers_of_networks_that_are_added_later(tmp_path):
+  """The table is that of a run that had all of them from the start."""
+  both = [(arm, p, 0) for p in (0.0, 0.3) for arm in ('pruning', 'random')]
+  for folder, groups in (('all', [both]), ('grown', [both[::2], both])):
+    (tmp_path / folder).mkdir()
+    for members in groups:
+      write_members(tmp_path / folder, members)
+      for level in range(12):
+        layers.write(tmp_path / folder, 'chain', make_layers(members, level))
+  one, other = (
+    (tmp_path / folder / 'chain' / 'layers.csv').read_text()
+    for folder in ('all', 'grown')
+  )
+  assert one == other
+  table = layers.read(tmp_path / 'grown', 'chain')
+  assert table.level.is_monotonic_increasing and len(table) == 12 * 8
+  assert table.layer.tolist()[:4] == ['dense_0', 'output'] * 2
+  assert table.arm.tolist()[:4] == ['pruning'] * 2 + ['random'] * 2
 
 
 def test_layers_are_listed_from_input_to_output():

@@ -41,7 +41,7 @@ class Benchmark(NamedTuple):
     notes: what was left out and why.
     group_errors: experiment and the columns of `Examples.group_errors`.
     memorization: likewise; empty without noise.
-    layers: like layers.csv, with `examples.NETWORK`; empty for older runs.
+    layers: like layers.csv; empty for older runs.
     title: network and data set, and what tells it from others of that name.
   """
 
@@ -243,8 +243,7 @@ def read_layers(workdirs: list[str], table: pd.DataFrame) -> pd.DataFrame:
   for workdir in workdirs:
     rows = layers.read(workdir, 'chain')
     if len(rows):
-      members = results.read_members(workdir, 'chain')[examples.NETWORK]
-      found.append(rows.join(members, on='member').merge(chain[key], on=key))
+      found.append(rows.merge(chain[key], on=key))
   return pd.concat(found, ignore_index=True)
 
 

@@ -127,6 +127,7 @@ def measure_layers(
     kernel, mask = (tree[f'{name}/kernel'] for tree in (kernels, kept))
     for i, row in enumerate(rows):
       norm = np.sqrt(np.square(kernel[i], dtype=np.float64).sum())
-      own = i, row['level'], name, mask[i].sum(), mask[i].size
-      found.append((*own, np.float32(norm)))
+      own = [row[column] for column in (*layers.NETWORK, 'level')]
+      sizes = mask[i].sum(), mask[i].size, np.float32(norm)
+      found.append((*own, name, *sizes))
   return pd.DataFrame(found, columns=list(layers.COLUMNS))

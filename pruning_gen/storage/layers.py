@@ -4,25 +4,42 @@ import pandas as pd
 from etils import epath
 
 from pruning_gen.storage import files
+from pruning_gen.storage import results
 
-# The member is as in members.csv, and the layer its place in the Flax tree;
-# kept and size count weights of its kernel, and l2_norm is of those.
-COLUMNS = ('member', 'level', 'layer', 'kept', 'size', 'l2_norm')
-_NETWORK = ['member', 'level']
+NETWORK = ['arm', 'noise_fraction', 'replicate']
+# A layer's name is its place in the Flax tree; kept and size count weights of
+# its kernel, and l2_norm is of those.
+COLUMNS = (*NETWORK, 'level', 'layer', 'kept', 'size', 'l2_norm')
+_IDENTITY = COLUMNS[:5]
 
 
 def write(workdir: epath.PathLike, folder: str, table: pd.DataFrame) -> None:
-  """Add rows, with `COLUMNS`; those of the same networks are replaced."""
-  new = files.parse_table(table.to_csv(index=False), dtype=str)
+  """Add rows to the table, by level, and in the order of members.csv.
+
+  Args:
+    workdir: path.
+    folder: such as 'chain'.
+    table: with `COLUMNS`; rows of the same network and level are replaced.
+  """
+  # Numbers stay the text that was first written.
+  table = files.parse_table(table.to_csv(index=False), dtype=str)
   path = _path_of(workdir, folder)
   if path.exists():
-    old = files.read_table(path, COLUMNS, str, COLUMNS[:3])
-    replaced = old.set_index(_NETWORK).index.isin(new.set_index(_NETWORK).index)
-    new = pd.concat([old[~replaced], new])
-  new = new.sort_values(
-    _NETWORK[::-1], kind='stable', key=lambda column: column.astype(int)
-  )
-  files.write_table(path, new)
+    old = files.read_table(path, COLUMNS, str, _IDENTITY)
+    key = [*NETWORK, 'level']
+    replaced = old.set_index(key).index.isin(table.set_index(key).index)
+    table = pd.concat([old[~replaced], table], ignore_index=True)
+  members = results.read_members(workdir, folder)[NETWORK]
+  row_of = {own: i for i, own in enumerate(_list_networks(members))}
+  order = table[['level']].astype(int)
+  typed = table[NETWORK].astype(members.dtypes.to_dict())
+  order['member'] = [row_of[own] for own in _list_networks(typed)]
+  order = order.sort_values(['level', 'member'], kind='stable')
+  files.write_table(path, table.loc[order.index])
+
+
+def _list_networks(table: pd.DataFrame) -> list[tuple]:
+  return list(table.itertuples(index=False, name=None))
 
 
 def read(workdir: epath.PathLike, folder: str) -> pd.DataFrame:
@@ -34,7 +51,7 @@ def read(workdir: epath.PathLike, folder: str) -> pd.DataFrame:
   path = _path_of(workdir, folder)
   if not path.exists():
     return pd.DataFrame(columns=list(COLUMNS))
-  return files.read_table(path, COLUMNS, identity=COLUMNS[:3])
+  return files.read_table(path, COLUMNS, identity=_IDENTITY)
 
 
 def _path_of(workdir: epath.PathLike, folder: str) -> epath.Path:

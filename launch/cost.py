@@ -33,8 +33,6 @@ PARAMETER_PASSES = 8
 DECODED_PER_CPU_SECOND = 283
 # Making a machine ready and compiling, once per job: assumed.
 SETUP_HOURS = 1 / 6
-# Examples of the validation and test splits together.
-NUM_TEST = {'digits': 360, 'imagenet2012': 50_000}
 
 
 class Work(NamedTuple):
@@ -73,7 +71,7 @@ def job_work(config) -> Work:
 
 def num_train(config) -> int:
   """Return how many examples a config trains on."""
-  return config.data.num_train or datasets.DATASETS[config.data.name].num_train
+  return config.data.num_train or datasets.info_in(config.data).num_train
 
 
 def _work(config, networks, epochs, streams, sweeps, examples=None):
@@ -90,7 +88,7 @@ def _work(config, networks, epochs, streams, sweeps, examples=None):
   """
   examples = num_train(config) if examples is None else examples
   epoch = examples // config.batch_size * config.batch_size
-  all_splits = num_train(config) + NUM_TEST.get(config.data.name, 10_000)
+  all_splits = num_train(config) + datasets.info_in(config.data).num_test
   is_read = config.data.name == 'imagenet2012'
   return Work(
     networks * epochs * epoch,
@@ -161,16 +159,18 @@ def network(config) -> Network:
   """Trace a config's network and count what it needs."""
   # All that building a model looks at.
   used = {'model': config.model.to_dict(), 'dtype': config.dtype}
-  return _trace(json.dumps(used), config.data.name, config.batch_size)
+  info = datasets.info_in(config.data)
+  return _trace(
+    json.dumps(used), info.num_classes, info.image_shape, config.batch_size
+  )
 
 
 @functools.cache
-def _trace(used, data, batch_size):
+def _trace(used, num_classes, image_shape, batch_size):
   config = ml_collections.ConfigDict(json.loads(used))
-  info = datasets.DATASETS[data]
-  model = build.make_model(config, info.num_classes)
+  model = build.make_model(config, num_classes)
   traced = 8
-  images = jax.ShapeDtypeStruct((traced, *info.image_shape), jnp.float32)
+  images = jax.ShapeDtypeStruct((traced, *image_shape), jnp.float32)
   labels = jax.ShapeDtypeStruct((traced,), jnp.int32)
   variables = jax.eval_shape(
     lambda key, x: model.init(key, x, False), jax.random.key(0), images

@@ -10,8 +10,8 @@ from typing import NamedTuple
 
 from ml_collections import ConfigDict
 
+from pruning_gen.data import datasets
 from pruning_gen.data import streams
-from pruning_gen.data.datasets import DATASETS
 from pruning_gen.errors import UserError
 from pruning_gen.experiments import build
 from pruning_gen.experiments import EXPERIMENTS
@@ -109,7 +109,7 @@ def _if_run(experiment: str, *rule: Any) -> Rule:
 
 
 def _num_train(c: ConfigDict) -> int:
-  return c.data.num_train or DATASETS[c.data.name].num_train
+  return c.data.num_train or datasets.info_in(c.data).num_train
 
 
 def _at_most_num_train(key: str) -> Rule:
@@ -132,7 +132,7 @@ def _milestones(c: ConfigDict) -> str:
 
 def _image_size(c: ConfigDict) -> str:
   smallest = MODELS[c.model.name].smallest_image
-  height, width, _ = DATASETS[c.data.name].image_shape
+  height, width, _ = datasets.info_in(c.data).image_shape
   return (
     f'needs images of at least {smallest}x{smallest}, but those of '
     f'{c.data.name} are {height}x{width}: choose another data set or model'
@@ -154,7 +154,6 @@ NAMES = (
   _some_of('experiments', EXPERIMENTS),
   _some_of('arms', arms.ARMS),
   _some_of('leave_out.sets', leave_out.SETS),
-  _one_of('data.name', DATASETS),
   _one_of('model.name', MODELS),
   _one_of('optimizer', build.OPTIMIZERS),
   _one_of('stacking', ('auto', 'vmap', 'map')),
@@ -172,6 +171,9 @@ ELEMENTS = (
   _elements('milestones', (int,), 'whole numbers'),
   _elements('model.widths', (int,), 'whole numbers'),
   _elements('leave_out.levels', (int,), 'whole numbers'),
+  _elements('data.image_shape', (int,), 'whole numbers'),
+  _elements('data.mean', (int, float), 'numbers'),
+  _elements('data.std', (int, float), 'numbers'),
 )
 
 AT_LEAST = {
@@ -271,13 +273,6 @@ SCHEDULE = (
 )
 
 DATA = (
-  Rule(
-    'model.name',
-    lambda name, c: (
-      min(DATASETS[c.data.name].image_shape[:2]) >= MODELS[name].smallest_image
-    ),
-    _image_size,
-  ),
   *(
     Rule(
       key,
@@ -286,13 +281,15 @@ DATA = (
     )
     for key in ('data.dir', 'data.cache_dir')
   ),
+  # It raises errors of its own.
+  Rule('data.name', lambda name, c: bool(datasets.info_in(c.data)), ''),
   Rule(
-    'data.num_train',
-    lambda number, c: 0 <= number <= DATASETS[c.data.name].num_train,
-    lambda c: (
-      f'must be 0 (all) or at most {DATASETS[c.data.name].num_train}, the '
-      f'size of {c.data.name}'
+    'model.name',
+    lambda name, c: (
+      min(datasets.info_in(c.data).image_shape[:2])
+      >= MODELS[name].smallest_image
     ),
+    _image_size,
   ),
   _at_most_num_train('batch_size'),
   _at_most_num_train('num_subgroups'),
@@ -316,7 +313,9 @@ EXPERIMENT_RULES = (
   _if_run(
     'chain',
     'arms',
-    lambda names, c: not (DATASETS[c.data.name].is_streamed and _image_arms(c)),
+    lambda names, c: (
+      not (datasets.info_in(c.data).is_streamed and _image_arms(c))
+    ),
     lambda c: (
       f'must leave out {", ".join(_image_arms(c))}, which need all training '
       f'images on the devices, but those of {c.data.name} are streamed'

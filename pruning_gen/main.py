@@ -174,7 +174,13 @@ def load_dataset(run: Run, allow_device_change: bool) -> Run:
   with processes.stopping_at_once():
     run.stop_if_asked('before data is loaded')
     data = run.config.data
-    dataset = datasets.load(data.name, data.dir, data.cache_dir, data.num_train)
+    dataset = datasets.load(
+      data.name,
+      data.dir,
+      data.cache_dir,
+      data.num_train,
+      **datasets.stated_in(data),
+    )
   start = provenance.describe_start() | {
     'environment': environment.describe(),
     'dataset': datasets.describe(dataset),

@@ -1,6 +1,7 @@
 import functools
 import pathlib
 import pwd
+import re
 import shutil
 import subprocess
 import sys
@@ -11,11 +12,16 @@ import numpy as np
 import pytest
 
 from configs import default
+from pruning_gen import config as config_rules
 from pruning_gen import environment
+from pruning_gen import main
 from pruning_gen.data import cache
 from pruning_gen.data import datasets
+from pruning_gen.data import npz_files
 from pruning_gen.data import tfds_files
 from pruning_gen.errors import UserError
+from pruning_gen.storage import results
+from tests import small_chain
 from tests.conftest import SHARED
 
 needs_mnist = pytest.mark.skipif(
@@ -183,6 +189,231 @@ def test_an_unknown_data_set_is_refused_with_those_that_there_are():
     datasets.load('svhn')
   for name in ('config.data.name', 'svhn', *datasets.DATASETS):
     assert name in str(error.value)
+
+
+def save(path, **changes):
+  """Save the digits as a user would; a change of None leaves an array out."""
+  digits = datasets.DATASETS['digits'].read()
+  arrays = dict(zip(npz_files.ARRAYS, digits)) | changes
+  arrays = {key: value for key, value in arrays.items() if value is not None}
+  np.savez(path, **arrays)
+
+
+def test_an_npz_of_the_digits_is_the_digits(tmp_path):
+  save(tmp_path / 'own.npz')
+  digits = datasets.load('digits')
+  for path, data_dir in ((tmp_path / 'own.npz', ''), ('own.npz', tmp_path)):
+    own = datasets.load(f'npz:{path}', str(data_dir))
+    assert own.image_shape == (8, 8, 1) and own.num_classes == 10
+    assert own.train_labels.dtype == np.int32
+    hashes = [datasets.describe(data)['sha256'] for data in (own, digits)]
+    assert hashes[0] == hashes[1]
+  pixels = digits.train_images / 255
+  assert own.mean == pytest.approx([pixels.mean()], rel=1e-9)
+  assert own.std == pytest.approx([pixels.std()], rel=1e-9)
+  # Those of the whole split, whatever is trained on.
+  assert datasets.load(f'npz:{path}', str(data_dir), '', 50).mean == own.mean
+
+
+def test_what_a_config_states_of_its_data(tmp_path):
+  save(tmp_path / 'own.npz')
+  config = default.get_config()
+  config.data.name = 'npz:own.npz'
+  config.data.dir = str(tmp_path)
+  config.data.update(num_classes=12, image_shape=(8, 8, 1), mean=(0.5,))
+  own = datasets.load(
+    'npz:own.npz', str(tmp_path), **datasets.stated_in(config.data)
+  )
+  assert own.num_classes == 12 and own.mean == (0.5,)
+  assert own.std == datasets.load('npz:own.npz', str(tmp_path)).std
+  config_rules.check(config)
+  for key, value in {
+    'num_classes': 9,
+    'image_shape': (8, 8, 3),
+    'mean': (0.5, 0.5, 0.5),
+    'std': (0.0,),
+    'num_train': 1438,
+  }.items():
+    other = config.copy_and_resolve_references()
+    other.data[key] = value
+    with pytest.raises(UserError, match=rf'config\.data\.({key}|name)='):
+      config_rules.check(other)
+
+
+def test_channels_in_color_and_none(tmp_path):
+  rng = np.random.default_rng(0)
+  color = rng.integers(0, 256, (20, 6, 5, 3), np.uint8)
+  color[..., 2] //= 4
+  labels = np.arange(20) % 2
+  arrays = (color, labels, color[:5], labels[:5])
+  save(tmp_path / 'color.npz', **dict(zip(npz_files.ARRAYS, arrays)))
+  data = datasets.load('npz:color.npz', str(tmp_path))
+  assert data.image_shape == (6, 5, 3)
+  np.testing.assert_allclose(data.mean, color.mean((0, 1, 2)) / 255)
+  np.testing.assert_allclose(data.std, color.std((0, 1, 2)) / 255)
+  gray = (color[..., 0], labels, color[:5, ..., 0], labels[:5])
+  save(tmp_path / 'gray.npz', **dict(zip(npz_files.ARRAYS, gray)))
+  data = datasets.load('npz:gray.npz', str(tmp_path))
+  assert data.image_shape == (6, 5, 1) and len(data.mean) == 1
+
+
+@pytest.mark.parametrize(
+  'changes, said',
+  [
+    ({'test_labels': None}, 'test_labels missing'),
+    ({'train_images': np.zeros((1437, 8, 8))}, 'train_images .*float64'),
+    ({'train_images': np.zeros((1437, 64), np.uint8)}, r'\(1437, 64\)'),
+    ({'train_images': np.zeros((1437, 3, 8, 8), np.uint8)}, 'channels first'),
+    ({'test_images': np.zeros((360, 8, 8, 3), np.uint8)}, r'\(8, 8, 3\)'),
+    ({'test_images': np.zeros((360, 9, 8, 1), np.uint8)}, r'\(9, 8, 1\)'),
+    ({'test_images': np.zeros((4, 8, 8), np.uint8)}, '4 whole numbers'),
+    (
+      {
+        'test_images': np.zeros((4, 8, 8), np.uint8),
+        'test_labels': np.zeros(4, int),
+      },
+      'at least 5',
+    ),
+    ({'train_labels': np.arange(1436) % 10}, r'train_labels .*\(1436,\)'),
+    ({'train_labels': np.zeros(1437)}, 'train_labels .*float64'),
+    ({'train_labels': np.zeros((1437, 1), int)}, r'train_labels .*1437, 1'),
+    ({'train_labels': np.zeros(1437, object)}, 'train_labels .*object'),
+    ({'train_labels': np.zeros(1437, int)}, r'test_labels .*\[0, 1\)'),
+    ({'train_labels': np.arange(1437) % 10 - 1}, '144 are not, -1'),
+    ({'test_labels': np.arange(360) % 11}, r'test_labels .*\[0, 10\).*, 10 '),
+  ],
+)
+def test_an_npz_that_does_not_fit_is_refused(tmp_path, changes, said):
+  save(tmp_path / 'own.npz', **changes)
+  config = default.get_config()
+  config.data.name = f'npz:{tmp_path}/own.npz'
+  with pytest.raises(UserError) as error:
+    config_rules.check(config)
+  message = str(error.value)
+  assert message.startswith(f'config.data.name={config.data.name!r}')
+  assert re.search(said, message)
+
+
+@pytest.mark.parametrize('content', [None, b'', b'PK', b'not an archive'])
+def test_an_npz_that_cannot_be_read(tmp_path, content):
+  if content is not None:
+    (tmp_path / 'own.npz').write_bytes(content)
+  with pytest.raises(UserError, match=r"npz:own\.npz' .*numpy\.savez"):
+    datasets.info_of('npz:own.npz', str(tmp_path))
+
+
+def test_pixels_that_are_all_the_same_have_no_deviation(tmp_path):
+  save(tmp_path / 'own.npz', train_images=np.zeros((1437, 8, 8), np.uint8))
+  with pytest.raises(UserError, match=r'config\.data\.std'):
+    datasets.load('npz:own.npz', str(tmp_path))
+  stated = {'mean': (0.0,), 'std': (1.0,)}
+  assert datasets.load('npz:own.npz', str(tmp_path), **stated).std == (1.0,)
+
+
+def test_another_npz_of_the_same_name_is_refused(tmp_path):
+  """Once something is saved, in a workdir that was started on the first."""
+  config = small_chain.make_config()
+  config.data.name = f'npz:{tmp_path}/own.npz'
+  run = small_chain.make_run(config, tmp_path / 'run')
+  save(tmp_path / 'own.npz')
+  run.workdir.mkdir()
+  main.load_dataset(run, allow_device_change=False)
+  results.results_path(run.workdir).write_text('begun')
+  main.load_dataset(run, allow_device_change=False)
+  images = datasets.DATASETS['digits'].read()[0]
+  images[3, 4, 4] ^= 1
+  save(tmp_path / 'own.npz', train_images=images)
+  with pytest.raises(UserError, match='another version of the data set'):
+    main.load_dataset(run, allow_device_change=False)
+
+
+def register_builder(name, split_sizes, features):
+  """Define a builder of TFDS, as a user would in a module of their own."""
+  import tensorflow_datasets as tfds
+
+  def generate(self, n):
+    for i in range(n):
+      image = np.full(self.info.features['picture'].shape, 10 * i, np.uint8)
+      yield i, {'picture': image, 'kind': i % 3}
+
+  def make_info(self):
+    return tfds.core.DatasetInfo(
+      builder=self,
+      features=tfds.features.FeaturesDict(features),
+      supervised_keys=('picture', 'kind'),
+    )
+
+  def make_splits(self, manager):
+    del manager
+    return {key: self._generate_examples(n) for key, n in split_sizes.items()}
+
+  members = {
+    'VERSION': tfds.core.Version('1.0.0'),
+    'pkg_dir_path': None,
+    '_info': make_info,
+    '_split_generators': make_splits,
+    '_generate_examples': generate,
+    '__module__': __name__,
+  }
+  type(name, (tfds.core.GeneratorBasedBuilder,), members)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings('ignore')
+@pytest.mark.parametrize(
+  'sizes, num_train, test',
+  [
+    ({'train': 20, 'test': 5}, 20, [0, 10, 20, 30, 40]),
+    ({'train': 20, 'validation': 6}, 20, [0, 10, 20, 30, 40, 50]),
+    ({'train': 25}, 20, None),
+  ],
+)
+def test_any_builder_of_tfds(tmp_path, sizes, num_train, test):
+  pytest.importorskip('tensorflow', reason='TFDS prepares data with it')
+  import tensorflow_datasets as tfds
+
+  # TFDS knows each name once.
+  name = f'Toy{"".join(sizes)}'
+  features = {
+    'picture': tfds.features.Image(shape=(4, 6, 3)),
+    'kind': tfds.features.ClassLabel(num_classes=3),
+  }
+  register_builder(name, sizes, features)
+  name = f'tfds:{name.lower()}'
+  info = datasets.info_of(name, str(tmp_path / 'tfds'))
+  assert info.num_train == num_train
+  assert (info.num_classes, info.image_shape) == (3, (4, 6, 3))
+  data = datasets.load(name, str(tmp_path / 'tfds'), str(tmp_path / 'cache'))
+  assert len(data.train_labels) == num_train and len(data.mean) == 3
+  kinds = data.train_images[:, 0, 0, 0] // 10 % 3
+  np.testing.assert_array_equal(data.train_labels, kinds)
+  pixels = [*data.validation_images, *data.test_images]
+  values = sorted(int(image[0, 0, 0]) for image in pixels)
+  assert len(values) == info.num_test
+  if test:
+    assert values == test
+  else:
+    seen = {*values, *data.train_images[:, 0, 0, 0].tolist()}
+    assert seen == {10 * i for i in range(25)}
+
+
+@pytest.mark.filterwarnings('ignore')
+@pytest.mark.parametrize(
+  'name, said',
+  [
+    ('no_such_data', 'no_such_data not found'),
+    # Texts; and images of many sizes.
+    ('ag_news_subset', 'classes'),
+    ('tf_flowers', 'one size'),
+  ],
+)
+def test_a_builder_without_what_is_needed(tmp_path, name, said):
+  with pytest.raises(UserError) as error:
+    datasets.info_of(f'tfds:{name}', str(tmp_path))
+  message = str(error.value)
+  assert message.startswith(f"config.data.name='tfds:{name}'")
+  assert said in message and 'Available' not in message
+  assert not list(tmp_path.iterdir())
 
 
 def test_the_table_imports_nothing_slow():

@@ -80,7 +80,7 @@ def wait_for(path, *processes):
 
 
 def test_sigterm_while_data_is_loaded(tmp_path, monkeypatch):
-  def load(*_):
+  def load(*_, **__):
     os.kill(os.getpid(), signal.SIGTERM)
     raise AssertionError('it continued')
 

@@ -13,12 +13,14 @@ import pytest
 from flax import linen as nn
 from matplotlib.figure import Figure
 
+from configs import quickstart
 from pruning_gen import config as config_rules
 from pruning_gen import main
 from pruning_gen import report
 from pruning_gen.analysis import claims
 from pruning_gen.analysis import figures
 from pruning_gen.analysis.figures import base
+from pruning_gen.data import npz_files
 from pruning_gen.data.datasets import DatasetInfo
 from pruning_gen.data.datasets import DATASETS
 from pruning_gen.engine.session import Part
@@ -186,6 +188,42 @@ def test_a_data_set(config, register, short_report, tmp_path):
   assert len(labels['validation_labels']) == 10
   assert (table.num_train == 80).all()
   assert table.test_error.max() < 0.1
+
+
+@pytest.mark.long
+def test_data_of_your_own(short_report, tmp_path):
+  """The digits from a file, at the quickstart's sizes: the same results."""
+  digits = DATASETS['digits']
+  np.savez(tmp_path / 'own.npz', **dict(zip(npz_files.ARRAYS, digits.read())))
+  stated = {'mean': digits.mean, 'std': digits.std}
+  for name, data in (
+    ('digits', {'name': 'digits'}),
+    ('own', {'name': f'npz:{tmp_path}/own.npz', **stated}),
+  ):
+    config = quickstart.get_config()
+    config.experiments = ('chain', 'el2n')
+    config.noise_fractions = (0.3,)
+    config.replicates = config.levels = config.devices.count = 1
+    config.epochs = 3
+    config.rewind_epoch = config.el2n.epoch = config.el2n.networks = 1
+    config.data.update(data)
+    run_all(config, tmp_path / name)
+  paths = [
+    path.relative_to(tmp_path / 'digits')
+    for suffix in ('*.csv', '*.npz')
+    for path in (tmp_path / 'digits').rglob(suffix)
+    # The report's tables hold the name.
+    if 'report' not in path.parts
+  ]
+  names = {path.name for path in paths}
+  assert {'results.csv', 'scores.npz', 'level_001.npz'} <= names
+  for path in paths:
+    contents = [
+      (tmp_path / name / path).read_bytes() for name in ('digits', 'own')
+    ]
+    assert contents[0] == contents[1], path
+  page = (tmp_path / 'own' / 'report' / 'index.html').read_text()
+  assert 'lenet on own.npz' in page
 
 
 class OneHiddenLayer(nn.Module):

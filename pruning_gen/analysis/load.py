@@ -4,6 +4,7 @@ A benchmark is a network on a data set: one run, or several that each did a
 part of it, as the jobs of a sweep do (`runs.group`).
 """
 
+import pathlib
 from typing import NamedTuple
 
 import numpy as np
@@ -119,6 +120,13 @@ def _name_apart(benchmarks: list[Benchmark]) -> list[Benchmark]:
   return named
 
 
+def _make_title(config: dict) -> str:
+  data = config['data']['name']
+  if data.startswith('npz:'):
+    data = pathlib.PurePath(data.removeprefix('npz:')).name
+  return f'{config["model"]["name"]} on {data}'
+
+
 def _join(
   parts: list[runs.Run], table: pd.DataFrame, notes: list[str]
 ) -> Benchmark:
@@ -142,7 +150,7 @@ def _join(
     leave_out=paired.average_leave_out(paired.pair_leave_out(table)),
     most_worsened=_read_most_worsened(workdirs),
     layers=read_layers(workdirs, table),
-    title=f'{config["model"]["name"]} on {config["data"]["name"]}',
+    title=_make_title(config),
     notes=[*notes, *incomplete, *_note_dense_optima(summary)],
   )
 

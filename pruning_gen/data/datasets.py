@@ -1,12 +1,14 @@
 """The data sets, and the one table of them.
 
-A new data set is a function that reads it and one entry of `DATASETS`;
-`config.data.name` chooses from its names.
+`config.data.name` is a name in `DATASETS`, or names data of the user's own:
+npz:PATH, or tfds:NAME for any builder of TFDS. A new entry of `DATASETS` is a
+function that reads it.
 """
 
 import dataclasses
 import functools
 import hashlib
+import pathlib
 from collections.abc import Callable
 from typing import Any
 from typing import NamedTuple
@@ -14,10 +16,12 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Int
 from jaxtyping import UInt8
+from ml_collections import ConfigDict
 
+from pruning_gen.data import normalization
+from pruning_gen.data import npz_files
 from pruning_gen.data import splits
 from pruning_gen.data import tfds_files
-from pruning_gen.errors import lookup
 from pruning_gen.errors import UserError
 
 
@@ -26,7 +30,7 @@ class Dataset:
   """A data set in memory. `example_id` is the position in the training split.
 
   Attributes:
-    name: its name in `DATASETS`.
+    name: as `config.data.name`.
     num_classes: labels are in [0, num_classes).
     mean: per channel, of images in [0, 1]; the paper normalizes with it.
     std: likewise.
@@ -62,7 +66,7 @@ class Dataset:
 
 
 class DatasetInfo(NamedTuple):
-  """One entry of `DATASETS`: how a data set is read, and what it will be.
+  """How a data set is read, and what it will be: an entry of `DATASETS`.
 
   Attributes:
     read: (data_dir, cache_dir, num_train) -> (train_images, train_labels,
@@ -71,22 +75,29 @@ class DatasetInfo(NamedTuple):
     num_classes: how many classes.
     num_train: how many training examples.
     image_shape: (height, width, channels).
-    mean: per channel, of images in [0, 1].
+    mean: per channel, of images in [0, 1]; () to compute it from all training
+      images.
     std: likewise.
     is_streamed: whether images are read as they are used.
+    num_test: how many validation and test examples, for `launch.cost`.
   """
 
   read: Callable[[str, str, int], Any]
   num_classes: int
   num_train: int
   image_shape: tuple[int, int, int]
-  mean: tuple[float, ...]
-  std: tuple[float, ...]
+  mean: tuple[float, ...] = ()
+  std: tuple[float, ...] = ()
   is_streamed: bool = False
+  num_test: int = 10_000
 
 
 def load(
-  name: str, data_dir: str = '', cache_dir: str = '', num_train: int = 0
+  name: str,
+  data_dir: str = '',
+  cache_dir: str = '',
+  num_train: int = 0,
+  **stated: Any,
 ) -> Any:
   """Load a data set.
 
@@ -94,10 +105,11 @@ def load(
   (Renda et al. 2020).
 
   Args:
-    name: a name in `DATASETS`.
+    name: as `config.data.name`.
     data_dir: where TFDS keeps its data sets; '' for its own default.
     cache_dir: where decoded arrays are kept; see `cache.folder`.
     num_train: train on the first so many examples; 0 for all.
+    **stated: see `stated_in`.
 
   Returns:
     A Dataset, or an `imagenet.StreamedDataset`.
@@ -105,19 +117,25 @@ def load(
   Raises:
     UserError: the data is damaged, or not there and cannot be prepared.
   """
-  info = info_of(name)
+  info = info_of(name, data_dir, num_train, **stated)
+  read = info.read(data_dir, cache_dir, num_train)
   if info.is_streamed:
-    return info.read(data_dir, cache_dir, num_train)
-  arrays = info.read(data_dir, cache_dir, num_train)
-  _check(name, info, data_dir, arrays)
-  train_images, train_labels, test_images, test_labels = arrays
+    return dataclasses.replace(
+      read, num_classes=info.num_classes, mean=info.mean, std=info.std
+    )
+  _check(name, info, data_dir, read)
+  train_images, train_labels, test_images, test_labels = read
   num_train = num_train or len(train_images)
   validation, test = splits.split_test(len(test_images))
+  mean, std = info.mean, info.std
+  if not (mean and std):
+    own = normalization.mean_and_std(train_images)
+    mean, std = mean or own[0], std or own[1]
   return Dataset(
     name=name,
     num_classes=info.num_classes,
-    mean=info.mean,
-    std=info.std,
+    mean=mean,
+    std=std,
     train_images=train_images[:num_train],
     train_labels=train_labels[:num_train],
     validation_images=test_images[validation],
@@ -168,14 +186,15 @@ def describe(dataset: Any) -> dict[str, Any]:
 
 
 def _read_digits(*_) -> tuple[np.ndarray, ...]:
-  """Read scikit-learn's digits, split 80/20, always the same."""
-  # scikit-learn takes seconds to import, for 1,797 images.
-  from sklearn import datasets
+  """Read scikit-learn's digits, split 80/20, always the same.
 
-  digits = datasets.load_digits()
+  They are the test set of "Optical Recognition of Handwritten Digits" by E.
+  Alpaydin and C. Kaynak, from the UCI Machine Learning Repository, CC BY 4.0.
+  """
+  with np.load(pathlib.Path(__file__).with_name('digits.npz')) as digits:
+    images, labels = digits['images'], digits['labels'].astype(np.int32)
   # Pixels are 0..16.
-  images = np.round(digits.images[..., None] * (255 / 16)).astype(np.uint8)
-  labels = digits.target.astype(np.int32)
+  images = np.round(images[..., None] * (255 / 16)).astype(np.uint8)
   order = splits.fixed_permutation(len(images))
   num_test = len(images) - DATASETS['digits'].num_train
   test, train = order[:num_test], order[num_test:]
@@ -208,7 +227,7 @@ _in_color = functools.partial(
 DATASETS = {
   # Mean and standard deviation of its own training pixels.
   'digits': DatasetInfo(
-    _read_digits, 10, 1437, (8, 8, 1), (0.3056,), (0.3761,)
+    _read_digits, 10, 1437, (8, 8, 1), (0.3056,), (0.3761,), num_test=360
   ),
   'mnist': DatasetInfo(
     _in_tfds('mnist'), 10, 60_000, (28, 28, 1), (0.1307,), (0.3081,)
@@ -216,15 +235,114 @@ DATASETS = {
   'cifar10': _in_color(_in_tfds('cifar10'), 10, 50_000, (32, 32, 3)),
   'cifar100': _in_color(_in_tfds('cifar100'), 100, 50_000, (32, 32, 3)),
   'imagenet2012': _in_color(
-    _open_imagenet, 1000, 1_281_167, (224, 224, 3), is_streamed=True
+    _open_imagenet,
+    1000,
+    1_281_167,
+    (224, 224, 3),
+    is_streamed=True,
+    num_test=50_000,
   ),
 }
 
 
-def info_of(name: str) -> DatasetInfo:
-  """Return an entry of `DATASETS`.
+def _npz_info(path: str, data_dir: str, num_classes: int) -> DatasetInfo:
+  return DatasetInfo(
+    lambda data_dir, *_: npz_files.read(path, data_dir),
+    **npz_files.describe(path, data_dir, num_classes),
+  )
+
+
+def _tfds_info(name: str, data_dir: str, _: int) -> DatasetInfo:
+  return DatasetInfo(_in_tfds(name), **tfds_files.describe(name, data_dir))
+
+
+# What `config.data.name` may begin with, before a colon.
+_OWN = {'npz': _npz_info, 'tfds': _tfds_info}
+
+
+def info_of(
+  name: str,
+  data_dir: str = '',
+  num_train: int = 0,
+  num_classes: int = 0,
+  image_shape: tuple[int, ...] = (),
+  mean: tuple[float, ...] = (),
+  std: tuple[float, ...] = (),
+) -> DatasetInfo:
+  """Return what a data set will be: what its name stands for, and is stated.
+
+  Args:
+    name: as `config.data.name`.
+    data_dir: as `config.data.dir`.
+    num_train: as all of these in `config.data`; 0 and () state nothing.
+    num_classes: likewise.
+    image_shape: likewise.
+    mean: likewise.
+    std: likewise.
 
   Raises:
-    UserError: there is none of that name.
+    UserError: there is none of that name, or it cannot be used, or it is not
+      what is stated.
   """
-  return lookup(DATASETS, name, 'config.data.name')
+  kind, _, own = name.partition(':')
+  if kind in _OWN and own:
+    info = _OWN[kind](own, data_dir, num_classes)
+  elif name in DATASETS:
+    info = DATASETS[name]
+  else:
+    raise UserError(
+      f'config.data.name={name!r} must be one of: {", ".join(DATASETS)}; or '
+      'npz:PATH, or tfds:NAME for a builder of TensorFlow Datasets'
+    )
+  channels = info.image_shape[-1]
+  for key, value, holds, wanted in (
+    (
+      'num_train',
+      num_train,
+      0 < num_train <= info.num_train,
+      f'0 (all) or at most {info.num_train}',
+    ),
+    (
+      'num_classes',
+      num_classes,
+      num_classes >= info.num_classes,
+      f'0 or at least {info.num_classes}, as many as there are',
+    ),
+    (
+      'image_shape',
+      image_shape,
+      image_shape == info.image_shape,
+      f'() or {info.image_shape}, (height, width, channels)',
+    ),
+    ('mean', mean, len(mean) == channels, f'() or {channels} numbers'),
+    (
+      'std',
+      std,
+      len(std) == channels and min(std) > 0,
+      f'() or {channels} numbers above 0',
+    ),
+  ):
+    if value and not holds:
+      raise UserError(
+        f'config.data.{key}={value!r} must be {wanted}, for {name}'
+      )
+  return info._replace(
+    num_classes=num_classes or info.num_classes,
+    mean=mean or info.mean,
+    std=std or info.std,
+  )
+
+
+def info_in(data: ConfigDict) -> DatasetInfo:
+  """Return what the data set of `config.data` will be.
+
+  Raises:
+    UserError: see `info_of`.
+  """
+  return info_of(data.name, data.dir, data.num_train, **stated_in(data))
+
+
+def stated_in(data: ConfigDict) -> dict[str, Any]:
+  """Return what `config.data` states about its data set, for `info_of`."""
+  keys = ('num_classes', 'image_shape', 'mean', 'std')
+  return {key: data[key] for key in keys}

@@ -4,6 +4,7 @@ The only module that imports TFDS, and only when it is needed.
 """
 
 import contextlib
+import functools
 import os
 import pathlib
 from collections.abc import Iterator
@@ -14,6 +15,7 @@ from jaxtyping import Int
 from jaxtyping import UInt8
 
 from pruning_gen.data import cache
+from pruning_gen.data import splits
 from pruning_gen.errors import UserError
 
 _ARRAYS = ('train_images', 'train_labels', 'test_images', 'test_labels')
@@ -30,7 +32,8 @@ def read(
     cache_dir: where decoded arrays are kept; see `cache.folder`.
 
   Returns:
-    The images and labels of TFDS's 'train', then those of its 'test'.
+    The images and labels of TFDS's 'train', then those of its 'test', or of
+    what `describe` takes for it.
 
   Raises:
     UserError: the data is damaged, or not there and cannot be prepared.
@@ -46,12 +49,85 @@ def read(
   if arrays is not None and arrays.keys() >= set(_ARRAYS):
     return tuple(arrays[key] for key in _ARRAYS)
   builder = prepared_builder(name, data_dir)
-  # Both are opened first, so that a missing file is noticed at once.
-  splits = [StoredExamples(builder, split) for split in ('train', 'test')]
-  decoded = *_decode(splits[0]), *_decode(splits[1])
+  names = ['train', *_test_split(builder)]
+  # All are opened first, so that a missing file is noticed at once.
+  sources = [StoredExamples(builder, split) for split in names]
+  decoded = tuple(array for source in sources for array in _decode(source))
+  if len(sources) == 1:
+    test, train = splits.split_test(len(decoded[1]))
+    decoded = *(a[train] for a in decoded), *(a[test] for a in decoded)
   path = cache.path_of(builder.data_path, cache_dir)
   cache.write(path, dict(zip(_ARRAYS, decoded)))
   return decoded
+
+
+@functools.cache
+def describe(name: str, data_dir: str = '') -> dict[str, Any]:
+  """Return what a data set is, prepared if it has to be.
+
+  Args:
+    name: of a builder of TFDS, as NAME, NAME/CONFIG or NAME/CONFIG:VERSION.
+    data_dir: where TFDS keeps its data sets; '' for its own default.
+
+  Returns:
+    num_classes, num_train, num_test and image_shape, as a `DatasetInfo` has
+    them. Its test split is 'test', or else 'validation', or else a fifth of
+    'train', always the same.
+
+  Raises:
+    UserError: there is no such data set, or it is none of images of one size
+      and of classes.
+  """
+  import tensorflow_datasets as tfds
+
+  key = f"config.data.name='tfds:{name}'"
+  try:
+    info = tfds.builder(name, data_dir=folder(data_dir)).info
+  except (tfds.core.DatasetNotFoundError, ValueError) as error:
+    # What is wrong comes first, and then all names that there are.
+    what = str(error).partition('\nAvailable')[0]
+    raise UserError(
+      f'{key}: {what}\nchoose a data set of images from '
+      'https://www.tensorflow.org/datasets/catalog'
+    ) from error
+  features = [dict(info.features).get(name) for name in _keys(info)]
+  shape = getattr(features[0], 'shape', ())
+  count = getattr(features[1], 'num_classes', None)
+  # Before anything is downloaded.
+  if count is None or len(shape) != 3 or None in shape:
+    raise UserError(
+      f'{key} must have images of one size, and classes, but has {features}: '
+      'resize the images and number the classes, and pass them as npz:PATH'
+    )
+  builder = prepared_builder(name, data_dir)
+  num_train, *num_test = (
+    len(StoredExamples(builder, split))
+    for split in ('train', *_test_split(builder))
+  )
+  if not num_test:
+    held_out, rest = splits.split_test(num_train)
+    num_train, num_test = len(rest), [len(held_out)]
+  return {
+    'num_classes': count,
+    'num_train': num_train,
+    'num_test': num_test[0],
+    'image_shape': shape,
+  }
+
+
+def _keys(info: Any) -> tuple[str, str]:
+  """Return which features of a data set are its image and its label."""
+  keys = info.supervised_keys or ()
+  is_pair = [type(key) for key in keys] == [str, str]
+  return keys if is_pair else ('image', 'label')
+
+
+def _test_split(builder: Any) -> list[str]:
+  """Return the split that is for tests, in a list that may be empty."""
+  names = [
+    name for name in ('test', 'validation') if name in builder.info.splits
+  ]
+  return names[:1]
 
 
 def folder(data_dir: str | os.PathLike = '') -> pathlib.Path:
@@ -139,7 +215,8 @@ def _how_to_prepare(
 ) -> str:
   fetch = f'Put {by_hand} into {place}/downloads/manual\n' if by_hand else ''
   return fetch + (
-    'On a machine with internet and TensorFlow run\n  python -c "import '
+    "On a machine with internet and TensorFlow (pip install 'pruning_gen"
+    '[tensorflow]\') run\n  python -c "import '
     f"tensorflow_datasets as tfds; tfds.builder('{name}', data_dir='{place}', "
     "file_format='array_record').download_and_prepare()\"\n"
     'copy the folder here and pass --config.data.dir=FOLDER'
@@ -171,6 +248,7 @@ class StoredExamples:
 
   Attributes:
     title: names it to the user.
+    keys: of an example's image and of its label.
   """
 
   def __init__(self, builder: Any, split: str, decode_images: bool = True):
@@ -194,6 +272,7 @@ class StoredExamples:
       )
     info = builder.info.splits[split]
     self.title = f'{builder.name} {split}'
+    self.keys = _keys(builder.info)
     self._name, self._place = builder.name, builder.data_path.parents[1]
     self._files = [pathlib.Path(path) for path in info.filepaths]
     self._ends = np.cumsum(info.shard_lengths)
@@ -240,11 +319,12 @@ def _decode(
   """Decode the images and labels of one split, in stored order."""
   import tqdm
 
-  images = np.empty((len(source), *source[0]['image'].shape), np.uint8)
+  image, label = source.keys
+  images = np.empty((len(source), *source[0][image].shape), np.uint8)
   labels = np.empty(len(source), np.int32)
   for i in tqdm.trange(
     len(source), desc=f'decoding {source.title}', unit='image'
   ):
     example = source[i]
-    images[i], labels[i] = example['image'], example['label']
+    images[i], labels[i] = example[image], example[label]
   return images, labels

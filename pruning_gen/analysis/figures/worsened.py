@@ -83,7 +83,9 @@ def _draw_images(axes: Axes, rows: pd.DataFrame) -> None:
       va='bottom',
       color=NOISY_COLOR if is_noisy else 'black',
     )
-  axes.imshow(canvas.squeeze(), cmap='gray', vmin=0, vmax=255)
+  # Gray or color; of any other number of channels the first.
+  canvas = canvas if channels == 3 else canvas[..., 0]
+  axes.imshow(canvas, cmap='gray', vmin=0, vmax=255)
   axes.axis('off')
 
 

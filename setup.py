@@ -23,8 +23,22 @@ setuptools.setup(
   long_description_content_type='text/markdown',
   license='Apache-2.0',
   python_requires='>=3.11',
-  packages=setuptools.find_packages(include=['pruning_gen', 'pruning_gen.*']),
-  package_data={'pruning_gen.analysis': ['*.html']},
+  # A wheel leaves the names `configs` and `launch` to others.
+  packages=[
+    *setuptools.find_packages(include=['pruning_gen', 'pruning_gen.*']),
+    'pruning_gen.configs',
+    'pruning_gen.launch',
+  ],
+  package_dir={
+    'pruning_gen.configs': 'configs',
+    'pruning_gen.launch': 'launch',
+  },
+  package_data={
+    'pruning_gen.analysis': ['*.html'],
+    'pruning_gen.data': ['*.npz'],
+    'pruning_gen.launch': ['*.csv', '*.sbatch', '*.sh', '*.yaml'],
+  },
+  entry_points={'console_scripts': ['pruning-gen = pruning_gen.__main__:main']},
   install_requires=[
     'absl-py>=2.1,<3',
     'array_record>=0.8,<1',

@@ -172,8 +172,11 @@ def get_config():
   # Whether to write TensorBoard scalars. This imports TensorFlow, which takes
   # 7 s.
   config.tensorboard = True
-  # From here on, an unknown key, such as a misspelt one, is an error.
-  return config.lock()
+  # From here on, an unknown key, such as a misspelt one, is an error. A model
+  # may have keys of its own (`Model.hyperparameters`).
+  config.lock()
+  config.model.unlock()
+  return config
 
 
 def get_cifar_config():

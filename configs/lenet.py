@@ -10,7 +10,7 @@ hours. Width, EL2N and leave-out take 2 more. Measured test error without noise:
 dense, 20 % near 10 % of the weights, 5.9 % at 1.4 %.
 """
 
-from configs import default
+from pruning_gen.configs import default
 
 
 def get_config(optimizer='sgd'):

@@ -10,7 +10,7 @@ weights 13 %, and of dense networks trained as long 23 %. Without noise pruning
 matches the dense networks at first, and is worse at the end.
 """
 
-from configs import default
+from pruning_gen.configs import default
 
 
 def get_config():

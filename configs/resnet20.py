@@ -14,7 +14,7 @@ an hour:
 8 filters, 10,000 images, noise 0 and 0.3, 4 levels of 4 epochs.
 """
 
-from configs import default
+from pruning_gen.configs import default
 
 
 def get_config(size='paper'):

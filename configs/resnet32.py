@@ -10,7 +10,7 @@ to 27 % test error without noise. On a CPU, in under an hour:
       --workdir=runs/resnet32_small
 """
 
-from configs import default
+from pruning_gen.configs import default
 
 
 def get_config(size='paper'):

@@ -14,7 +14,7 @@ without noise (dense). A few steps of everything, on a CPU:
       --workdir=runs/resnet50_small
 """
 
-from configs import default
+from pruning_gen.configs import default
 
 
 def get_config(size='paper'):

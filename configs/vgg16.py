@@ -11,7 +11,7 @@ hour:
       --workdir=runs/vgg16_small
 """
 
-from configs import default
+from pruning_gen.configs import default
 
 
 def get_config(size='paper'):

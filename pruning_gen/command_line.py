@@ -1,21 +1,22 @@
 """Reading the command line, with errors that name the key and the remedy."""
 
 import difflib
-import importlib
 import os
 import pathlib
 import re
 import sys
 import traceback
+from collections.abc import Collection
 
 from absl import flags
 from ml_collections import ConfigDict
 
+from pruning_gen.configs import default
 from pruning_gen.errors import UserError
+from pruning_gen.models import MODELS
 from pruning_gen.storage import provenance
 
-# The folder that holds configs/, in a checkout.
-ROOT = pathlib.Path(__file__).parents[1]
+CONFIGS = pathlib.Path(default.__file__).parent
 
 
 def parse(argv: list[str], config: flags.FlagHolder[ConfigDict]) -> list[str]:
@@ -28,11 +29,11 @@ def parse(argv: list[str], config: flags.FlagHolder[ConfigDict]) -> list[str]:
   Returns:
     The arguments that are not flags.
   """
-  if _has_configs():
-    # Ahead of any other package called `configs`.
-    sys.path.insert(0, str(ROOT))
+  if CONFIGS.parent == pathlib.Path(__file__).parents[1]:
+    # A checkout: `configs`, ahead of any other package of that name.
+    sys.path.insert(0, str(CONFIGS.parent))
   try:
-    arguments = flags.FLAGS(argv)
+    arguments = flags.FLAGS(_locate_config(argv))
     # If no key is set, a file that cannot be loaded raises only here.
     getattr(config.value, 'keys', None)
     if not isinstance(config.value, ConfigDict):
@@ -40,16 +41,66 @@ def parse(argv: list[str], config: flags.FlagHolder[ConfigDict]) -> list[str]:
         'error: --config: get_config() must return a ConfigDict, such as that '
         f'of configs.default, but got a {type(config.value).__name__}'
       )
+    config.value.lock()
     return arguments
   except flags.Error as error:
     sys.exit(f'error: {_explain(str(error))}')
   except (AttributeError, KeyError) as error:
     sys.exit(f'error: {_unknown(_wrong_key(error, argv))}')
+  except UserError as error:
+    sys.exit(f'error: {error}')
   except (OSError, ImportError) as error:
     sys.exit(
-      f'error: --config: {error}\nname a file, such as configs/lenet.py, and '
-      'start in the folder that holds configs/'
+      f'error: --config: {error}\nname a file, such as configs/lenet.py, or one'
+      f' of: {", ".join(_config_names())}'
     )
+
+
+def _config_names() -> list[str]:
+  return sorted(path.stem for path in CONFIGS.glob('[!_]*.py'))
+
+
+def _locate_config(argv: list[str]) -> list[str]:
+  """Put the path of a config in the place of its name."""
+  words = list(argv)
+  for i, word in enumerate(words):
+    flag, equals, value = word.partition('=')
+    if flag in ('-config', '--config'):
+      if equals:
+        words[i] = f'{flag}={config_path(value)}'
+      elif i + 1 < len(words):
+        words[i + 1] = config_path(words[i + 1])
+  return words
+
+
+def config_path(value: str) -> str:
+  """Return the path of a config: of a file, or else of one of configs/.
+
+  Args:
+    value: of --config: a path, configs/NAME.py or NAME; what follows a colon
+      stays.
+
+  Raises:
+    UserError: NAME is in more than one place.
+  """
+  path, colon, variant = value.partition(':')
+  name = re.fullmatch(r'(configs/)?(\w+?)(\.py)?', path)
+  if os.path.isfile(path) or not name or bool(name[1]) != bool(name[3]):
+    return value
+  places = [CONFIGS / f'{name[2]}.py']
+  if not name[1]:
+    here = (
+      pathlib.Path(f'{name[2]}.py'),
+      pathlib.Path(f'configs/{name[2]}.py'),
+    )
+    places = [*here, *places]
+  found = {place.resolve() for place in places if place.is_file()}
+  if len(found) > 1:
+    raise UserError(
+      f'--config={value} is in several places: {", ".join(map(str, found))}: '
+      'pass the path of one'
+    )
+  return f'{found.pop()}{colon}{variant}' if found else value
 
 
 def _explain(message: str) -> str:
@@ -93,35 +144,39 @@ def check_keys(config: ConfigDict) -> None:
   Raises:
     UserError: names the key, and the one that was probably meant.
   """
-  if _has_configs():
-    for key in sorted(
-      provenance.flatten(config.to_dict()).keys() - set(_known_keys())
-    ):
-      raise UserError(_unknown(key))
-
-
-def _has_configs() -> bool:
-  return (ROOT / 'configs' / 'default.py').exists()
+  known = {*_known_keys(), *_own_keys(config)}
+  for key in sorted(provenance.flatten(config.to_dict()).keys() - known):
+    raise UserError(_unknown(key, known))
 
 
 def _known_keys() -> list[str]:
-  """List the keys of configs.default; none if the package is alone."""
-  try:
-    default = importlib.import_module('configs.default')
-  except ImportError:
-    return []
+  """List the keys of configs.default."""
   return list(provenance.flatten(default.get_config().to_dict()))
 
 
-def _unknown(key: str) -> str:
+def _own_keys(config: ConfigDict) -> list[str]:
+  """List the keys that only the model of a config has."""
+  model = MODELS.get(config.get('model', {}).get('name'))
+  return [f'model.{key}' for key in model.hyperparameters] if model else []
+
+
+def _unknown(key: str, known: Collection[str] = ()) -> str:
+  """Return the message about a key that does not exist.
+
+  Args:
+    key: the key.
+    known: all keys; by default those of configs.default.
+  """
   if key in _known_keys():
     return (
       f'this --config has no key {key}: start from '
       'configs.default.get_config(), which has every key'
     )
-  known = {name.split('.')[-1]: name for name in _known_keys()}
-  near = difflib.get_close_matches(key.split('.')[-1], known, 1)
-  meant = f': did you mean {known[near[0]]}?' if near else ''
+  known = known or _known_keys()
+  names = {name.split('.')[-1]: name for name in known}
+  near = difflib.get_close_matches(key, known, 1)
+  near += difflib.get_close_matches(key.split('.')[-1], names, 1)
+  meant = f': did you mean {names.get(near[0], near[0])}?' if near else ''
   return f'--config has no key {key}{meant} (configs/default.py has them all)'
 
 

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from ml_collections import ConfigDict
 
+from pruning_gen import models
 from pruning_gen.data import datasets
 from pruning_gen.data import streams
 from pruning_gen.errors import UserError
@@ -39,10 +40,14 @@ class Rule(NamedTuple):
 def check(config: ConfigDict) -> None:
   """Check every rule, before anything is loaded or run.
 
+  The model's own hyperparameters are added to `config.model`.
+
   Raises:
     UserError: names the key, its value and what would be right.
   """
   arms.check()
+  _get(config, 'model.name')
+  models.add_hyperparameters(config)
   for rule in RULES:
     value = _get(config, rule.key)
     if not rule.holds(value, config):
@@ -154,7 +159,6 @@ NAMES = (
   _some_of('experiments', EXPERIMENTS),
   _some_of('arms', arms.ARMS),
   _some_of('leave_out.sets', leave_out.SETS),
-  _one_of('model.name', MODELS),
   _one_of('optimizer', build.OPTIMIZERS),
   _one_of('stacking', ('auto', 'vmap', 'map')),
   _one_of('data.on_broken', ('stop', 'skip')),

@@ -46,9 +46,12 @@ from pruning_gen.storage import provenance
 _CONFIG = config_flags.DEFINE_config_file(
   'config',
   None,
-  'Configuration file, such as configs/lenet.py. configs/default.py explains '
-  'every key; set one with --config.key=value.',
-  lock_config=True,
+  'Configuration file, such as configs/lenet.py, or the name of one in '
+  'configs/. configs/default.py explains every key; set one with '
+  '--config.key=value.',
+  # A model has keys of its own; `command_line.check_keys` knows all.
+  lock_config=False,
+  accept_new_attributes=True,
 )
 _WORKDIR = flags.DEFINE_string(
   'workdir', None, 'Folder for results, checkpoints and the report.'

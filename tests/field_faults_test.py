@@ -227,7 +227,8 @@ def get_config():
     ('config.unlock(); config.model.hidden = 1', 'model.hidden', ''),
     ("config.unlock(); config.o = {'a': {'b': 1}}", 'o.a.b', ''),
     ('config.lerning_rate = 1', 'lerning_rate', 'learning_rate'),
-    ("config.update({'model': {'nme': 1}})", 'nme', 'model.name'),
+    ("config.update({'model': {'nme': 1}})", 'model.nme', 'model.name'),
+    ('config.model.nme = 1', 'model.nme', 'model.name'),
   ],
 )
 def test_a_key_that_nothing_reads_is_refused(tmp_path, line, key, meant):
@@ -289,11 +290,10 @@ def run_where_configs_is_another(log, folder, *arguments):
 def test_another_package_called_configs(tmp_path, content):
   (tmp_path / 'configs').mkdir()
   (tmp_path / 'configs' / '__init__.py').write_text(content)
-  arguments = (f'--workdir={tmp_path}/run', '--config.batch_size=100000')
-  for config, said in (
-    (QUICKSTART, 'config.batch_size=100000'),
-    ('--config=configs/quickstart.py', 'configs/lenet.py'),
-  ):
+  said = 'config.batch_size=100000'
+  arguments = (f'--workdir={tmp_path}/run', f'--{said}')
+  names = ('--config=configs/quickstart.py', '--config=quickstart')
+  for config in (QUICKSTART, *names):
     process = program.CONTEXT.Process(
       target=run_where_configs_is_another,
       args=(tmp_path / 'log', str(tmp_path), config, *arguments),

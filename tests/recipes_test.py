@@ -1,19 +1,22 @@
-"""Each recipe of the README's "Extending it", followed on the digits.
+"""Each recipe of README and CONTRIBUTING, followed on the digits.
 
 What a test adds to a table is gone after it.
 """
 
 import functools
+import json
+import pathlib
+import re
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pandas as pd
 import pytest
-from flax import linen as nn
 from matplotlib.figure import Figure
 
 from configs import quickstart
+from pruning_gen import command_line
 from pruning_gen import config as config_rules
 from pruning_gen import main
 from pruning_gen import report
@@ -31,7 +34,6 @@ from pruning_gen.experiments import chain
 from pruning_gen.experiments import Experiment
 from pruning_gen.experiments import EXPERIMENTS
 from pruning_gen.experiments import label_sets
-from pruning_gen.models import layers
 from pruning_gen.models import Model
 from pruning_gen.models import MODELS
 from pruning_gen.pruning import masks
@@ -42,6 +44,8 @@ from pruning_gen.pruning.scores import SCORES
 from pruning_gen.storage import results
 from pruning_gen.training.schedule import Schedule
 from tests import small_chain
+
+GUIDE = (pathlib.Path(__file__).parents[1] / 'CONTRIBUTING.md').read_text()
 
 
 def make_config():
@@ -226,35 +230,58 @@ def test_data_of_your_own(short_report, tmp_path):
   assert 'lenet on own.npz' in page
 
 
-class OneHiddenLayer(nn.Module):
-  num_classes: int
-  width: float
-
-  @nn.compact
-  def __call__(self, images, train):
-    del train
-    units = layers.scale_width(10, self.width)
-    hidden = nn.relu(nn.Dense(units)(images.reshape(len(images), -1)))
-    return nn.Dense(self.num_classes, name='output')(hidden)
-
-
-def test_a_model(config, register, short_report, tmp_path):
-  def build_model(config, num_classes, width_multiplier, convolution):
-    del config, convolution
-    return OneHiddenLayer(num_classes, width_multiplier)
-
-  register(
-    MODELS, 'one_hidden_layer', Model(build_model, has_convolutions=False)
+def follow(recipe, names):
+  """Run a block of CONTRIBUTING.md, the one below <!-- recipe: NAME -->."""
+  (block,) = re.findall(
+    rf'<!-- recipe: {recipe} -->\n```python\n(.*?)```', GUIDE, re.DOTALL
   )
-  config.model.name = 'one_hidden_layer'
+  exec(block, names)
+
+
+@pytest.fixture
+def perceptron(monkeypatch):
+  """The model of CONTRIBUTING.md, until the test ends."""
+  models = dict(MODELS)
+  names = {'__name__': 'perceptron', 'MODELS': models, 'Model': Model}
+  follow('a model', names)
+  follow('its entry', names)
+  monkeypatch.setitem(MODELS, 'perceptron', models['perceptron'])
+
+
+def test_a_model(config, perceptron, short_report, tmp_path):
+  config.model.name = 'perceptron'
+  config.model.units = 10
   config.experiments = ('chain', 'width')
   config.width.levels = 1
   table = run_all(config, tmp_path)
-  # 64 x 10 x 10, and 64 x 8 x 10.
+  # 64 x 10 x 10 x 10 x 10, and with 8 instead of 10 units.
   widths = table[table.experiment == 'width']
-  assert widths.num_weights.tolist() == [740, 592]
+  assert widths.num_weights.tolist() == [940, 720]
   pruning = table[table.arm == 'pruning']
-  assert pruning.weights_remaining.tolist() == [1, (740 - 148) / 740]
+  assert pruning.weights_remaining.tolist() == [1, (940 - 188) / 940]
+  stored = json.loads((tmp_path / 'config.json').read_text())['model']
+  assert (stored['units'], stored['depth']) == (10, 3)
+
+
+@pytest.mark.parametrize('value', ['deep', 2.5, (3,)])
+def test_a_hyperparameter_of_another_type(config, perceptron, value):
+  config.model.name = 'perceptron'
+  config.model.depth = value
+  with pytest.raises(UserError) as error:
+    config_rules.check(config)
+  assert str(error.value).startswith(f'config.model.depth={value!r} ')
+
+
+def test_a_hyperparameter_that_no_model_has(config, perceptron):
+  config.model.depth = 4
+  with pytest.raises(UserError, match=r'no key model\.depth'):
+    # It is the perceptron's, and this is a LeNet.
+    command_line.check_keys(config)
+  config.model.name = 'perceptron'
+  command_line.check_keys(config)
+  config.model.dpeth = 5
+  with pytest.raises(UserError, match=r'model\.dpeth.*\bmodel\.depth\?'):
+    command_line.check_keys(config)
 
 
 def test_an_experiment(config, register, short_report, tmp_path):

@@ -1,5 +1,7 @@
 """TensorBoard scalars through clu, where TensorFlow is installed."""
 
+import functools
+
 
 class Writer:
   """Writes TensorBoard scalars, or nothing if that is impossible.
@@ -36,5 +38,14 @@ class Writer:
         self._turn_off(error)
 
   def _turn_off(self, error):
-    print(f'TensorBoard scalars are off: {error}', flush=True)
+    remedy = ''
+    if isinstance(error, ImportError):
+      remedy = "; to write them, pip install 'pruning_gen[tensorflow]'"
+    _warn(f'TensorBoard scalars are off: {error}{remedy}')
     self._writer = None
+
+
+@functools.cache
+def _warn(text):
+  """Print a warning once, and not for every part of a run."""
+  print(text, flush=True)

@@ -2,9 +2,12 @@
 
 A new model is a function that builds it and one entry of `MODELS`;
 `config.model.name` chooses from its names. Images are NHWC, parameters float32.
+CONTRIBUTING.md has an example.
 """
 
+import types
 from collections.abc import Callable
+from collections.abc import Mapping
 from typing import Any
 from typing import NamedTuple
 
@@ -13,6 +16,7 @@ from flax import linen as nn
 from ml_collections import ConfigDict
 
 from pruning_gen.errors import lookup
+from pruning_gen.errors import UserError
 from pruning_gen.models import lenet
 from pruning_gen.models import resnet
 from pruning_gen.models import vgg
@@ -29,11 +33,14 @@ class Model(NamedTuple):
     smallest_image: the least height and width it takes.
     has_convolutions: networks without convolutions train faster stacked in one
       large matrix product, if they are on an accelerator.
+    hyperparameters: the model's own keys of `config.model`, with their
+      defaults.
   """
 
   build: Callable[[ConfigDict, int, float, str], nn.Module]
   smallest_image: int = 1
   has_convolutions: bool = True
+  hyperparameters: Mapping[str, Any] = types.MappingProxyType({})
 
 
 def _build_lenet(
@@ -85,3 +92,24 @@ def model_of(name: str) -> Model:
     UserError: there is none of that name.
   """
   return lookup(MODELS, name, 'config.model.name')
+
+
+def add_hyperparameters(config: ConfigDict) -> None:
+  """Add to `config.model` its model's hyperparameters that it does not set.
+
+  Raises:
+    UserError: there is no such model, or one that it sets has a wrong type.
+  """
+  model = config.model
+  for key, default in model_of(model.name).hyperparameters.items():
+    value = model.get(key, default)
+    typed = ConfigDict({key: default})
+    try:
+      typed[key] = value
+    except TypeError as error:
+      raise UserError(
+        f'config.model.{key}={value!r} must be of the type of {default!r}, its '
+        'default'
+      ) from error
+    with model.unlocked(), model.ignore_type():
+      model[key] = typed[key]

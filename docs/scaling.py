@@ -4,9 +4,9 @@ import heapq
 import pathlib
 import random
 
-from launch import accelerators
-from launch import cost
-from launch import plan
+from pruning_gen.launch import accelerators
+from pruning_gen.launch import cost
+from pruning_gen.launch import plan
 
 DOCUMENT = pathlib.Path(__file__).with_suffix('.md')
 SLICES = ('v4-8', 'v5litepod-8', 'v5p-8', 'v6e-8')

@@ -15,9 +15,9 @@ import jax.extend
 import jax.numpy as jnp
 import ml_collections
 import optax
+from pruning_gen.launch import accelerators
+from pruning_gen.launch import plan
 
-from launch import accelerators
-from launch import plan
 from pruning_gen.data import datasets
 from pruning_gen.experiments import build
 

@@ -77,7 +77,7 @@ run() {
   sudo fuser --silent /dev/accel* /dev/vfio/[0-9]* 2>/dev/null ||
     sudo rm -f /tmp/libtpu_lockfile
   cd code
-  exec ../venv/bin/python -m launch.sweep exec --plan=../plan.jsonl --logs=- \
+  exec ../venv/bin/python -m pruning_gen.launch.sweep exec --plan=../plan.jsonl --logs=- \
     --platform=tpu --index="$index" --hosts="$hosts" \
     --host="$(metadata instance/attributes/agent-worker-number || echo 0)" \
     --retries="${RETRIES:-0}" -- ${flags[@]+"${flags[@]}"} "$@"

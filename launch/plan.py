@@ -17,6 +17,7 @@ import subprocess
 import sys
 from typing import NamedTuple
 
+from pruning_gen import configs
 from pruning_gen.errors import UserError
 
 ROOT = pathlib.Path(__file__).parents[1]
@@ -165,11 +166,13 @@ def load_config(benchmark: str, overrides=()):
     UserError: no such benchmark or key, or a value of another type.
   """
   name, _, size = benchmark.partition(':')
-  names = sorted(path.stem for path in (ROOT / 'configs').glob('[!_]*.py'))
+  names = sorted(
+    path.stem for path in pathlib.Path(configs.__file__).parent.glob('[!_]*.py')
+  )
   check(
     name in names, f'--benchmarks={benchmark} must be of: {", ".join(names)}'
   )
-  get_config = importlib.import_module(f'configs.{name}').get_config
+  get_config = importlib.import_module(f'pruning_gen.configs.{name}').get_config
   try:
     config = get_config(size) if size else get_config()
   except TypeError as error:
@@ -179,6 +182,8 @@ def load_config(benchmark: str, overrides=()):
   except ValueError as error:
     raise UserError(f'--benchmarks={benchmark}: {error}') from error
   config.lock()
+  # A model may have keys of its own.
+  config.model.unlock()
   seen = set()
   for override in overrides:
     key, separator, _ = override.partition('=')
@@ -246,7 +251,7 @@ def command(job: Job, python=sys.executable, extra=()) -> list[str]:
   experiments = ','.join(map(repr, job.experiments))
   return [
     *(python, '-m', 'pruning_gen.main'),
-    '--config=configs/' + re.sub(r'^\w+', r'\g<0>.py', job.benchmark),
+    f'--config={job.benchmark}',
     f'--workdir={job.workdir}',
     f'--config.experiments=({experiments},)',
     f'--config.first_replicate={job.first_replicate}',
@@ -259,6 +264,9 @@ def command(job: Job, python=sys.executable, extra=()) -> list[str]:
 @functools.cache
 def revision() -> str:
   """Return the commit of this checkout, or '' where there is none."""
+  if not (ROOT / 'setup.py').exists():
+    # Installed, perhaps in somebody else's repository.
+    return ''
   git = ['git', '-C', ROOT, 'rev-parse', 'HEAD']
   try:
     result = subprocess.run(git, capture_output=True, text=True, check=True)

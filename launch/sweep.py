@@ -17,10 +17,11 @@ import pathlib
 import shlex
 import sys
 
-from launch import devices
-from launch import engines
-from launch import plan
-from launch import workers
+from pruning_gen.launch import devices
+from pruning_gen.launch import engines
+from pruning_gen.launch import plan
+from pruning_gen.launch import workers
+
 from pruning_gen.errors import UserError
 
 
@@ -110,7 +111,7 @@ def _run_flags(parser):
 def make_plan(args):
   """Write a plan and print it."""
   # Traces the networks; JAX takes 2 seconds to import.
-  from launch import cost
+  from pruning_gen.launch import cost
 
   plan.check(
     args.sweep.replace('-', '').replace('_', '').isalnum(),

@@ -17,8 +17,8 @@ import threading
 from typing import NamedTuple
 
 from etils import epath
+from pruning_gen.launch import lease
 
-from launch import lease
 from pruning_gen.errors import UserError
 
 EXIT_AGAIN = 75

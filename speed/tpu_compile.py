@@ -32,7 +32,8 @@ from jax.experimental import topologies
 ROOT = pathlib.Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
-from launch import plan
+from pruning_gen.launch import plan
+
 from pruning_gen.data import datasets
 from pruning_gen.data import imagenet
 from pruning_gen.engine import memory

@@ -13,13 +13,13 @@ import sys
 
 import pytest
 import yaml
+from pruning_gen.launch import accelerators
+from pruning_gen.launch import cost
+from pruning_gen.launch import devices
+from pruning_gen.launch import engines
+from pruning_gen.launch import plan
+from pruning_gen.launch import sweep
 
-from launch import accelerators
-from launch import cost
-from launch import devices
-from launch import engines
-from launch import plan
-from launch import sweep
 from pruning_gen.errors import UserError
 from pruning_gen.experiments import el2n
 from pruning_gen.experiments import EXPERIMENTS

@@ -4,10 +4,10 @@ import math
 
 import jax
 import pytest
+from pruning_gen.launch import cost
+from pruning_gen.launch import plan
 
 from docs import scaling
-from launch import cost
-from launch import plan
 from pruning_gen.data import datasets
 from pruning_gen.experiments import build
 

@@ -21,11 +21,11 @@ import time
 import urllib.request
 
 import pytest
+from pruning_gen.launch import lease
+from pruning_gen.launch import plan
+from pruning_gen.launch import sweep
+from pruning_gen.launch import workers
 
-from launch import lease
-from launch import plan
-from launch import sweep
-from launch import workers
 from pruning_gen.errors import UserError
 
 ROOT = pathlib.Path(__file__).parents[1]

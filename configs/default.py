@@ -21,8 +21,13 @@ def get_config():
   # what each of them does. By default pruning (section 2) and the same training
   # with nothing removed (section 5.1); the others are ablations (appendix J).
   config.arms = ('pruning', 'extended_dense')
-  # Fractions of the training labels that are changed to another class.
+  # Fractions of the training labels that are changed.
   config.noise_fractions = (0.0,)
+  config.noise = ml_collections.ConfigDict()
+  # How: 'other', to one of the other classes (paper); 'uniform', to any class,
+  # the true one among them (OpenLTH); 'permuted', among the examples that are
+  # changed (Paul et al. 2021); 'pair', to the next class.
+  config.noise.kind = 'other'
   # Independent repetitions; 3 (paper). They are numbered from first_replicate
   # on, so that machines can share the work.
   config.replicates = 3

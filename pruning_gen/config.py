@@ -12,12 +12,12 @@ from ml_collections import ConfigDict
 
 from pruning_gen import models
 from pruning_gen.data import datasets
+from pruning_gen.data import label_noise
 from pruning_gen.data import streams
 from pruning_gen.errors import UserError
 from pruning_gen.experiments import build
 from pruning_gen.experiments import EXPERIMENTS
 from pruning_gen.experiments import leave_out
-from pruning_gen.models import MODELS
 from pruning_gen.pruning import arms
 from pruning_gen.pruning.scores import SCORES
 from pruning_gen.storage import files
@@ -136,7 +136,7 @@ def _milestones(c: ConfigDict) -> str:
 
 
 def _image_size(c: ConfigDict) -> str:
-  smallest = MODELS[c.model.name].smallest_image
+  smallest = models.MODELS[c.model.name].smallest_image
   height, width, _ = datasets.info_in(c.data).image_shape
   return (
     f'needs images of at least {smallest}x{smallest}, but those of '
@@ -159,6 +159,7 @@ NAMES = (
   _some_of('experiments', EXPERIMENTS),
   _some_of('arms', arms.ARMS),
   _some_of('leave_out.sets', leave_out.SETS),
+  _one_of('noise.kind', label_noise.KINDS),
   _one_of('optimizer', build.OPTIMIZERS),
   _one_of('stacking', ('auto', 'vmap', 'map')),
   _one_of('data.on_broken', ('stop', 'skip')),
@@ -291,7 +292,7 @@ DATA = (
     'model.name',
     lambda name, c: (
       min(datasets.info_in(c.data).image_shape[:2])
-      >= MODELS[name].smallest_image
+      >= models.MODELS[name].smallest_image
     ),
     _image_size,
   ),

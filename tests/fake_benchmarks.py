@@ -105,7 +105,7 @@ def make_config(key):
   nested |= {'model': {'name': key[0]}, 'data': {'name': key[1]}}
   for name, value in copy.deepcopy(paper.SETTINGS[key]).items():
     *outer, last = name.split('.')
-    (nested[outer[0]] if outer else nested)[last] = value
+    (nested.setdefault(outer[0], {}) if outer else nested)[last] = value
   return nested
 
 

@@ -2,14 +2,17 @@ import jax
 import numpy as np
 import pytest
 
+from configs import default
+from pruning_gen import config as config_rules
 from pruning_gen.data import label_noise
+from pruning_gen.errors import UserError
 
 LABELS = np.arange(1000, dtype=np.int32) % 10
 
 
-def corrupt(seed, fraction, labels=LABELS, num_classes=10):
+def corrupt(seed, fraction, labels=LABELS, num_classes=10, kind='other'):
   return label_noise.corrupt_labels(
-    jax.random.key(seed), labels, num_classes, fraction
+    jax.random.key(seed), labels, num_classes, fraction, kind
   )
 
 
@@ -47,3 +50,51 @@ def test_replicates_differ_and_levels_of_noise_are_nested():
 def test_two_classes_flip():
   labels, _ = corrupt(0, 1.0, np.array([0, 1, 1], np.int32), 2)
   np.testing.assert_array_equal(labels, [1, 0, 0])
+
+
+@pytest.mark.parametrize(
+  'kind, expected',
+  [
+    ('other', [0, 1, 3, 3, 4, 2, 0, 0, 3, 4]),
+    ('uniform', [0, 1, 1, 3, 4, 4, 1, 1, 3, 4]),
+    ('permuted', [0, 1, 2, 3, 4, 0, 2, 1, 3, 4]),
+    ('pair', [0, 1, 3, 3, 4, 1, 2, 3, 3, 4]),
+  ],
+)
+def test_each_kind_literally(kind, expected):
+  true_labels = np.arange(10, dtype=np.int32) % 5
+  labels, is_noisy = corrupt(3, 0.4, true_labels, 5, kind)
+  np.testing.assert_array_equal(labels, expected)
+  np.testing.assert_array_equal(is_noisy, labels != true_labels)
+  assert labels.dtype == np.int32
+  # It is the labels of examples 2, 5, 6 and 7 that are drawn.
+  assert set(np.flatnonzero(is_noisy)) <= {2, 5, 6, 7}
+  assert true_labels.tolist() == [0, 1, 2, 3, 4] * 2
+
+
+def test_uniform_noise_keeps_one_label_in_ten():
+  labels, is_noisy = corrupt(0, 1.0, np.zeros(9000, np.int32), kind='uniform')
+  counts = np.bincount(labels, minlength=10)
+  assert np.all(np.abs(counts - 900) < 5 * np.sqrt(900 * 9 / 10))
+  assert is_noisy.sum() == 9000 - counts[0]
+
+
+def test_permuted_noise_keeps_the_classes():
+  labels, is_noisy = corrupt(0, 0.5, kind='permuted')
+  assert np.bincount(labels).tolist() == [100] * 10
+  # Of 500 that are chosen, about a tenth get the label they had.
+  assert 400 < is_noisy.sum() < 500
+
+
+@pytest.mark.parametrize('kind', ['uniform', 'pair'])
+def test_levels_of_noise_are_nested_for_other_kinds(kind):
+  less, some = corrupt(0, 0.1, kind=kind)
+  more, _ = corrupt(0, 0.3, kind=kind)
+  np.testing.assert_array_equal(less[some], more[some])
+
+
+def test_an_unknown_kind_is_refused():
+  config = default.get_config()
+  config.noise.kind = 'gaussian'
+  with pytest.raises(UserError, match=r"='gaussian' .*uniform, permuted, pair"):
+    config_rules.check(config)

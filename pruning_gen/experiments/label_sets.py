@@ -63,6 +63,7 @@ def make_stack(
       dataset.train_labels,
       dataset.num_classes,
       noise_fraction,
+      run.config.noise.kind,
     )
 
   drawn = [draw(member.noise_fraction, member.replicate) for member in members]

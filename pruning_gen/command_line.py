@@ -94,13 +94,13 @@ def config_path(value: str) -> str:
       pathlib.Path(f'configs/{name[2]}.py'),
     )
     places = [*here, *places]
-  found = {place.resolve() for place in places if place.is_file()}
+  found = sorted({place.resolve() for place in places if place.is_file()})
   if len(found) > 1:
     raise UserError(
       f'--config={value} is in several places: {", ".join(map(str, found))}: '
       'pass the path of one'
     )
-  return f'{found.pop()}{colon}{variant}' if found else value
+  return f'{found[0]}{colon}{variant}' if found else value
 
 
 def _explain(message: str) -> str:

@@ -1,4 +1,5 @@
 import functools
+import importlib.util
 import pathlib
 import pwd
 import re
@@ -139,6 +140,15 @@ def test_data_that_cannot_be_prepared(tmp_path, monkeypatch):
     '--config.data.name=digits',
   ):
     assert value in str(error.value)
+
+
+def test_without_tensorflow_nothing_is_downloaded(tmp_path, monkeypatch):
+  monkeypatch.setattr(importlib.util, 'find_spec', lambda name: None)
+  with pytest.raises(UserError) as error:
+    datasets.load('mnist', tmp_path / 'data', tmp_path / 'cache')
+  assert "pip install 'pruning_gen[tensorflow]'" in str(error.value)
+  assert 'download_and_prepare()' in str(error.value)
+  assert not (tmp_path / 'data').exists()
 
 
 def read_toy(*_, labels=(0, 1, 2), shape=(4, 4, 1), dtype=np.uint8):

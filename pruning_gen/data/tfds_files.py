@@ -5,6 +5,7 @@ The only module that imports TFDS, and only when it is needed.
 
 import contextlib
 import functools
+import importlib.util
 import os
 import pathlib
 from collections.abc import Iterator
@@ -195,6 +196,12 @@ def prepared_builder(
     raise UserError(
       f"config.data.dir: {place} holds no '{name}', and TFDS cannot download "
       'it\n' + _how_to_prepare(name, place, by_hand)
+    )
+  # TFDS would download everything first.
+  if importlib.util.find_spec('tensorflow') is None:
+    raise UserError(
+      f"config.data.dir: {place} holds no '{name}', and preparing it needs "
+      f'TensorFlow, here or elsewhere\n{_how_to_prepare(name, place)}'
     )
   print(f'preparing {name} in {place}: downloads it once', flush=True)
   try:

@@ -13,8 +13,8 @@ def get_config():
   config = ml_collections.ConfigDict()
 
   # What to run, in this order: 'chain' (sections 2 to 5), 'width' (5.2), 'el2n'
-  # (3), 'leave_out' (3 and 4; reads the results of chain and el2n). May change
-  # from one start of a workdir to the next.
+  # (3), 'leave_out' (3 and 4; reads the results of chain and el2n), and, not in
+  # the paper, 'difficulty'. May change from one start of a workdir to the next.
   config.experiments = ('chain', 'width', 'el2n', 'leave_out')
 
   # The chain's arms, from the table in pruning_gen/pruning/arms.py, which says
@@ -73,6 +73,14 @@ def get_config():
   config.el2n.networks = 10
   # How many equal groups EL2N divides the training examples into; 20 (paper).
   config.num_subgroups = 20
+
+  # Other scores of difficulty, by dense networks of the whole length: for the
+  # experiment 'difficulty', which is ours. Each epoch costs half as much again.
+  config.difficulty = ml_collections.ConfigDict()
+  # The epochs after which EL2N and GraNd are measured.
+  config.difficulty.epochs = (2, 10)
+  # Networks to average over.
+  config.difficulty.networks = 10
 
   config.leave_out = ml_collections.ConfigDict()
   # Which examples to leave out: those that pruning improves or worsens most,

@@ -176,6 +176,7 @@ ELEMENTS = (
   _elements('milestones', (int,), 'whole numbers'),
   _elements('model.widths', (int,), 'whole numbers'),
   _elements('leave_out.levels', (int,), 'whole numbers'),
+  _elements('difficulty.epochs', (int,), 'whole numbers'),
   _elements('data.image_shape', (int,), 'whole numbers'),
   _elements('data.mean', (int, float), 'numbers'),
   _elements('data.std', (int, float), 'numbers'),
@@ -202,6 +203,7 @@ AT_LEAST = {
   'width.levels': 0,
   'el2n.epoch': 1,
   'el2n.networks': 1,
+  'difficulty.networks': 1,
 }
 
 RANGES = (
@@ -331,6 +333,19 @@ EXPERIMENT_RULES = (
     'el2n.epoch',
     lambda epoch, c: epoch <= c.epochs,
     lambda c: f'must be at most epochs ({c.epochs})',
+  ),
+  _if_run(
+    'difficulty',
+    'difficulty.epochs',
+    lambda epochs, c: epochs and set(epochs) <= set(range(1, c.epochs + 1)),
+    lambda c: f'must name epochs, of 1 to {c.epochs}',
+  ),
+  _if_run(
+    'difficulty',
+    'data.name',
+    lambda name, c: not datasets.info_in(c.data).is_streamed,
+    'is streamed, and difficulty needs all training images on the devices: '
+    'leave it out of config.experiments',
   ),
   _if_run(
     'leave_out',

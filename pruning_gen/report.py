@@ -36,6 +36,7 @@ from pruning_gen import output
 from pruning_gen.analysis import claims
 from pruning_gen.analysis import load
 from pruning_gen.analysis import page
+from pruning_gen.analysis import runs
 from pruning_gen.analysis.load import Benchmark
 from pruning_gen.errors import UserError
 from pruning_gen.storage import files
@@ -120,7 +121,8 @@ def _sign(workdir: epath.PathLike) -> str:
 
 def has_networks(workdir: epath.PathLike) -> bool:
   """Return whether a run has networks that a report shows."""
-  return (results.read_results(workdir).experiment != 'el2n').any()
+  experiments = results.read_results(workdir).experiment
+  return not experiments.isin(runs.UNSHOWN).all()
 
 
 def build(workdir: epath.PathLike) -> epath.Path:

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 from etils import epath
 
+from pruning_gen.analysis import difficulty
 from pruning_gen.analysis import examples
 from pruning_gen.analysis import paired
 from pruning_gen.analysis import runs
@@ -43,6 +44,8 @@ class Benchmark(NamedTuple):
     group_errors: experiment and the columns of `Examples.group_errors`.
     memorization: likewise; empty without noise.
     layers: like layers.csv; empty for older runs.
+    score_effects: of `difficulty.tabulate_effects`.
+    rankings: of `difficulty.correlate`.
     title: network and data set, and what tells it from others of that name.
   """
 
@@ -60,6 +63,8 @@ class Benchmark(NamedTuple):
   group_errors: pd.DataFrame = _NOTHING
   memorization: pd.DataFrame = _NOTHING
   layers: pd.DataFrame = _NOTHING
+  score_effects: pd.DataFrame = _NOTHING
+  rankings: pd.DataFrame = _NOTHING
   title: str = ''
 
 
@@ -133,9 +138,19 @@ def _join(
   """Make a Benchmark of its parts and their joined table."""
   workdirs = [run.workdir for run in parts]
   config = runs.join_configs([run.config for run in parts])
-  of_examples, incomplete = _read_examples(workdirs, config, table)
+  el2n = {}
+  for workdir in filter(results.has_el2n, workdirs):
+    el2n |= results.read_el2n(workdir)
+  of_examples, incomplete = _read_examples(workdirs, config, table, el2n)
+  summary = statistics.summarize(
+    table.reset_index(drop=True), config['prune_fraction']
+  )
+  scores = difficulty.read(workdirs, el2n)
+  optima = statistics.optimal_levels(summary, 'chain', 'pruning')
+  of_examples['score_effects'] = difficulty.tabulate_effects(
+    table, optima, scores, config['num_subgroups']
+  )
   table = table.reset_index(drop=True)
-  summary = statistics.summarize(table, config['prune_fraction'])
   histories = {run.workdir: run.provenance for run in parts}
   if len(parts) > 1:
     together = 'workdirs are parts of this benchmark: see provenance.json.'
@@ -147,6 +162,7 @@ def _join(
     results=table,
     summary=summary,
     **of_examples,
+    rankings=difficulty.correlate(scores),
     leave_out=paired.average_leave_out(paired.pair_leave_out(table)),
     most_worsened=_read_most_worsened(workdirs),
     layers=read_layers(workdirs, table),
@@ -187,7 +203,7 @@ def _note_dense_optima(summary: pd.DataFrame) -> list[str]:
 
 
 def _read_examples(
-  workdirs: list[str], config: dict, table: pd.DataFrame
+  workdirs: list[str], config: dict, table: pd.DataFrame, el2n: examples.El2n
 ) -> tuple[dict[str, pd.DataFrame], list[str]]:
   """Tabulate what the per-example arrays of all parts hold.
 
@@ -195,14 +211,13 @@ def _read_examples(
     workdirs: of all parts.
     config: nested dict.
     table: from `join_tables`.
+    el2n: scores.
 
   Returns:
     The attributes of a `Benchmark` that `Examples` has, and noisy_share; and
     notes on what is missing.
   """
-  el2n, notes = {}, []
-  for workdir in filter(results.has_el2n, workdirs):
-    el2n |= results.read_el2n(workdir)
+  notes = []
   table = table[table.experiment.isin(['chain', 'width'])]
   if el2n:
     label_sets = set(zip(table.noise_fraction, table.replicate))

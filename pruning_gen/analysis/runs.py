@@ -36,6 +36,8 @@ PART_KEYS = (
   'first_replicate',
   'devices',
 )
+# Experiments whose networks count only by their scores.
+UNSHOWN = ('el2n', 'difficulty')
 TEXT_COLUMNS = ('experiment', 'arm', 'left_out')
 
 
@@ -68,7 +70,7 @@ def read(workdir: str) -> Run:
     workdir=str(workdir),
     config=config,
     provenance=provenance.read_provenance(workdir),
-    table=table[table.experiment != 'el2n'],
+    table=table[~table.experiment.isin(UNSHOWN)],
   )
 
 

@@ -48,6 +48,8 @@ class Programs(NamedTuple):
     layers: the names of the layers that have a kernel, input first.
     num_weights: weights in all kernels of one member.
     memory: how much device memory training needs, as text.
+    gradient_norms: (state) -> float32 [members, num_train], of each training
+      example's own loss; None if images are streamed.
   """
 
   create: Callable
@@ -63,6 +65,7 @@ class Programs(NamedTuple):
   layers: list[str]
   num_weights: int
   memory: str
+  gradient_norms: Callable | None = None
 
 
 def build(spec: Spec) -> Programs:
@@ -94,7 +97,11 @@ def build(spec: Spec) -> Programs:
     over_members(evaluate_split, layout, axes, skip_copies=True)
     for axes in ((0, 0, None), (0, None, None))
   )
+  gradient_norms = _make_gradient_norms(spec)
   own = functools.partial(mesh.gather_members, layout=layout)
+
+  def measure_gradients(state):
+    return own(gradient_norms(state, data.labels, images))
 
   def train_epoch(state, global_epoch):
     state, losses = train(state, data, images, np.int32(global_epoch))
@@ -120,6 +127,9 @@ def build(spec: Spec) -> Programs:
     train_epoch=train_epoch,
     evaluate=evaluate_splits,
     memory=memory_needed,
+    gradient_norms=lambda state: own(
+      gradient_norms(state, data.labels, images)
+    ),
   )
 
 
@@ -146,6 +156,22 @@ def lower(spec: Spec) -> jax.stages.Lowered:
     jax.ShapeDtypeStruct(images.shape, images.dtype),
     jax.ShapeDtypeStruct((), np.int32),
   )
+
+
+def _make_gradient_norms(spec: Spec) -> Callable:
+  num_weights = masks.num_weights(inputs.abstract_params(spec))
+  # 64 MB of gradients for each network.
+  batch_size = min(max(2**24 // num_weights, 1), spec.eval_batch_size)
+  norms = evaluate.make_gradient_norms(
+    spec.eval_model,
+    batch_size,
+    # One image at a time cannot be split over devices.
+    functools.partial(
+      epoch.normalize, mean=spec.dataset.mean, std=spec.dataset.std
+    ),
+    spec.config.eval_precision,
+  )
+  return over_members(norms, spec.layout, (0, 0, None), skip_copies=True)
 
 
 def _augment(key, images, example_ids):

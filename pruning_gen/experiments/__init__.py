@@ -7,6 +7,7 @@ from ml_collections import ConfigDict
 
 from pruning_gen.engine.session import Run
 from pruning_gen.experiments import chain
+from pruning_gen.experiments import difficulty
 from pruning_gen.experiments import el2n
 from pruning_gen.experiments import leave_out
 from pruning_gen.experiments import width
@@ -37,4 +38,6 @@ EXPERIMENTS = {
   'leave_out': Experiment(
     leave_out.train, leave_out.is_finished, leave_out.needs
   ),
+  # Not in the paper.
+  'difficulty': Experiment(difficulty.train, difficulty.is_finished),
 }

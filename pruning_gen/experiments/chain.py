@@ -6,6 +6,8 @@ The arm `extended_dense` does the same and removes nothing (section 5.1);
 `arms.ARMS` has the ablations (appendices C and J).
 """
 
+from collections.abc import Callable
+
 import numpy as np
 from jaxtyping import Int
 from ml_collections import ConfigDict
@@ -61,6 +63,7 @@ def train_levels(
   part: Part,
   schedule: Schedule,
   example_ids: Int[np.ndarray, 'member num_examples'] | None = None,
+  watch: Callable | None = None,
 ) -> None:
   """Train and measure the levels of a stack that are not finished.
 
@@ -72,6 +75,8 @@ def train_levels(
     part: the networks, and where their results go.
     schedule: how long they train.
     example_ids: the examples that each trains on; all of them by default.
+    watch: called after every epoch, before it is saved, with the part, its
+      stack, its programs, their state, and the number of epochs trained.
 
   Raises:
     Preempted: stopped on request, with everything saved.
@@ -89,6 +94,8 @@ def train_levels(
           state = programs.set_rewind_point(state)
         global_epoch = schedule.global_epoch(level, epoch)
         state, losses = programs.train_epoch(state, global_epoch)
+        if watch:
+          watch(part, stack, programs, state, global_epoch + 1)
         session.end_epoch(state, losses, level, epoch)
       session.end_level(state, level)
   session.finish()

@@ -25,11 +25,17 @@ def is_finished(run: Run) -> bool:
   return results.has_el2n(run.workdir)
 
 
-def list_members(config: ConfigDict) -> list[Member]:
+def list_members(
+  config: ConfigDict, num_networks: int | None = None
+) -> list[Member]:
   """List the networks: as many for each distinct set of labels.
 
   Without noise all replicates have the same labels, and share the networks of
   replicate 0, whichever replicates a run has.
+
+  Args:
+    config: the config.
+    num_networks: for each set of labels; by default `config.el2n.networks`.
   """
   distinct = dict.fromkeys(
     (noise_fraction, replicate if noise_fraction else 0)
@@ -38,7 +44,7 @@ def list_members(config: ConfigDict) -> list[Member]:
   return [
     Member('dense', noise_fraction, replicate, network)
     for noise_fraction, replicate in distinct
-    for network in range(1, config.el2n.networks + 1)
+    for network in range(1, (num_networks or config.el2n.networks) + 1)
   ]
 
 

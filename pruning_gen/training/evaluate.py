@@ -152,6 +152,46 @@ def make_loss_gradient(
   return loss_gradient
 
 
+def make_gradient_norms(
+  model: nn.Module,
+  batch_size: int,
+  prepare: Callable,
+  precision: str = 'highest',
+) -> Callable:
+  """Return the pure function of GraNd (Paul et al. 2021).
+
+  The L2 norm of the gradient of an example's own loss, over all parameters, in
+  evaluation mode.
+
+  Args:
+    model: called as model(images, train).
+    batch_size: examples at once, each with a gradient as large as the network.
+    prepare: uint8 images -> float32 images, normalized.
+    precision: of float32 matrix products on accelerators, as JAX names it.
+
+  Returns:
+    gradient_norms(state, labels, images) -> float32 [N], for labels int32 [N]
+    and images uint8 [N, height, width, channels].
+  """
+
+  def gradient_norms(state, labels, images):
+    def loss(params, i):
+      variables = train_state.variables(state) | {'params': params}
+      logits = model.apply(variables, prepare(images[i][None]), train=False)
+      return optax.softmax_cross_entropy_with_integer_labels(
+        logits.astype(jnp.float32), labels[i][None]
+      )[0]
+
+    def norm(i):
+      return optax.tree.norm(jax.grad(loss)(state.params, i))
+
+    positions = jnp.arange(len(images))
+    with jax.default_matmul_precision(precision):
+      return jax.lax.map(norm, positions, batch_size=batch_size)
+
+  return gradient_norms
+
+
 def _padded_batches(
   num_examples: int, batch_size: int
 ) -> tuple[Int[Array, 'steps batch'], Bool[Array, 'steps batch']]:

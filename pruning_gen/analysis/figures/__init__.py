@@ -6,6 +6,7 @@ one line here.
 
 from pruning_gen.analysis.figures import ablations
 from pruning_gen.analysis.figures import controls
+from pruning_gen.analysis.figures import difficulty
 from pruning_gen.analysis.figures import extended
 from pruning_gen.analysis.figures import harm
 from pruning_gen.analysis.figures import heat_maps
@@ -55,4 +56,6 @@ FIGURES = (
   leave_out.MOST_WORSENED,
   harm.ERRORS,
   harm.HARM,
+  difficulty.EFFECTS,
+  difficulty.RANKINGS,
 )

@@ -1,0 +1,146 @@
+"""Other scores of how hard an example is, of one training run.
+
+EL2N and GraNd at several epochs (Paul et al. 2021), forgetting events (Toneva
+et al. 2019), and the loss at the end, each a mean over dense networks. The
+report compares their rankings, and what pruning does by each.
+"""
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Bool
+from jaxtyping import Float
+from ml_collections import ConfigDict
+
+from pruning_gen import processes
+from pruning_gen.engine.programs import Programs
+from pruning_gen.engine.session import Part
+from pruning_gen.engine.session import Run
+from pruning_gen.engine.stack import Member
+from pruning_gen.engine.stack import Stack
+from pruning_gen.errors import UserError
+from pruning_gen.experiments import chain
+from pruning_gen.experiments import el2n
+from pruning_gen.experiments import label_sets
+from pruning_gen.storage import difficulty as storage
+from pruning_gen.training.schedule import Schedule
+
+NAME = 'difficulty'
+
+
+def is_finished(run: Run) -> bool:
+  """Return whether the scores of every label set are there."""
+  if not storage.has_scores(run.workdir):
+    return False
+  table, _ = storage.read_scores(run.workdir)
+  there = set(zip(table.noise_fraction, table.replicate))
+  return there >= set(label_sets.list_label_sets(run.config))
+
+
+def list_members(config: ConfigDict) -> list[Member]:
+  """List the networks, those of `el2n.list_members`, perhaps more or fewer."""
+  return el2n.list_members(config, config.difficulty.networks)
+
+
+def train(run: Run) -> None:
+  """Train all networks together; measure after every epoch; average."""
+  part = Part(NAME, NAME, list_members(run.config), arrays=('cross_entropy',))
+
+  def watch(*args):
+    _measure(run, *args)
+
+  if not part.is_finished(run.workdir):
+    chain.train_levels(run, part, Schedule(run.config.epochs), watch=watch)
+  if processes.is_primary():
+    write_scores(run)
+
+
+def _measure(
+  run: Run,
+  part: Part,
+  stack: Stack,
+  programs: Programs,
+  state: Any,
+  num_epochs: int,
+) -> None:
+  """Write what is measured after an epoch, before its checkpoint is saved."""
+  config = run.config
+  train = programs.evaluate(state)['train']
+  networks = [(m.noise_fraction, m.replicate, m.network) for m in stack.members]
+  arrays = {
+    'network': np.array(networks, float),
+    'correct': np.packbits(train.prediction == stack.labels, axis=1),
+  }
+  if num_epochs in config.difficulty.epochs:
+    arrays['el2n'] = train.el2n
+    arrays['grand'] = programs.gradient_norms(state)
+  if num_epochs == config.epochs:
+    arrays['cross_entropy'] = train.cross_entropy
+  if processes.is_primary():
+    storage.write_epoch(run.workdir, part.name, num_epochs, arrays)
+
+
+def count_forgetting(
+  correct: Bool[np.ndarray, 'epoch example'],
+) -> Float[np.ndarray, ' example']:
+  """Count how often each example turned from right to wrong.
+
+  Examples that were never right have as many as there are epochs, more than
+  any other.
+  """
+  forgotten = (correct[:-1] & ~correct[1:]).sum(axis=0)
+  return np.where(correct.any(axis=0), forgotten, len(correct)).astype(float)
+
+
+def write_scores(run: Run) -> None:
+  """Write each label set's scores: the means over its networks.
+
+  Networks that diverged have no scores and are left out of the means.
+
+  Raises:
+    UserError: all networks of a label set diverged.
+  """
+  networks, scores = _read_networks(run)
+  loss = scores['loss', run.config.epochs]
+  # Without noise all replicates share the networks of replicate 0.
+  rows, means = [], []
+  for noise_fraction, replicate in label_sets.list_label_sets(run.config):
+    wanted = noise_fraction, replicate if noise_fraction else 0
+    own = [
+      i
+      for i, network in enumerate(networks)
+      if network[:2] == wanted and np.isfinite(loss[i]).any()
+    ]
+    if not own:
+      raise UserError(
+        f'{NAME}: all networks of noise {noise_fraction:g}, replicate '
+        f'{replicate} diverged: lower config.learning_rate (now '
+        f'{run.config.learning_rate:g}) in another --workdir'
+      )
+    for (score, epoch), values in scores.items():
+      rows.append((noise_fraction, replicate, score, epoch, len(own)))
+      means.append(np.mean([values[i] for i in own], axis=0))
+  columns = [*storage.IDENTITY, 'networks']
+  table = pd.DataFrame(rows, columns=columns)
+  storage.write_scores(run.workdir, table, np.float32(means))
+
+
+def _read_networks(run: Run) -> tuple[list[tuple], dict[tuple, list]]:
+  """Read the networks of all stacks, and their scores by (score, epoch)."""
+  last, num_train = run.config.epochs, len(run.dataset.train_labels)
+  networks, scores = [], {}
+  for part in storage.list_parts(run.workdir):
+    correct = []
+    for epoch in range(1, last + 1):
+      arrays = storage.read_epoch(run.workdir, part, epoch)
+      bits = np.unpackbits(arrays['correct'], axis=1, count=num_train)
+      correct.append(bits.astype(bool))
+      for score in ('el2n', 'grand'):
+        if score in arrays:
+          scores.setdefault((score, epoch), []).extend(arrays[score])
+    networks += [(*row[:1], *map(int, row[1:])) for row in arrays['network']]
+    forgotten = map(count_forgetting, np.stack(correct, axis=1))
+    scores.setdefault(('forgetting', last), []).extend(forgotten)
+    scores.setdefault(('loss', last), []).extend(arrays['cross_entropy'])
+  return networks, scores

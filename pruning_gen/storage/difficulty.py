@@ -1,0 +1,86 @@
+"""What the experiment `difficulty` leaves in a workdir.
+
+difficulty/epochs/PART_0002.npz   of each network, after that many epochs:
+    network [member, 3], its noise_fraction, replicate and network; correct
+    [member, byte], eight examples in a byte; where they are measured, el2n and
+    grand [member, example_id]; at the end cross_entropy
+difficulty/scores.npz             score [row, example_id], for the rows of
+    scores.csv: noise_fraction, replicate, score, epoch, and how many networks
+    the score is averaged over
+"""
+
+import numpy as np
+import pandas as pd
+from etils import epath
+from jaxtyping import Float
+
+from pruning_gen.errors import UserError
+from pruning_gen.storage import files
+
+FOLDER = 'difficulty'
+IDENTITY = ('noise_fraction', 'replicate', 'score', 'epoch')
+
+
+def write_epoch(
+  workdir: epath.PathLike,
+  part: str,
+  epoch: int,
+  arrays: dict[str, np.ndarray],
+) -> None:
+  """Write what is measured after `epoch` epochs; see the module."""
+  files.write_arrays(_epoch_path(workdir, part, epoch), arrays)
+
+
+def read_epoch(
+  workdir: epath.PathLike, part: str, epoch: int
+) -> dict[str, np.ndarray]:
+  """Read what `write_epoch` wrote."""
+  path = _epoch_path(workdir, part, epoch)
+  return files.read_arrays(path, 'network', 'correct')
+
+
+def list_parts(workdir: epath.PathLike) -> list[str]:
+  """List the stacks of which there are files."""
+  paths = (files.path_of(workdir) / FOLDER / 'epochs').glob('*_*.npz')
+  return sorted({path.name.rpartition('_')[0] for path in paths})
+
+
+def _epoch_path(workdir: epath.PathLike, part: str, epoch: int) -> epath.Path:
+  folder = files.path_of(workdir) / FOLDER / 'epochs'
+  return folder / f'{part}_{epoch:04d}.npz'
+
+
+def write_scores(
+  workdir: epath.PathLike,
+  table: pd.DataFrame,
+  scores: Float[np.ndarray, 'row example'],
+) -> None:
+  """Write the scores of all examples, and the table of their rows."""
+  folder = files.path_of(workdir) / FOLDER
+  files.write_arrays(folder / 'scores.npz', {'score': scores})
+  # Written last, since `has_scores` looks for it.
+  files.write_table(folder / 'scores.csv', table)
+
+
+def has_scores(workdir: epath.PathLike) -> bool:
+  """Return whether scores are written."""
+  return (files.path_of(workdir) / FOLDER / 'scores.csv').exists()
+
+
+def read_scores(
+  workdir: epath.PathLike,
+) -> tuple[pd.DataFrame, Float[np.ndarray, 'row example']]:
+  """Read what `write_scores` wrote.
+
+  Raises:
+    UserError: a file is missing or damaged, or they do not fit together.
+  """
+  folder = files.path_of(workdir) / FOLDER
+  table = files.read_table(folder / 'scores.csv', IDENTITY, identity=IDENTITY)
+  scores = files.read_arrays(folder / 'scores.npz', 'score')['score']
+  if len(scores) != len(table):
+    raise UserError(
+      f'{folder}/scores.npz has {len(scores)} rows, but scores.csv has '
+      f'{len(table)}: restore them from a copy, or start in another --workdir'
+    )
+  return table, scores

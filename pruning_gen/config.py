@@ -3,14 +3,10 @@
 configs/default.py explains every key.
 """
 
-from collections.abc import Callable
-from collections.abc import Collection
-from typing import Any
-from typing import NamedTuple
-
 from ml_collections import ConfigDict
 
 from pruning_gen import models
+from pruning_gen import rules
 from pruning_gen.data import datasets
 from pruning_gen.data import label_noise
 from pruning_gen.data import streams
@@ -20,21 +16,8 @@ from pruning_gen.experiments import EXPERIMENTS
 from pruning_gen.experiments import leave_out
 from pruning_gen.pruning import arms
 from pruning_gen.pruning.scores import SCORES
+from pruning_gen.rules import Rule
 from pruning_gen.storage import files
-
-
-class Rule(NamedTuple):
-  """One rule.
-
-  Attributes:
-    key: whose value it is about, as 'model.name'.
-    holds: (value, config) -> whether the value obeys it.
-    text: completes "config.KEY=VALUE ..."; a string, or (config) -> string.
-  """
-
-  key: str
-  holds: Callable[[Any, ConfigDict], bool]
-  text: str | Callable[[ConfigDict], str]
 
 
 def check(config: ConfigDict) -> None:
@@ -46,71 +29,13 @@ def check(config: ConfigDict) -> None:
     UserError: names the key, its value and what would be right.
   """
   arms.check()
-  _get(config, 'model.name')
+  rules.get(config, 'model.name')
   models.add_hyperparameters(config)
   for rule in RULES:
-    value = _get(config, rule.key)
+    value = rules.get(config, rule.key)
     if not rule.holds(value, config):
       text = rule.text(config) if callable(rule.text) else rule.text
       raise UserError(f'config.{rule.key}={value!r} {text}')
-
-
-def _get(config: ConfigDict, key: str) -> Any:
-  value = config
-  for name in key.split('.'):
-    if name not in value:
-      raise UserError(
-        f'config.{key} is missing: start from configs.default.get_config(), '
-        'which has every key'
-      )
-    value = value[name]
-  return value
-
-
-def _one_of(key: str, names: Collection[str]) -> Rule:
-  return Rule(
-    key,
-    # A list, which also finds what cannot be hashed.
-    lambda value, c: value in list(names),
-    lambda c: f'must be one of: {", ".join(names)}',
-  )
-
-
-def _some_of(key: str, names: Collection[str]) -> Rule:
-  return Rule(
-    key,
-    lambda values, c: (
-      all(value in list(names) for value in values)
-      and len(set(values)) == len(values) > 0
-    ),
-    lambda c: (
-      f'must name at least one of: {", ".join(names)}; each at most once, and '
-      f'several as "{tuple(names)[:2]}"'
-    ),
-  )
-
-
-def _at_least(key: str, least: int) -> Rule:
-  return Rule(key, lambda value, c: value >= least, f'must be at least {least}')
-
-
-def _elements(key: str, types: tuple[type, ...], kind: str) -> Rule:
-  # Not `isinstance`: a bool is an int.
-  return Rule(
-    key,
-    lambda values, c: all(type(value) in types for value in values),
-    f'must hold {kind} only',
-  )
-
-
-def _if_run(experiment: str, *rule: Any) -> Rule:
-  """Return a rule that applies only if an experiment runs."""
-  rule = Rule(*rule)
-  return rule._replace(
-    holds=lambda value, c: (
-      experiment not in c.experiments or rule.holds(value, c)
-    )
-  )
 
 
 def _num_train(c: ConfigDict) -> int:
@@ -156,30 +81,30 @@ def _has_something_to_prune(widths: tuple[int, ...], c: ConfigDict) -> bool:
 
 
 NAMES = (
-  _some_of('experiments', EXPERIMENTS),
-  _some_of('arms', arms.ARMS),
-  _some_of('leave_out.sets', leave_out.SETS),
-  _one_of('noise.kind', label_noise.KINDS),
-  _one_of('optimizer', build.OPTIMIZERS),
-  _one_of('stacking', ('auto', 'vmap', 'map')),
-  _one_of('data.on_broken', ('stop', 'skip')),
-  _one_of('on_divergence', ('stop', 'continue')),
-  _one_of('dtype', ('float32', 'bfloat16')),
-  _one_of('matmul_precision', ('default', 'high', 'highest')),
-  _one_of('eval_precision', ('default', 'high', 'highest')),
-  _one_of('model.batch_norm_scale_init', ('uniform', 'ones')),
+  rules.some_of('experiments', EXPERIMENTS),
+  rules.some_of('arms', arms.ARMS),
+  rules.some_of('leave_out.sets', leave_out.SETS),
+  rules.one_of('noise.kind', label_noise.KINDS),
+  rules.one_of('optimizer', build.OPTIMIZERS),
+  rules.one_of('stacking', ('auto', 'vmap', 'map')),
+  rules.one_of('data.on_broken', ('stop', 'skip')),
+  rules.one_of('on_divergence', ('stop', 'continue')),
+  rules.one_of('dtype', ('float32', 'bfloat16')),
+  rules.one_of('matmul_precision', ('default', 'high', 'highest')),
+  rules.one_of('eval_precision', ('default', 'high', 'highest')),
+  rules.one_of('model.batch_norm_scale_init', ('uniform', 'ones')),
 )
 
 # The types of tuples' elements, which ml_collections does not check.
 ELEMENTS = (
-  _elements('noise_fractions', (int, float), 'numbers'),
-  _elements('milestones', (int,), 'whole numbers'),
-  _elements('model.widths', (int,), 'whole numbers'),
-  _elements('leave_out.levels', (int,), 'whole numbers'),
-  _elements('difficulty.epochs', (int,), 'whole numbers'),
-  _elements('data.image_shape', (int,), 'whole numbers'),
-  _elements('data.mean', (int, float), 'numbers'),
-  _elements('data.std', (int, float), 'numbers'),
+  rules.elements('noise_fractions', (int, float), 'numbers'),
+  rules.elements('milestones', (int,), 'whole numbers'),
+  rules.elements('model.widths', (int,), 'whole numbers'),
+  rules.elements('leave_out.levels', (int,), 'whole numbers'),
+  rules.elements('difficulty.epochs', (int,), 'whole numbers'),
+  rules.elements('data.image_shape', (int,), 'whole numbers'),
+  rules.elements('data.mean', (int, float), 'numbers'),
+  rules.elements('data.std', (int, float), 'numbers'),
 )
 
 AT_LEAST = {
@@ -207,7 +132,7 @@ AT_LEAST = {
 }
 
 RANGES = (
-  *(_at_least(key, least) for key, least in AT_LEAST.items()),
+  *(rules.at_least(key, least) for key, least in AT_LEAST.items()),
   Rule(
     'seed',
     lambda seed, c: seed < 2**32,
@@ -310,14 +235,14 @@ DATA = (
 )
 
 EXPERIMENT_RULES = (
-  _if_run(
+  rules.if_run(
     'chain',
     'model.widths',
     _has_something_to_prune,
     'leaves nothing to prune but the output layer: add a hidden layer, or pass '
     '--config.prune_output=True',
   ),
-  _if_run(
+  rules.if_run(
     'chain',
     'arms',
     lambda names, c: (
@@ -328,26 +253,26 @@ EXPERIMENT_RULES = (
       f'images on the devices, but those of {c.data.name} are streamed'
     ),
   ),
-  _if_run(
+  rules.if_run(
     'el2n',
     'el2n.epoch',
     lambda epoch, c: epoch <= c.epochs,
     lambda c: f'must be at most epochs ({c.epochs})',
   ),
-  _if_run(
+  rules.if_run(
     'difficulty',
     'difficulty.epochs',
     lambda epochs, c: epochs and set(epochs) <= set(range(1, c.epochs + 1)),
     lambda c: f'must name epochs, of 1 to {c.epochs}',
   ),
-  _if_run(
+  rules.if_run(
     'difficulty',
     'data.name',
     lambda name, c: not datasets.info_in(c.data).is_streamed,
     'is streamed, and difficulty needs all training images on the devices: '
     'leave it out of config.experiments',
   ),
-  _if_run(
+  rules.if_run(
     'leave_out',
     'experiments',
     lambda names, c: 'pruning' in c.arms and c.levels > 0,
@@ -357,7 +282,7 @@ EXPERIMENT_RULES = (
       'level, or drop leave_out'
     ),
   ),
-  _if_run(
+  rules.if_run(
     'leave_out',
     'leave_out.levels',
     lambda levels, c: all(1 <= level <= c.levels for level in levels),

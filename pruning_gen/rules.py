@@ -1,4 +1,4 @@
-"""What a rule of a config is, and the kinds that config.py's table is made of."""
+"""The kinds of rules that the table of config.py is made of."""
 
 from collections.abc import Callable
 from collections.abc import Collection

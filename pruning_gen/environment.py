@@ -37,12 +37,15 @@ PINNED = {
 FLAGS = ('XLA_FLAGS', 'LIBTPU_INIT_ARGS', 'NVIDIA_TF32_OVERRIDE')
 
 
-def set_up(config: ConfigDict, num_members: int) -> None:
+def set_up(
+  config: ConfigDict, num_members: int, num_cpu_devices: int = 0
+) -> None:
   """Pin JAX's settings; choose the CPU devices and the compilation cache.
 
   Args:
     config: the config.
     num_members: how many networks train together.
+    num_cpu_devices: as many as the workdir's last start had; 0 to choose.
   """
   for name, value in PINNED.items():
     # Not all are known to every version of JAX.
@@ -60,7 +63,8 @@ def set_up(config: ConfigDict, num_members: int) -> None:
     # LeNet on MNIST, two cores that share each product 0.73 s. One member has
     # nothing to share out.
     jax.config.update(
-      'jax_num_cpu_devices', config.devices.count or min(cores(), num_members)
+      'jax_num_cpu_devices',
+      config.devices.count or num_cpu_devices or min(cores(), num_members),
     )
   # That of the environment may be in a bucket, which a fleet shares.
   if not os.environ.get('JAX_COMPILATION_CACHE_DIR'):

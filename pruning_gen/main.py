@@ -42,6 +42,8 @@ from pruning_gen.experiments import label_sets
 from pruning_gen.storage import files
 from pruning_gen.storage import lock
 from pruning_gen.storage import provenance
+from pruning_gen.storage import roster
+from pruning_gen.storage import start
 
 _CONFIG = config_flags.DEFINE_config_file(
   'config',
@@ -99,7 +101,7 @@ def main(argv: list[str]) -> None:
     command_line.check_keys(config)
     config_rules.check(config)
     check_flags()
-    environment.set_up(config, len(label_sets.list_members(config)))
+    set_up(config, workdir)
     if _DISTRIBUTED.value:
       processes.join(
         _COORDINATOR.value,
@@ -129,6 +131,16 @@ def main(argv: list[str]) -> None:
   sys.exit(code)
 
 
+def set_up(config: ConfigDict, workdir: epath.PathLike) -> None:
+  """Set JAX up as the workdir's last start did, where results depend on it."""
+  provenance.check_workdir(workdir)
+  num_cpu_devices = 0
+  if not (_ALLOW_DEVICE_CHANGE.value or _DISTRIBUTED.value):
+    num_cpu_devices = provenance.num_cpu_devices(workdir)
+  num_members = len(label_sets.list_members(config))
+  environment.set_up(config, num_members, num_cpu_devices)
+
+
 def say(text: str) -> None:
   """Print a final message."""
   print(text, file=sys.stderr, flush=True)
@@ -147,11 +159,12 @@ def run(run: Run, allow_device_change: bool = False) -> None:
     Preempted: stopped on request.
   """
   config, workdir = run.config, run.workdir
-  provenance.check_workdir(workdir)
   check_processes_agree(config)
   with lock.hold(workdir):
     provenance.open_workdir(workdir, config.to_dict())
     files.remove_leftovers(workdir)
+    roster.undo_unfinished(workdir)
+    processes.wait_for_all('workdir')
     check_needs(run)
     todo = [
       EXPERIMENTS[name]
@@ -184,12 +197,12 @@ def load_dataset(run: Run, allow_device_change: bool) -> Run:
       data.num_train,
       **datasets.stated_in(data),
     )
-  start = provenance.describe_start() | {
+  entry = start.describe() | {
     'environment': environment.describe(),
     'dataset': datasets.describe(dataset),
     'resumed_from': provenance.saved_epochs(run.workdir),
   }
-  provenance.add_provenance(run.workdir, start, allow_device_change)
+  provenance.add_provenance(run.workdir, entry, allow_device_change)
   return run._replace(dataset=dataset)
 
 

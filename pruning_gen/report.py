@@ -8,8 +8,8 @@ finished. Several runs make one page; folders may follow the flags:
   python -m pruning_gen.report --output=runs/report runs/lenet runs/vgg16
   python -m pruning_gen.report --output=runs/resnet20/report runs/resnet20/*/
 
-Runs that each did a part of one benchmark, other experiments or other
-replicates of one config, as the jobs of a sweep do, are shown as that one
+Runs that each did a part of one benchmark, other experiments, replicates, arms
+or noise levels of one config, as the jobs of a sweep do, are shown as that one
 benchmark. Different runs, as the paper's benchmarks or two runs of the same
 networks, stay apart and are never averaged together.
 
@@ -315,7 +315,9 @@ def _progress(benchmark: Benchmark) -> str:
   chain = benchmark.results[benchmark.results.experiment == 'chain']
   if chain.empty:
     return 'The chain has no finished level.'
-  finished, levels = chain.level.max(), benchmark.config['levels']
+  finished = chain.level.max()
+  # The last start may have named fewer.
+  levels = max(finished, benchmark.config['levels'])
   replicates = chain.replicate.nunique()
   return (
     f'{finished} of {levels} levels finished'

@@ -14,6 +14,7 @@ from pruning_gen.experiments import effects
 from pruning_gen.experiments import el2n
 from pruning_gen.experiments import leave_out
 from pruning_gen.storage import results
+from pruning_gen.storage import roster
 from tests import small_chain
 
 
@@ -105,7 +106,7 @@ def test_without_noise_replicates_share_the_el2n_networks(empty_run):
   members = el2n.list_members(run.config)
   label_sets = [(m.noise_fraction, m.replicate) for m in members]
   assert label_sets == [(0.0, 0)] * 3 + [(0.2, 0)] * 3 + [(0.2, 1)] * 3
-  results.write_members(run.workdir, 'el2n', members, {})
+  roster.add(run.workdir, 'el2n', members, {})
   scores = np.arange(18, dtype=np.float32).reshape(9, 2)
   results.write_level(run.workdir, 'el2n', 0, {'el2n': scores})
   el2n.write_scores(run)
@@ -136,7 +137,7 @@ def test_el2n_alone_ends_without_a_report(empty_run):
 def test_el2n_leaves_out_networks_that_diverged(empty_run):
   config, workdir = empty_run.config, empty_run.workdir
   config.replicates = 1
-  results.write_members(workdir, 'el2n', el2n.list_members(config), {})
+  roster.add(workdir, 'el2n', el2n.list_members(config), {})
   scores = np.array([[1, 2], [np.nan, np.nan], [5, 4]], np.float32)
   results.write_level(workdir, 'el2n', 0, {'el2n': scores})
   el2n.write_scores(empty_run)
@@ -163,8 +164,7 @@ def diverged(workdir, tmp_path):
 def test_no_examples_are_chosen_by_a_network_that_diverged(diverged, digits):
   run = small_chain.make_run(make_config(), diverged, digits)
   assert effects.known_label_sets(run) == [(0.2, 1)]
-  parts = {part.folder: part for part, _ in leave_out.list_parts(run)}
-  members = parts['leave_out/train_160'].members
+  members = leave_out.list_parts(run)[160][0].members
   assert {member.replicate for member in members} == {1}
   effects.write_most_worsened(run)
   worsened, _ = results.read_most_worsened(diverged)

@@ -7,6 +7,7 @@ from pruning_gen.engine.stack import Member
 from pruning_gen.storage import layers
 from pruning_gen.storage import provenance
 from pruning_gen.storage import results
+from pruning_gen.storage import roster
 
 CONFIG = {
   'model': {'name': 'lenet'},
@@ -216,7 +217,7 @@ def _write_arrays(workdir, folder, members, levels):
     'true_labels': true_labels,
     'test_labels': test_labels,
   }
-  results.write_members(workdir, folder, members, labels)
+  roster.add(workdir, folder, members, labels)
   for level in range(levels):
     losses = 5 - 0.1 * level * np.arange(NUM_TRAIN)
     losses = np.tile(losses.astype(np.float32), (len(members), 1))

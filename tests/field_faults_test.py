@@ -35,6 +35,8 @@ from pruning_gen.experiments import label_sets
 from pruning_gen.storage import files
 from pruning_gen.storage import provenance
 from pruning_gen.storage import results
+from pruning_gen.storage import roster
+from pruning_gen.storage import start
 from tests import fake_runs
 from tests import program
 
@@ -136,25 +138,23 @@ LABELS = {'labels': np.zeros((2, 4), np.uint16)}
     (MEMBERS, {'labels': np.ones((2, 4), np.uint16)}, 'labels.npz'),
     (MEMBERS, {'labels': np.zeros((2, 4), np.uint8)}, 'labels.npz'),
     (MEMBERS, {'others': np.zeros((2, 4), np.uint16)}, 'labels.npz'),
-    (MEMBERS[:1], LABELS, 'members.csv'),
-    (MEMBERS[::-1], LABELS, 'members.csv'),
   ],
 )
 def test_labels_and_members_are_never_replaced(tmp_path, members, labels, name):
-  results.write_members(tmp_path, 'chain', MEMBERS, LABELS)
+  roster.add(tmp_path, 'chain', MEMBERS, LABELS)
   before = [path.read_bytes() for path in sorted(tmp_path.glob('*/*'))]
   with pytest.raises(UserError, match=name):
-    results.write_members(tmp_path, 'chain', members, labels)
+    roster.add(tmp_path, 'chain', members, labels)
   assert before == [path.read_bytes() for path in sorted(tmp_path.glob('*/*'))]
   # 0 and 0.0 are one.
   same = [MEMBERS[0]._replace(noise_fraction=0), MEMBERS[1]]
-  results.write_members(tmp_path, 'chain', same, LABELS)
+  roster.add(tmp_path, 'chain', same, LABELS)
 
 
 def test_labels_of_a_start_that_saved_nothing_may_change(tmp_path):
-  results.write_members(tmp_path, 'chain', MEMBERS, LABELS)
+  roster.add(tmp_path, 'chain', MEMBERS, LABELS)
   provenance.add_provenance(tmp_path, make_start())
-  results.write_members(tmp_path, 'chain', MEMBERS[:1], {'x': np.zeros(1)})
+  roster.add(tmp_path, 'chain', MEMBERS[:1], {'x': np.zeros(1)})
 
 
 def make_start(devices=('cpu: cpu',), versions=None, **changed):
@@ -403,18 +403,18 @@ def test_the_commit_of_another_repository_is_not_ours(tmp_path, monkeypatch):
   package.mkdir(parents=True)
   git(theirs, 'init', '-q')
   git(theirs, 'commit', '-q', '--allow-empty', '-m', 'x')
-  (package / 'provenance.py').touch()
-  monkeypatch.setattr(provenance, '__file__', str(package / 'provenance.py'))
-  assert provenance.git_revision() is None
+  (package / 'start.py').touch()
+  monkeypatch.setattr(start, '__file__', str(package / 'start.py'))
+  assert start.git_revision() is None
   git(theirs, 'add', '.')
   git(theirs, 'commit', '-q', '-m', 'x')
-  commit = provenance.git_revision()
+  commit = start.git_revision()
   assert len(commit) == 40
   # As in a hook of another one.
   git(tmp_path, 'init', '-q')
   git(tmp_path, 'commit', '-q', '--allow-empty', '-m', 'y')
   monkeypatch.setenv('GIT_DIR', str(tmp_path / '.git'))
-  assert provenance.git_revision() == commit
+  assert start.git_revision() == commit
 
 
 # Rows 7 and 16.
@@ -441,6 +441,7 @@ def test_a_bucket_is_no_cache_however_it_is_named(monkeypatch):
 
 SAY = """
 from pruning_gen import output
+from pruning_gen.storage import roster
 output.guard()
 import sys
 for i in range(3):

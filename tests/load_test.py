@@ -124,6 +124,20 @@ def test_parts_make_what_one_run_of_all_makes(joined, tmp_path):
   assert row.effect == pytest.approx(-0.1 * 5 * (1.2 + 1 / 7), rel=1e-5)
 
 
+def test_workdirs_that_differ_in_arms_are_parts(tmp_path):
+  arms = ('pruning', 'extended_dense', 'random')
+  for name, own in ('whole', arms), ('two', arms[:2]), ('one', arms[2:]):
+    config = {'arms': list(own), 'levels': len(own)}
+    fake_runs.write_chain(tmp_path / name, own, 2, config)
+    fake_runs.write_el2n(tmp_path / name)
+  whole = load.read(tmp_path / 'whole')
+  (joined,) = load.read_all([tmp_path / 'two', tmp_path / 'one'])
+  for name in ('results', 'summary', 'effects', 'noisy_share'):
+    assert_same(getattr(joined, name), getattr(whole, name))
+  assert joined.config['arms'] == list(arms)
+  assert joined.config['levels'] == 2
+
+
 def test_what_a_joined_benchmark_says_of_itself(joined, workdirs):
   assert joined.name == 'digits'
   assert joined.config['experiments'] == [*CHAIN, 'width']
@@ -161,6 +175,7 @@ def test_runs_with_a_network_in_common_are_never_averaged(workdirs, tmp_path):
     ({'data': {'name': 'digits', 'dir': 'here', 'num_workers': 8}}, 1),
     ({'checkpoint': {'every_epochs': 9}, 'devices': {'count': 2}}, 1),
     ({'on_divergence': 'continue', 'eval_batch_size': 50}, 1),
+    ({'arms': ['random'], 'noise_fractions': [0.1], 'levels': 4}, 1),
   ],
 )
 def test_which_configs_are_of_one_benchmark(tmp_path, config, num_benchmarks):

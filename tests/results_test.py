@@ -17,6 +17,7 @@ from pruning_gen.errors import UserError
 from pruning_gen.storage import files
 from pruning_gen.storage import provenance
 from pruning_gen.storage import results
+from pruning_gen.storage import roster
 from tests import program
 
 CONFIG = {'seed': 0, 'arms': ('pruning',), 'data': {'name': 'digits'}}
@@ -66,7 +67,8 @@ def test_what_no_result_depends_on_may_change(tmp_path, key):
   provenance.open_workdir(tmp_path, old)
   results.write_rows(tmp_path, [row(0, 0, 0.1)])
   provenance.open_workdir(tmp_path, new)
-  assert provenance.read_config(tmp_path) == old
+  # As the last start had it.
+  assert provenance.read_config(tmp_path) == new
   # They are keys that there are.
   assert key in provenance.flatten(default.get_config().to_dict())
 
@@ -223,7 +225,7 @@ def test_rows_without_an_identity_may_be_equal(tmp_path):
 
 def test_a_row_twice_in_another_table_is_refused(tmp_path):
   members = [Member('pruning', 0.15, 0), Member('pruning', 0.15, 1)]
-  results.write_members(tmp_path, 'chain', members, {})
+  roster.add(tmp_path, 'chain', members, {})
   table = pd.DataFrame({'noise_fraction': [0.0], 'replicate': [0]})
   results.write_el2n(tmp_path, table, np.zeros((1, 3)))
   worst = table.assign(level=1, example_id=7)
@@ -268,7 +270,7 @@ def test_no_name_of_a_workdir_is_a_pattern(
 
 def test_arrays_and_members(tmp_path):
   members = [Member('pruning', 0.15, 0), Member('pruning', 0.15, 1)]
-  results.write_members(tmp_path, 'chain', members, {'labels': np.eye(2)})
+  roster.add(tmp_path, 'chain', members, {'labels': np.eye(2)})
   assert (tmp_path / 'chain' / 'members.csv').read_text() == (
     'member,arm,noise_fraction,replicate,network,left_out,chosen_at\n'
     '0,pruning,0.15,0,0,,-1\n'
@@ -285,7 +287,7 @@ def test_arrays_and_members(tmp_path):
 def test_labels_of_the_wrong_length(tmp_path):
   members = [Member('pruning', 0.15, 0)]
   arrays = {'labels': np.zeros((1, 4)), 'true_labels': np.zeros(5)}
-  results.write_members(tmp_path, 'chain', members, arrays)
+  roster.add(tmp_path, 'chain', members, arrays)
   with pytest.raises(UserError, match=r'labels.*\(1, 5\).*\(1, 4\)'):
     results.read_labels(tmp_path, 'chain')
 
@@ -307,9 +309,10 @@ def test_a_single_array_or_another_name_is_refused(tmp_path):
   path.write_bytes(pickled)
   with pytest.raises(UserError, match=r'level_000\.npz'):
     results.read_level(tmp_path, 'chain', 0)
-  results.write_members(tmp_path, 'chain', [], {'labels': np.zeros((0, 3))})
+  members = [Member('dense', 0.0, 0)]
+  roster.add(tmp_path, 'width', members, {'labels': np.zeros((1, 3))})
   with pytest.raises(UserError, match=r'labels\.npz.*true_labels'):
-    results.read_labels(tmp_path, 'chain')
+    results.read_labels(tmp_path, 'width')
 
 
 class Executed:
@@ -431,6 +434,15 @@ def test_another_layout_version_is_refused_by_everyone(
       refused()
   assert (tmp_path / 'provenance.json').read_text() == content
   assert (tmp_path / 'config.json').read_bytes() == before
+
+
+def test_cpu_devices_stay_as_many_once_there_are_results(tmp_path):
+  """A workdir may grow beyond one network, which uses all cores itself."""
+  assert provenance.num_cpu_devices(tmp_path / 'new') == 0
+  provenance.add_provenance(tmp_path, start('one', ('cpu: cpu',)))
+  assert provenance.num_cpu_devices(tmp_path) == 0
+  results.write_rows(tmp_path, [row(0, 0, 0.1)])
+  assert provenance.num_cpu_devices(tmp_path) == 1
 
 
 def test_another_dataset_or_other_devices_are_refused(tmp_path):

@@ -252,10 +252,13 @@ def _read_examples(
       found[name].append(rows)
     if experiment == 'chain' and el2n:
       noisy_share.append(examples.tabulate_noisy_share(workdir, el2n))
-  tables = found | {'noisy_share': noisy_share}
-  return {
-    name: pd.concat(parts, ignore_index=True) for name, parts in tables.items()
-  }, notes
+  tables = {
+    name: pd.concat(parts, ignore_index=True)
+    for name, parts in (found | {'noisy_share': noisy_share}).items()
+  }
+  # Workdirs with other arms of a replicate have the same labels.
+  tables['noisy_share'] = tables['noisy_share'].drop_duplicates()
+  return tables, notes
 
 
 def read_layers(workdirs: list[str], table: pd.DataFrame) -> pd.DataFrame:

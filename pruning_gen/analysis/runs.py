@@ -1,7 +1,7 @@
 """The runs that a report shows, and which of them are parts of one benchmark.
 
 The jobs of a sweep each do a part of a benchmark: other experiments, or other
-replicates, of one config.
+replicates, of one config. So do workdirs that differ in arms or noise levels.
 """
 
 import json
@@ -30,12 +30,7 @@ CONFIG_KEYS = (
 )
 # Keys of a config that name the part of a benchmark, or do not change results;
 # everything under 'devices', too.
-PART_KEYS = (
-  *provenance.MAY_CHANGE,
-  'replicates',
-  'first_replicate',
-  'devices',
-)
+PART_KEYS = (*provenance.MAY_CHANGE, 'devices')
 # Experiments whose networks count only by their scores.
 UNSHOWN = ('el2n', 'difficulty')
 TEXT_COLUMNS = ('experiment', 'arm', 'left_out')
@@ -150,7 +145,7 @@ def _describe(run: Run) -> str:
 
 
 def join_configs(configs: list[dict]) -> dict:
-  """Return the first config, with the experiments and replicates of all."""
+  """Return the first config, with what any of them trains."""
   if len(configs) == 1:
     return configs[0]
   replicates = {
@@ -158,14 +153,23 @@ def join_configs(configs: list[dict]) -> dict:
     for config in configs
     for i in range(config['replicates'])
   }
-  experiments = dict.fromkeys(
-    name for config in configs for name in config['experiments']
-  )
-  return configs[0] | {
-    'experiments': list(experiments),
-    'replicates': len(replicates),
-    'first_replicate': min(replicates),
+  # Other tuples are not read by reports.
+  tuples = {
+    key: list(dict.fromkeys(name for config in configs for name in config[key]))
+    for key in ('experiments', 'arms', 'noise_fractions')
+    if key in configs[0]
   }
+  widths = max(config['width']['levels'] for config in configs)
+  return (
+    configs[0]
+    | tuples
+    | {
+      'levels': max(config['levels'] for config in configs),
+      'width': configs[0]['width'] | {'levels': widths},
+      'replicates': len(replicates),
+      'first_replicate': min(replicates),
+    }
+  )
 
 
 def join_names(workdirs: list[str]) -> str:

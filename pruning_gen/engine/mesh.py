@@ -72,6 +72,7 @@ def make_layout(
   config: ConfigDict,
   num_members: int,
   *,
+  num_together: int = 0,
   take_turns: bool = False,
   devices: list | None = None,
 ) -> Layout:
@@ -80,6 +81,8 @@ def make_layout(
   Args:
     config: the config.
     num_members: how many networks train together.
+    num_together: arrange the devices for this many networks instead, so that
+      those that are added later compute the same bits.
     take_turns: whether all devices share every member's batches, and members
       take turns.
     devices: all of `jax.devices()` by default.
@@ -100,7 +103,8 @@ def make_layout(
       f'config.devices.data_parallel={data_parallel} must divide the number '
       f'of devices, {len(devices)}'
     )
-  mesh = arrange(1 if take_turns else num_members, devices, data_parallel)
+  arranged_for = 1 if take_turns else num_together or num_members
+  mesh = arrange(arranged_for, devices, data_parallel)
   if config.batch_size % mesh.shape['data']:
     raise UserError(
       f'config.batch_size={config.batch_size} must be a multiple of '

@@ -15,12 +15,14 @@ from pruning_gen.engine import keep
 from pruning_gen.engine import measure
 from pruning_gen.engine import progress
 from pruning_gen.engine.programs import Programs
+from pruning_gen.engine.stack import in_order
 from pruning_gen.engine.stack import Member
 from pruning_gen.engine.stack import Stack
 from pruning_gen.errors import Preempted
 from pruning_gen.errors import UserError
 from pruning_gen.storage import checkpoint
 from pruning_gen.storage import results
+from pruning_gen.storage import roster
 from pruning_gen.training.schedule import Schedule
 
 
@@ -60,6 +62,8 @@ class Part(NamedTuple):
     width: the multiplier of every layer's width.
     full_num_weights: weights in a network of full width; by default those of
       the networks themselves.
+    stack: which of the part's stacks this is, if it has grown.
+    num_together: how many networks the folder has, with all of its stacks.
     arrays: which arrays of `measure.measure` are kept.
     keeps_checkpoints: whether they stay once it is finished.
     find_optima: (rows of results.csv) -> {(arm, noise_fraction): level}, the
@@ -72,6 +76,8 @@ class Part(NamedTuple):
   level: int = 0
   width: float = 1.0
   full_num_weights: int | None = None
+  stack: int = 0
+  num_together: int = 0
   arrays: tuple[str, ...] = (
     'cross_entropy',
     'prediction',
@@ -87,12 +93,23 @@ class Part(NamedTuple):
   @property
   def name(self) -> str:
     """Its name in messages, and the folder of its checkpoints."""
-    return f'{self.folder}-{self.level}' if self.level else self.folder
+    level = f'-{self.level}' if self.level else ''
+    stack = f'+{self.stack}' if self.stack else ''
+    return f'{self.folder}{level}{stack}'
 
   def is_finished(self, workdir: epath.PathLike, levels: int = 0) -> bool:
     """Return whether results.csv has its members at every level."""
+    return not self.unfinished(workdir, levels)
+
+  def unfinished(self, workdir: epath.PathLike, levels: int = 0) -> set[Member]:
+    """Return the members that results.csv does not have at every level."""
     finished = results.finished_rows(workdir, self.experiment)
-    return all(self.rows_of(level) <= finished for level in range(levels + 1))
+    return {
+      member
+      for member in self.members
+      for level in range(self.level, self.level + levels + 1)
+      if (*member, level) not in finished
+    }
 
   def rows_of(self, level: int) -> set[tuple]:
     """Return the rows of a finished level, as `results.finished_rows`."""
@@ -114,7 +131,7 @@ class Session(contextlib.AbstractContextManager):
     programs: Programs,
     schedule: Schedule,
   ):
-    """Open the part's checkpoints, and write members.csv and labels.npz."""
+    """Open the stack's checkpoints, and write members.csv and labels.npz."""
     self._run = run
     self._part = part
     self._stack = stack
@@ -123,16 +140,18 @@ class Session(contextlib.AbstractContextManager):
     # Read once, before any process writes: all must decide alike.
     self._finished = results.finished_rows(run.workdir, part.experiment)
     self._directory = results.checkpoint_dir(run.workdir, part.name)
+    roster.write_stack(run.workdir, part.name, stack.members)
     self._checkpoints = checkpoint.Checkpoints(
       self._directory, run.config.checkpoint.keep
     )
     self._diverged = set()
     self._progress = progress.Progress(run, part.name, stack, schedule)
-    results.write_members(
+    self._everyone = roster.add(
       run.workdir,
       part.folder,
       stack.members,
       measure.label_arrays(stack, run.dataset),
+      in_order,
     )
     size = measure.count_bytes(programs.packed)
     kept = keep.count_bytes(run.config, programs) if part.find_optima else 0
@@ -248,18 +267,20 @@ class Session(contextlib.AbstractContextManager):
       }
       for row in rows
     ]
-    results.write_level(
+    roster.write_level(
       self._run.workdir,
       part.folder,
       shown,
       {name: arrays[name] for name in part.arrays},
+      self._stack.members,
+      self._everyone,
     )
     # The rows last: they mark the level as finished, and without its
     # checkpoint a later start could not continue from it.
     self._checkpoints.wait()
     if part.find_optima:
       keep.write_level(self._run, part, self._programs, state, rows)
-    results.write_rows(self._run.workdir, rows)
+    results.write_rows(self._run.workdir, rows, self._everyone)
     self._progress.show_level(rows, epochs)
 
   def __exit__(self, kind, *exception):

@@ -1,10 +1,13 @@
 """A stack: the networks that train together, and the data of each."""
 
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Bool
 from jaxtyping import Int
+
+from pruning_gen.pruning.arms import ARMS
 
 
 class Member(NamedTuple):
@@ -39,6 +42,24 @@ class Member(NamedTuple):
     return text
 
 
+def in_order(members: Iterable[Member]) -> list[Member]:
+  """Sort members as all tables and arrays have them, arms innermost.
+
+  Neighbors are thus comparable: the arms of one noise level and replicate see
+  the same labels, in the same order.
+  """
+  arms = {name: i for i, name in enumerate(ARMS)}
+  return sorted(
+    (Member(*member) for member in members),
+    key=lambda member: (
+      member.noise_fraction,
+      member.replicate,
+      arms.get(member.arm, len(arms)),
+      member,
+    ),
+  )
+
+
 class Stack(NamedTuple):
   """Members, and the examples and labels that each trains on.
 
@@ -47,12 +68,15 @@ class Stack(NamedTuple):
     labels: training labels by example_id.
     is_noisy: whether a label was changed.
     example_ids: the examples that each member trains on.
+    num_together: how many networks the devices are arranged for; by default
+      those of the stack.
   """
 
   members: list[Member]
   labels: Int[np.ndarray, 'member num_train']
   is_noisy: Bool[np.ndarray, 'member num_train']
   example_ids: Int[np.ndarray, 'member num_examples']
+  num_together: int = 0
 
   def steps_per_epoch(self, batch_size: int) -> int:
     """Return how many whole batches an epoch has."""

@@ -41,7 +41,12 @@ def make_programs(
     stack,
     make_network(config, dataset.num_classes, stack, width),
     schedule,
-    mesh.make_layout(config, len(stack.members), take_turns=not fits),
+    mesh.make_layout(
+      config,
+      len(stack.members),
+      num_together=stack.num_together,
+      take_turns=not fits,
+    ),
   )
   if fits:
     return programs.build(spec)

@@ -13,20 +13,22 @@ from jaxtyping import Int
 from ml_collections import ConfigDict
 
 from pruning_gen.analysis import statistics
+from pruning_gen.engine import growth
 from pruning_gen.engine.session import Part
 from pruning_gen.engine.session import Run
 from pruning_gen.engine.session import Session
+from pruning_gen.engine.stack import Member
+from pruning_gen.engine.stack import Stack
 from pruning_gen.experiments import build
 from pruning_gen.experiments import effects
 from pruning_gen.experiments import label_sets
-from pruning_gen.storage import results
 from pruning_gen.training.schedule import Schedule
 
 NAME = 'chain'
 
 
 def make_part(config: ConfigDict) -> Part:
-  """Return the networks of the chain, which train as one stack."""
+  """Return the networks of the chain."""
   members = label_sets.list_members(config)
   return Part(
     NAME,
@@ -39,9 +41,9 @@ def make_part(config: ConfigDict) -> Part:
 
 def is_finished(run: Run) -> bool:
   """Return whether all networks are in results.csv, and all else is written."""
-  config, workdir = run.config, run.workdir
-  return make_part(config).is_finished(workdir, config.levels) and (
-    results.has_most_worsened(workdir) or not _prunes(config)
+  config = run.config
+  return make_part(config).is_finished(run.workdir, config.levels) and (
+    effects.has_most_worsened(run) or not _prunes(config)
   )
 
 
@@ -62,13 +64,10 @@ def train_levels(
   run: Run,
   part: Part,
   schedule: Schedule,
-  example_ids: Int[np.ndarray, 'member num_examples'] | None = None,
+  example_ids: dict[Member, Int[np.ndarray, ' num_examples']] | None = None,
   watch: Callable | None = None,
 ) -> None:
-  """Train and measure the levels of a stack that are not finished.
-
-  This is the paper's algorithm (section 2); every experiment trains by it,
-  most of them at level 0 only.
+  """Train and measure what is not finished, of every experiment.
 
   Args:
     run: the run.
@@ -82,7 +81,25 @@ def train_levels(
     Preempted: stopped on request, with everything saved.
     UserError: a loss is not finite, memory is short, or nothing can be saved.
   """
-  stack = label_sets.make_stack(run, part.members, example_ids)
+  for own in growth.list_stacks(run, part, schedule.levels):
+    stack = label_sets.make_stack(
+      run, own.members, example_ids, own.num_together
+    )
+    _train_stack(run, own, stack, schedule, watch)
+
+
+def _train_stack(
+  run: Run,
+  part: Part,
+  stack: Stack,
+  schedule: Schedule,
+  watch: Callable | None,
+) -> None:
+  """Train and measure the levels of a stack that are not finished.
+
+  This is the paper's algorithm (section 2); every experiment trains by it,
+  most of them at level 0 only.
+  """
   programs = build.make_programs(run, stack, schedule, part.width)
   with Session(run, part, stack, programs, schedule) as session:
     state, done = session.restore_or_create()

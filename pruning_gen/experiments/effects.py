@@ -40,13 +40,19 @@ def highest_improving_level(run: Run, noise_fraction: float) -> int | None:
 
 
 def _read_curve(run: Run, noise_fraction: float | None = None) -> pd.DataFrame:
-  """Read the arm `pruning` of a chain, without networks that diverged."""
+  """Read the arm `pruning` of a chain, without networks that diverged.
+
+  Up to the config's last level, of networks that have all levels: others may
+  be of another start.
+  """
   table = results.read_results(run.workdir)
   table = table[(table.experiment == 'chain') & (table.arm == 'pruning')]
   table, _ = statistics.drop_diverged(table)
   if noise_fraction is not None:
     table = table[table.noise_fraction == noise_fraction]
-  return table[table.level <= run.config.levels]
+  table = table[table.level <= run.config.levels]
+  levels = table.groupby(['noise_fraction', 'replicate'])['level']
+  return table[levels.transform('size') > run.config.levels]
 
 
 def read_pruned(
@@ -84,18 +90,25 @@ def effect(
   return pruned - dense
 
 
+def has_most_worsened(run: Run) -> bool:
+  """Return whether `write_most_worsened` has written every network's."""
+  written = results.read_most_worsened(run.workdir)
+  if written is None:
+    return False
+  networks = written[0][['noise_fraction', 'replicate', 'level']]
+  return set(networks.itertuples(index=False, name=None)) == set(
+    _worsened_networks(run)
+  )
+
+
 def write_most_worsened(run: Run) -> None:
   """Write the examples that pruning worsens most, with images.
-
-  At the optimal sparsity, and at the highest that still improves.
 
   Raises:
     UserError: every pruned network diverged.
   """
   tables = [
-    _most_worsened(run, *label_set, level)
-    for label_set in known_label_sets(run)
-    for level in _worsened_levels(run, label_set[0])
+    _most_worsened(run, *network) for network in _worsened_networks(run)
   ]
   if not tables:
     raise UserError(
@@ -108,12 +121,27 @@ def write_most_worsened(run: Run) -> None:
   results.write_most_worsened(run.workdir, table, images)
 
 
-def _worsened_levels(run: Run, noise_fraction: float) -> list[int]:
+def _worsened_networks(run: Run) -> list[tuple[float, int, int]]:
+  """List (noise_fraction, replicate, level) of the networks to look at.
+
+  At the optimal sparsity, and at the highest that still improves; of every
+  label set of the workdir, whether the config names it or not.
+  """
+  curve = _read_curve(run)
   levels = {
-    optimal_level(run, noise_fraction),
-    highest_improving_level(run, noise_fraction),
+    noise_fraction: {
+      optimal_level(run, noise_fraction),
+      highest_improving_level(run, noise_fraction),
+    }
+    for noise_fraction in set(curve.noise_fraction)
   }
-  return sorted(levels - {None})
+  return sorted(
+    (noise_fraction, replicate, level)
+    for noise_fraction, replicate in set(
+      zip(curve.noise_fraction, curve.replicate)
+    )
+    for level in levels[noise_fraction] - {None}
+  )
 
 
 def _most_worsened(

@@ -21,8 +21,11 @@ NAME = 'el2n'
 
 
 def is_finished(run: Run) -> bool:
-  """Return whether the scores are there."""
-  return results.has_el2n(run.workdir)
+  """Return whether the scores of every label set are there."""
+  return results.has_el2n(run.workdir) and (
+    results.read_el2n(run.workdir).keys()
+    >= set(label_sets.list_label_sets(run.config))
+  )
 
 
 def list_members(
@@ -52,8 +55,7 @@ def train(run: Run) -> None:
   """Train all networks together, evaluate every example, average."""
   config = run.config
   part = Part(NAME, NAME, list_members(config), arrays=('el2n', 'prediction'))
-  if not part.is_finished(run.workdir):
-    chain.train_levels(run, part, Schedule(config.el2n.epoch))
+  chain.train_levels(run, part, Schedule(config.el2n.epoch))
   write_scores(run)
 
 
@@ -68,7 +70,11 @@ def write_scores(run: Run) -> None:
   table = results.read_members(run.workdir, NAME)
   scores = results.read_level(run.workdir, NAME, 0)['el2n']
   rows, means = [], []
-  for noise_fraction, replicate in label_sets.list_label_sets(run.config):
+  wanted = set(label_sets.list_label_sets(run.config))
+  if results.has_el2n(run.workdir):
+    # Those of earlier starts stay.
+    wanted.update(results.read_el2n(run.workdir))
+  for noise_fraction, replicate in sorted(wanted):
     own = scores[
       (table.noise_fraction == noise_fraction)
       & ((table.replicate == replicate) | (noise_fraction == 0))

@@ -12,38 +12,36 @@ from ml_collections import ConfigDict
 from pruning_gen.data import label_noise
 from pruning_gen.data import streams
 from pruning_gen.engine.session import Run
+from pruning_gen.engine.stack import in_order
 from pruning_gen.engine.stack import Member
 from pruning_gen.engine.stack import Stack
 
 
 def list_label_sets(config: ConfigDict) -> list[tuple[float, int]]:
-  """List the label sets of a config."""
+  """List the label sets of a config, in the order of all tables."""
   first = config.first_replicate
-  return [
+  return sorted(
     # One in every table and name, however it is written.
     (float(noise_fraction), replicate)
     for noise_fraction in config.noise_fractions
     for replicate in range(first, first + config.replicates)
-  ]
+  )
 
 
 def list_members(config: ConfigDict) -> list[Member]:
-  """List the networks of the chain, arms innermost.
-
-  Neighbors are thus comparable: the arms of one noise level and replicate see
-  the same labels, in the same order.
-  """
-  return [
-    Member(arm, noise_fraction, replicate)
-    for noise_fraction, replicate in list_label_sets(config)
+  """List the networks of the chain."""
+  return in_order(
+    Member(arm, *label_set)
+    for label_set in list_label_sets(config)
     for arm in config.arms
-  ]
+  )
 
 
 def make_stack(
   run: Run,
   members: list[Member],
-  example_ids: Int[np.ndarray, 'member num_examples'] | None = None,
+  example_ids: dict[Member, Int[np.ndarray, ' num_examples']] | None = None,
+  num_together: int = 0,
 ) -> Stack:
   """Draw the training labels of a stack, the same for all arms of a replicate.
 
@@ -51,6 +49,7 @@ def make_stack(
     run: the run.
     members: the networks of the stack.
     example_ids: the examples that each trains on; all of them by default.
+    num_together: see `Stack`.
   """
   dataset = run.dataset
 
@@ -70,5 +69,7 @@ def make_stack(
   labels, is_noisy = (np.stack(arrays) for arrays in zip(*drawn))
   if example_ids is None:
     every_id = np.arange(labels.shape[1], dtype=np.int32)
-    example_ids = np.broadcast_to(every_id, labels.shape)
-  return Stack(members, labels, is_noisy, example_ids)
+    own_ids = np.broadcast_to(every_id, labels.shape)
+  else:
+    own_ids = np.stack([example_ids[member] for member in members])
+  return Stack(members, labels, is_noisy, own_ids, num_together)

@@ -15,12 +15,14 @@ from pruning_gen.data import streams
 from pruning_gen.data import subgroups
 from pruning_gen.engine.session import Part
 from pruning_gen.engine.session import Run
+from pruning_gen.engine.stack import in_order
 from pruning_gen.engine.stack import Member
 from pruning_gen.experiments import chain
 from pruning_gen.experiments import effects
 from pruning_gen.experiments import el2n
 from pruning_gen.experiments import label_sets
 from pruning_gen.storage import results
+from pruning_gen.storage import roster
 from pruning_gen.training.schedule import Schedule
 
 NAME = 'leave_out'
@@ -28,6 +30,8 @@ NAME = 'leave_out'
 # Which examples to leave out: (kind of set, number) -> example_ids. The number
 # is the chain level whose losses chose the set, the subgroup, or the size.
 Sets = dict[tuple[str, int], Int[np.ndarray, ' n']]
+# Which examples each network trains on.
+ExampleIds = dict[Member, Int[np.ndarray, ' n']]
 
 
 def choose_most_improved(run: Run, *label_set) -> Sets:
@@ -110,36 +114,39 @@ def needs(config: ConfigDict) -> tuple[str, ...]:
   return (chain.NAME, el2n.NAME) if has_subgroups else (chain.NAME,)
 
 
-def list_parts(run: Run) -> list[tuple[Part, Int[np.ndarray, 'member n']]]:
+def list_parts(run: Run) -> dict[int, tuple[Part, ExampleIds]]:
   """List what to train: networks with equally many examples form one stack.
 
   Reads a finished chain and EL2N scores.
 
   Returns:
-    Pairs of a part and the examples that each of its members trains on, most
-    examples first.
+    By the number of examples, most first: a part, and which examples each of
+    its members trains on.
   """
   num_examples = len(results.read_labels(run.workdir, 'chain')['true_labels'])
-  stacks = {}
+  by_size = {}
   for label_set in effects.known_label_sets(run):
     for (left_out, number), ids in choose_sets(run, *label_set).items():
-      kept = np.ones(num_examples, bool)
-      kept[ids] = False
-      members, example_ids = stacks.setdefault(int(kept.sum()), ([], []))
-      members.append(
-        Member('dense', *label_set, left_out=left_out, chosen_at=number)
-      )
-      example_ids.append(np.flatnonzero(kept).astype(np.int32))
-  return [
-    (Part(NAME, f'{NAME}/train_{num_train}', members), np.stack(example_ids))
-    for num_train, (members, example_ids) in sorted(
-      stacks.items(), reverse=True
-    )
-  ]
+      kept = np.setdiff1d(np.arange(num_examples, dtype=np.int32), ids)
+      member = Member('dense', *label_set, left_out=left_out, chosen_at=number)
+      by_size.setdefault(len(kept), {})[member] = kept
+  parts = {}
+  for num_train, example_ids in sorted(by_size.items(), reverse=True):
+    part = Part(NAME, f'{NAME}/train_{num_train}', in_order(example_ids))
+    parts[num_train] = part, _read_example_ids(run, part) | example_ids
+  return parts
 
 
-def _is_too_small(example_ids: np.ndarray, config: ConfigDict) -> bool:
-  return example_ids.shape[1] < config.batch_size
+def _read_example_ids(run: Run, part: Part) -> ExampleIds:
+  """Read which examples the networks of earlier starts train on."""
+  there = roster.read(run.workdir, part.folder)
+  if not there:
+    return {}
+  left_out = results.read_labels(run.workdir, part.folder)['left_out']
+  return {
+    Member(*member): np.flatnonzero(~row).astype(np.int32)
+    for member, row in zip(there, left_out)
+  }
 
 
 def is_finished(run: Run) -> bool:
@@ -150,8 +157,8 @@ def is_finished(run: Run) -> bool:
   if el2n.NAME in needs(config) and not el2n.is_finished(run):
     return False
   return all(
-    part.is_finished(run.workdir) or _is_too_small(example_ids, config)
-    for part, example_ids in list_parts(run)
+    part.is_finished(run.workdir) or num_train < config.batch_size
+    for num_train, (part, _) in list_parts(run).items()
   )
 
 
@@ -165,11 +172,11 @@ def train(run: Run) -> None:
         f'{NAME}: skipped noise {noise_fraction:g}, replicate {replicate}: its '
         'pruned network diverged, so there is no effect to choose examples by'
       )
-  for part, example_ids in list_parts(run):
-    if _is_too_small(example_ids, config):
+  for num_train, (part, example_ids) in list_parts(run).items():
+    if num_train < config.batch_size:
       tqdm.tqdm.write(
         f'{part.name}: skipped, fewer examples than config.batch_size='
         f'{config.batch_size}: {", ".join(map(str, part.members))}'
       )
-    elif not part.is_finished(run.workdir):
+    else:
       chain.train_levels(run, part, Schedule(config.epochs), example_ids)

@@ -36,6 +36,5 @@ def train(run: Run) -> None:
   """Train the networks of each width that is not finished."""
   full = build.num_weights(run)
   for part in list_parts(run):
-    if not part.is_finished(run.workdir):
-      part = part._replace(full_num_weights=full)
-      chain.train_levels(run, part, Schedule(run.config.epochs))
+    part = part._replace(full_num_weights=full)
+    chain.train_levels(run, part, Schedule(run.config.epochs))

@@ -1,41 +1,35 @@
 """Where results come from: a config, and every start of the program."""
 
-import datetime
-import importlib.metadata
 import json
-import os
-import pathlib
-import platform
-import shlex
-import socket
-import subprocess
-import sys
 from typing import Any
 
-import jax
 from etils import epath
 
 from pruning_gen import processes
 from pruning_gen.errors import UserError
 from pruning_gen.storage import files
 from pruning_gen.storage import results
+from pruning_gen.storage import roster
 
 # Incremented when a file changes its meaning; older workdirs are then refused.
 LAYOUT_VERSION = 4
 
-PACKAGES = (
-  'pruning_gen',
-  'jax',
-  'jaxlib',
-  'libtpu',
-  'flax',
-  'optax',
-  'orbax-checkpoint',
+# Keys that say what a start trains: each may name more than the last start, or
+# something else. What is finished stays, named or not.
+GROWS = (
+  'arms',
+  'noise_fractions',
+  'replicates',
+  'first_replicate',
+  'levels',
+  'width.levels',
+  'leave_out.sets',
+  'leave_out.levels',
 )
-
 # Keys that may change from start to start of one workdir: nothing that is
 # finished depends on them. The commands in provenance.json record them.
 MAY_CHANGE = (
+  *GROWS,
   'experiments',
   'on_divergence',
   'tensorboard',
@@ -96,10 +90,10 @@ def _check_name(path: str) -> None:
 
 
 def open_workdir(workdir: epath.PathLike, config: dict[str, Any]) -> None:
-  """Claim a workdir for a config, or check that it has the same one.
+  """Claim a workdir for a config, or check that it may continue with it.
 
   Until something is saved the config may change: other values correct the
-  errors of a first start.
+  errors of a first start. Later `MAY_CHANGE` may.
 
   Args:
     workdir: created if it is missing. Hold it (`lock.hold`).
@@ -116,8 +110,7 @@ def open_workdir(workdir: epath.PathLike, config: dict[str, Any]) -> None:
     stored = read_config(workdir)
     if _has_begun(workdir):
       _check_same(path, stored, config)
-      return
-    if stored != config:
+    elif stored != config:
       # Its curves would mix with the new ones.
       results.remove_tensorboard(workdir)
   elif _has_begun(workdir):
@@ -196,7 +189,7 @@ def add_provenance(
 
   Args:
     workdir: path.
-    entry: from `provenance.describe_start`, with `dataset` (a dict).
+    entry: from `start.describe`, with `dataset` (a dict).
     allow_device_change: whether devices, cores and flags of compilers may
       differ from the last start's.
 
@@ -213,7 +206,7 @@ def add_provenance(
     _check_start(workdir, last, entry, allow_device_change)
   else:
     # Labels of a start that saved nothing: this one may have others.
-    results.remove_members(workdir)
+    roster.remove(workdir)
   history['starts'].append(entry)
   files.write_text(path, json.dumps(history, indent=2) + '\n')
 
@@ -307,58 +300,8 @@ def read_provenance(workdir: epath.PathLike) -> dict[str, Any]:
   return history
 
 
-def describe_start() -> dict[str, Any]:
-  """Describe this process, its code and its machine, for JSON."""
-  devices = jax.devices()
-  return {
-    'time': datetime.datetime.now(datetime.UTC).isoformat(timespec='seconds'),
-    'command': shlex.join(sys.argv),
-    'git_revision': git_revision(),
-    'host': socket.gethostname(),
-    'process_id': os.getpid(),
-    'python': platform.python_version(),
-    'versions': {name: _version(name) for name in PACKAGES},
-    'platform': platform.platform(),
-    'cpu_count': os.cpu_count(),
-    'devices': [
-      f'{device.platform}: {device.device_kind}' for device in devices
-    ],
-  }
-
-
-def git_revision() -> str | None:
-  """Return the checkout's commit, with '+changes' if it has any, or None."""
-  path = pathlib.Path(__file__)
-  try:
-    # Installed inside somebody's repository, it is none of theirs.
-    _git(path.parent, 'ls-files', '--error-unmatch', path.name)
-    commit = _git(path.parent, 'rev-parse', 'HEAD')
-    changes = _git(path.parent, 'status', '--porcelain', '--untracked-files=no')
-  except (OSError, subprocess.CalledProcessError):
-    # Installed without its repository, or without git.
-    return None
-  return commit + ('+changes' if changes else '')
-
-
-def _git(folder: pathlib.Path, *command: str) -> str:
-  # A hook of another repository names that one in GIT_DIR and more.
-  environment = {
-    name: value
-    for name, value in os.environ.items()
-    if not name.startswith('GIT_') or name.startswith('GIT_CONFIG')
-  }
-  result = subprocess.run(
-    ['git', '-C', folder, *command],
-    capture_output=True,
-    text=True,
-    check=True,
-    env=environment,
-  )
-  return result.stdout.strip()
-
-
-def _version(package: str) -> str | None:
-  try:
-    return importlib.metadata.version(package)
-  except importlib.metadata.PackageNotFoundError:
-    return None
+def num_cpu_devices(workdir: epath.PathLike) -> int:
+  """Return how many CPU devices the results are from; 0 if none are."""
+  starts = read_provenance(workdir)['starts']
+  devices = starts[-1]['devices'] if starts and _has_begun(workdir) else []
+  return sum(device.startswith('cpu:') for device in devices)

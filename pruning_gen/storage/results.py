@@ -1,11 +1,12 @@
 """Every path and every file format of a workdir, except checkpoints.
 
   WORKDIR/
-    config.json      the configuration, as the first start had it
+    config.json      the configuration, as the last start had it
     provenance.json  one entry per start: time, host, versions, devices, command
     results.csv      one row per member and level, complete after every level
     summary.csv      over replicates: mean, std, n, verdict against dense
-    FOLDER/members.csv    which network each row [member] of the arrays is of
+    FOLDER/members.csv    which network each row [member] of the arrays is of:
+                          see storage/roster.py
     FOLDER/labels.npz     labels, is_noisy, left_out [member, example_id];
                           true_labels [example_id]; validation_labels,
                           test_labels [index]
@@ -59,31 +60,37 @@ COLUMNS = (
   'test_cross_entropy',
   'diverged',
 )
-# What `write_members` writes into a folder.
+# What `roster.add` writes into a folder.
 MEMBER_FILES = ('members.csv', 'labels.npz')
 # The prediction of level_003.npz for an image that cannot be decoded.
 UNDECODED = 2**16 - 1
-# The columns that distinguish two rows.
-IDENTITY = (
-  'experiment',
+# The columns that distinguish two networks of an experiment.
+NETWORK = (
   'arm',
   'noise_fraction',
   'replicate',
   'network',
   'left_out',
   'chosen_at',
-  'level',
 )
+# The columns that distinguish two rows.
+IDENTITY = ('experiment', *NETWORK, 'level')
 
 
-def checkpoint_dir(workdir: epath.PathLike, folder: str) -> epath.Path:
-  """Return where the checkpoints of a folder's networks are."""
-  return files.path_of(workdir) / 'checkpoints' / folder
+def checkpoint_dir(workdir: epath.PathLike, part: str) -> epath.Path:
+  """Return where the checkpoints of a part's networks are."""
+  return files.path_of(workdir) / 'checkpoints' / part
 
 
-def remove_checkpoints(workdir: epath.PathLike, folder: str) -> None:
-  """Remove the checkpoints of a folder's networks, if there are any."""
-  _remove(checkpoint_dir(workdir, folder))
+def remove_checkpoints(workdir: epath.PathLike, part: str = '') -> None:
+  """Remove the checkpoints of a part, or all of them, if there are any."""
+  folder = checkpoint_dir(workdir, part)
+  if processes.is_primary():
+    # The record of whose they are goes last: one without its checkpoints does
+    # no harm.
+    for path in folder.glob('[0-9]*'):
+      path.rmtree()
+  _remove(folder)
 
 
 def tensorboard_dir(workdir: epath.PathLike, folder: str) -> epath.Path:
@@ -116,10 +123,18 @@ def summary_path(workdir: epath.PathLike) -> epath.Path:
   return files.path_of(workdir) / 'summary.csv'
 
 
-def write_rows(workdir: epath.PathLike, rows: Sequence[dict[str, Any]]) -> None:
-  """Add rows, with `COLUMNS` as keys, to results.csv.
+def write_rows(
+  workdir: epath.PathLike,
+  rows: Sequence[dict[str, Any]],
+  members: Sequence[tuple] = (),
+) -> None:
+  """Add rows to results.csv.
 
-  Rows of the same `IDENTITY` are replaced.
+  Args:
+    workdir: path.
+    rows: with `COLUMNS` as keys; those of the same `IDENTITY` are replaced.
+    members: the networks of the folder that the rows belong to, in the order
+      that they have in results.csv; by default rows stay in theirs.
   """
   new = pd.DataFrame(rows, columns=list(COLUMNS)).to_csv(index=False)
   # Numbers stay the text that was first written, to the last digit.
@@ -131,12 +146,26 @@ def write_rows(workdir: epath.PathLike, rows: Sequence[dict[str, Any]]) -> None:
     replaced = old.set_index(key).index.isin(tables[0].set_index(key).index)
     tables.insert(0, old[~replaced])
   table = pd.concat(tables)
-  table = table.sort_values(
-    ['experiment', 'level'],
-    kind='stable',
-    key=lambda column: column.astype(int if column.name == 'level' else str),
+  order = pd.DataFrame(
+    {
+      'experiment': table.experiment,
+      'level': table.level.astype(int),
+      # Leave-out has a folder for each, most examples first.
+      'folder': -pd.to_numeric(table.num_train),
+      'member': _positions(table, members),
+    }
   )
-  files.write_table(path, table)
+  order = order.reset_index(drop=True).sort_values([*order], kind='stable')
+  files.write_table(path, table.iloc[order.index])
+
+
+def _positions(table: pd.DataFrame, members: Sequence[tuple]) -> np.ndarray:
+  """Return which of some members each row, as text, is of, or -1."""
+  text = pd.DataFrame(members, columns=list(NETWORK)).to_csv(index=False)
+  wanted = files.parse_table(text, str)
+  return pd.MultiIndex.from_frame(wanted).get_indexer(
+    pd.MultiIndex.from_frame(table[list(NETWORK)])
+  )
 
 
 def read_results(workdir: epath.PathLike) -> pd.DataFrame:
@@ -158,80 +187,25 @@ def finished_rows(workdir: epath.PathLike, experiment: str) -> set[tuple]:
   return set(rows.itertuples(index=False, name=None))
 
 
-def write_members(
-  workdir: epath.PathLike,
-  folder: str,
-  members: Sequence[tuple],
-  labels: dict[str, np.ndarray],
-) -> None:
-  """Write which networks a folder's arrays are of, and their labels.
-
-  Args:
-    workdir: path.
-    folder: such as 'chain'.
-    members: of type `Member`.
-    labels: see `measure.label_arrays`.
+def read_members(workdir: epath.PathLike, folder: str) -> pd.DataFrame:
+  """Read members.csv, which has one row for each member.
 
   Raises:
-    UserError: an earlier start wrote others; they are never replaced.
+    UserError: it is missing or damaged, or the arrays next to it do not fit,
+      because a run is adding networks, or was killed while it did.
   """
-  if not processes.is_primary():
-    return
-  path = files.path_of(workdir) / folder
-  table = pd.DataFrame(members)
-  table.index.name = 'member'
-  written = [(path / name).exists() for name in MEMBER_FILES]
-  # Parsed, so that 0 and 0.0 are one.
-  if written[0] and not files.read_table(path / 'members.csv', ()).equals(
-    files.parse_table(table.to_csv())
-  ):
-    raise _differs(path / 'members.csv')
-  if written[1] and not _are_equal(
-    files.read_arrays(path / 'labels.npz'), labels
-  ):
-    raise _differs(path / 'labels.npz')
-  if not written[0]:
-    files.write_text(path / 'members.csv', table.to_csv())
-  if not written[1]:
-    files.write_arrays(path / 'labels.npz', labels)
-
-
-def _are_equal(
-  arrays: dict[str, np.ndarray], others: dict[str, np.ndarray]
-) -> bool:
-  return arrays.keys() == others.keys() and all(
-    arrays[name].dtype == array.dtype and np.array_equal(arrays[name], array)
-    for name, array in others.items()
-  )
-
-
-def _differs(path: epath.Path) -> UserError:
-  return UserError(
-    f'{path} is not what this start would write, so the results next to it are '
-    'of other networks or labels: restore it from a copy, use the version of '
-    'pruning_gen that wrote it, or start in another --workdir'
-  )
-
-
-def remove_members(workdir: epath.PathLike) -> None:
-  """Remove what `write_members` wrote, where no results depend on it."""
-  if processes.is_primary():
-    for folder in files.path_of(workdir).iterdir():
-      if folder.is_dir():
-        for name in MEMBER_FILES:
-          (folder / name).unlink(missing_ok=True)
-
-
-def read_members(workdir: epath.PathLike, folder: str) -> pd.DataFrame:
-  """Read members.csv, which has one row for each member."""
   path = files.path_of(workdir) / folder / 'members.csv'
-  columns = ('member', *IDENTITY[1:-1])
-  table = files.read_table(path, columns, identity=columns[1:])
+  if path.with_name('growing.csv').exists():
+    raise UserError(
+      f'{path} does not fit its arrays, which are getting rows for more '
+      'networks: wait a moment; if no run is in progress there, start it again'
+    )
+  table = files.read_table(path, ('member', *NETWORK), identity=NETWORK)
   return table.set_index('member')
 
 
 def read_labels(workdir: epath.PathLike, folder: str) -> dict[str, np.ndarray]:
-  """Read the arrays of `write_members`.
+  """Read the labels of the networks of members.csv.
 
   Raises:
     UserError: the file is damaged, or its arrays do not fit each other.
@@ -284,10 +258,18 @@ def write_el2n(
       of networks that EL2N is averaged over.
     scores: for each row of the table, by example_id.
   """
-  folder = files.path_of(workdir) / 'el2n'
-  files.write_arrays(folder / 'scores.npz', {'el2n': scores})
-  # Written last, since `has_el2n` looks for it.
-  files.write_table(folder / 'scores.csv', table)
+  _write_pair(files.path_of(workdir) / 'el2n' / 'scores', table, el2n=scores)
+
+
+def _write_pair(path: epath.Path, table: pd.DataFrame, **arrays: Any) -> None:
+  """Write NAME.csv, and NAME.npz with arrays [row, ...] of its rows.
+
+  While the arrays are replaced, there is no table: it marks both as written.
+  """
+  if processes.is_primary():
+    path.with_suffix('.csv').unlink(missing_ok=True)
+  files.write_arrays(path.with_suffix('.npz'), arrays)
+  files.write_table(path.with_suffix('.csv'), table)
 
 
 def has_el2n(workdir: epath.PathLike) -> bool:
@@ -325,9 +307,8 @@ def write_most_worsened(
       true_label, prediction and effect (nats).
     images: for each row of the table.
   """
-  folder = files.path_of(workdir) / 'chain'
-  files.write_arrays(folder / 'most_worsened.npz', {'images': images})
-  files.write_table(folder / 'most_worsened.csv', table)
+  path = files.path_of(workdir) / 'chain' / 'most_worsened'
+  _write_pair(path, table, images=images)
 
 
 def has_most_worsened(workdir: epath.PathLike) -> bool:

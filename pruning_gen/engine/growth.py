@@ -1,0 +1,36 @@
+"""How a part that has begun, or is finished, grows by more networks."""
+
+from pruning_gen import processes
+from pruning_gen.engine.session import Part
+from pruning_gen.engine.session import Run
+from pruning_gen.engine.stack import in_order
+from pruning_gen.engine.stack import Member
+from pruning_gen.storage import roster
+
+
+def list_stacks(run: Run, part: Part, levels: int = 0) -> list[Part]:
+  """Divide a part into the stacks that are left to train.
+
+  Networks that an earlier start began continue together, as one stack with its
+  own checkpoints, and those that are new form another. If nothing has begun,
+  that is the whole part.
+
+  Args:
+    run: the run.
+    part: the networks that are wanted.
+    levels: how many levels follow level 0.
+  """
+  wanted = part.unfinished(run.workdir, levels)
+  there = roster.read(run.workdir, part.folder)
+  part = part._replace(num_together=len({*there, *part.members}))
+  stacks = []
+  while begun := roster.read_stack(run.workdir, part.name, part.folder):
+    if wanted.intersection(begun):
+      stacks.append(part._replace(members=[Member(*own) for own in begun]))
+    wanted.difference_update(begun)
+    part = part._replace(stack=part.stack + 1)
+  if wanted:
+    stacks.append(part._replace(members=in_order(wanted)))
+  # Before any process writes: all must divide it alike.
+  processes.wait_for_all(part.name)
+  return stacks

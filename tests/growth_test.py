@@ -1,0 +1,232 @@
+"""A run that grows ends with the bytes of one that had all from the start."""
+
+import shutil
+from unittest import mock
+
+import pytest
+
+from pruning_gen.engine.session import Run
+from pruning_gen.engine.session import Session
+from pruning_gen.errors import Preempted
+from pruning_gen.errors import UserError
+from pruning_gen.experiments import EXPERIMENTS
+from pruning_gen.storage import files
+from pruning_gen.storage import provenance
+from pruning_gen.storage import results
+from pruning_gen.storage import roster
+from tests import resume_test
+from tests import small_chain
+
+pytestmark = pytest.mark.slow
+
+ALL = ('chain', 'width', 'el2n', 'leave_out')
+# What the first start names less of.
+LESS = {
+  'a level': {'levels': 1},
+  'an arm': {'arms': ('pruning', 'weight_rewinding')},
+  'a replicate': {'replicates': 1, 'first_replicate': 1},
+  'a noise fraction': {'noise_fractions': (0.2,)},
+}
+LESS_OF_ALL = {
+  'an arm with weights to rewind to': {'arms': ('pruning', 'extended_dense')},
+  'an experiment': {'experiments': ('chain', 'el2n')},
+  'a width': {'width.levels': 0},
+  'a set to leave out': {'leave_out.sets': ('misclassified',)},
+  'a level to leave out at': {'leave_out.levels': (2,)},
+  'much': {
+    'levels': 1,
+    'arms': ('pruning',),
+    'replicates': 1,
+    'width.levels': 0,
+    'leave_out.levels': (1,),
+  },
+}
+
+
+def make_config(**changes):
+  config = small_chain.make_config()
+  config.experiments = ('chain',)
+  config.arms = ('weight_rewinding', 'pruning', 'extended_dense')
+  config.replicates = 2
+  config.el2n.epoch = config.el2n.networks = config.width.levels = 1
+  config.leave_out.sets = ('most_improved', 'misclassified')
+  # Not the optimal sparsity: more replicates or levels may move it.
+  config.leave_out.levels = (1, 2)
+  config.devices.count = 2
+  config.update_from_flattened_dict(changes)
+  return config
+
+
+def start(config, workdir, dataset, should_stop=lambda: False):
+  """Run what is not finished, as `main.run` does."""
+  provenance.open_workdir(workdir, config.to_dict())
+  files.remove_leftovers(workdir)
+  roster.undo_unfinished(workdir)
+  run = Run(config, workdir, dataset, should_stop)
+  for name in config.experiments:
+    if not EXPERIMENTS[name].is_finished(run):
+      EXPERIMENTS[name].train(run)
+    assert EXPERIMENTS[name].is_finished(run)
+
+
+def read(workdir):
+  """Read every result, byte for byte."""
+  found = resume_test.files(workdir)
+  # The last start's.
+  del found['config.json']
+  return found
+
+
+def expect_same(workdir, complete):
+  found = read(workdir)
+  assert found.keys() == complete.keys()
+  for name, content in found.items():
+    assert content == complete[name], name
+
+
+@pytest.fixture(scope='module')
+def folder(tmp_path_factory):
+  with resume_test.compiled_once():
+    yield tmp_path_factory.mktemp('growth')
+
+
+@pytest.fixture(scope='module')
+def complete(folder, digits):
+  """A chain that had all from the start."""
+  start(make_config(), folder / 'complete', digits)
+  return read(folder / 'complete')
+
+
+@pytest.fixture(scope='module')
+def without_an_arm(folder, digits):
+  start(make_config(**LESS['an arm']), folder / 'without', digits)
+  return folder / 'without'
+
+
+@pytest.mark.parametrize('what', LESS)
+def test_grown_by(folder, digits, complete, what):
+  workdir = folder / what
+  start(make_config(**LESS[what]), workdir, digits)
+  assert read(workdir) != complete
+  start(make_config(), workdir, digits)
+  expect_same(workdir, complete)
+
+
+class Killed(BaseException):
+  """Stands for a kill: nothing in the program catches it."""
+
+
+def kill_at(number):
+  """Return patches that end the program at a number of written files."""
+  written = 0
+
+  def write(path, content):
+    nonlocal written
+    written += 1
+    if written == number:
+      raise Killed
+    write_bytes(path, content)
+
+  def leave(self, kind, *exception):
+    # A kill would end the threads that save.
+    exit_(self, Preempted if kind is Killed else kind, *exception)
+
+  write_bytes, exit_ = files.write_bytes, Session.__exit__
+  return mock.patch.multiple(files, write_bytes=write), mock.patch.object(
+    Session, '__exit__', leave
+  )
+
+
+def test_killed_at_every_file_that_is_written(
+  without_an_arm, digits, complete, tmp_path
+):
+  number, finished = 0, False
+  while not finished:
+    number += 1
+    workdir = tmp_path / str(number)
+    shutil.copytree(without_an_arm, workdir)
+    before = results.finished_rows(workdir, 'chain')
+    write, leave = kill_at(number)
+    with write, leave:
+      try:
+        start(make_config(), workdir, digits)
+        finished = True
+      except Killed:
+        assert results.finished_rows(workdir, 'chain') >= before
+    start(make_config(), workdir, digits)
+    expect_same(workdir, complete)
+  # Rows of three levels, their arrays before and after, and more.
+  assert number > 12
+
+
+def test_stopped_while_it_grows_by_a_level_and_an_arm(
+  without_an_arm, digits, complete, tmp_path
+):
+  workdir = tmp_path / 'run'
+  start(make_config(**LESS['an arm'], levels=1), workdir, digits)
+  asked = 0
+
+  def should_stop():
+    nonlocal asked
+    asked += 1
+    return asked > 5
+
+  stops = 0
+  while True:
+    asked = 0
+    try:
+      start(make_config(), workdir, digits, should_stop)
+      break
+    except Preempted:
+      stops += 1
+  assert stops > 2
+  expect_same(workdir, complete)
+
+
+def test_what_a_start_does_not_name_stays(
+  without_an_arm, digits, complete, tmp_path
+):
+  workdir = shutil.copytree(without_an_arm, tmp_path / 'run')
+  start(make_config(arms=('extended_dense',), levels=1), workdir, digits)
+  table = results.read_results(workdir)
+  levels = table.groupby('arm')['level'].max().to_dict()
+  assert levels == {'pruning': 2, 'weight_rewinding': 2, 'extended_dense': 1}
+  # Less than there is: nothing to do.
+  before = read(workdir)
+  start(make_config(arms=('pruning',), replicates=1), workdir, digits)
+  assert read(workdir) == before
+  start(make_config(), workdir, digits)
+  expect_same(workdir, complete)
+
+
+def test_another_learning_rate_is_refused(without_an_arm, digits):
+  before = read(without_an_arm)
+  with pytest.raises(UserError, match=r'learning_rate: 0\.05 there, 0\.1 now'):
+    start(make_config(learning_rate=0.1), without_an_arm, digits)
+  assert read(without_an_arm) == before
+
+
+def test_checkpoints_of_networks_that_are_to_grow_are_gone(
+  without_an_arm, digits, tmp_path
+):
+  workdir = shutil.copytree(without_an_arm, tmp_path / 'run')
+  shutil.rmtree(workdir / 'checkpoints')
+  with pytest.raises(UserError, match='level 2 of chain'):
+    start(make_config(levels=3), workdir, digits)
+
+
+@pytest.fixture(scope='module')
+def all_experiments(folder, digits):
+  start(make_config(experiments=ALL), folder / 'all', digits)
+  return read(folder / 'all')
+
+
+@pytest.mark.long
+@pytest.mark.parametrize('what', LESS_OF_ALL)
+def test_every_experiment_grows(folder, digits, all_experiments, what):
+  workdir = folder / what
+  less = {'experiments': ALL} | LESS_OF_ALL[what]
+  start(make_config(**less), workdir, digits)
+  assert read(workdir) != all_experiments
+  start(make_config(experiments=ALL), workdir, digits)
+  expect_same(workdir, all_experiments)

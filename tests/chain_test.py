@@ -186,10 +186,10 @@ def test_rows_are_written_once_the_checkpoint_is_there(run, monkeypatch):
   run.config.checkpoint.every_epochs = 100
   saved = []
 
-  def write_rows(workdir, rows):
+  def write_rows(workdir, rows, members):
     folders = (workdir / 'checkpoints' / 'chain').glob('*/commit_success.txt')
     saved.append(max(int(path.parent.name) for path in folders))
-    write_rows_(workdir, rows)
+    write_rows_(workdir, rows, members)
 
   write_rows_ = results.write_rows
   monkeypatch.setattr(results, 'write_rows', write_rows)

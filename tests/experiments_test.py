@@ -149,19 +149,21 @@ def test_el2n_leaves_out_networks_that_diverged(empty_run):
     el2n.write_scores(empty_run)
 
 
-@pytest.fixture
-def diverged(workdir, tmp_path):
-  """A finished chain in which replicate 0 diverged at its last level."""
-  shutil.copytree(workdir, tmp_path, dirs_exist_ok=True)
-  table = pd.read_csv(tmp_path / 'results.csv')
-  lost = table.arm.eq('pruning') & table.replicate.eq(0) & table.level.eq(1)
+def diverge(workdir, *replicates):
+  """Let replicates of a finished chain diverge at its last level."""
+  table = pd.read_csv(workdir / 'results.csv')
+  lost = table.arm.eq('pruning') & table.replicate.isin(replicates)
+  lost &= table.level.eq(1)
   table.loc[lost, 'diverged'] = 1
   table.loc[lost, ['validation_error', 'train_cross_entropy']] = np.nan
-  table.to_csv(tmp_path / 'results.csv', index=False)
-  return tmp_path
+  table.to_csv(workdir / 'results.csv', index=False)
 
 
-def test_no_examples_are_chosen_by_a_network_that_diverged(diverged, digits):
+def test_no_examples_are_chosen_by_a_network_that_diverged(
+  workdir, tmp_path, digits
+):
+  diverged = shutil.copytree(workdir, tmp_path / 'run')
+  diverge(diverged, 0)
   run = small_chain.make_run(make_config(), diverged, digits)
   assert effects.known_label_sets(run) == [(0.2, 1)]
   members = leave_out.list_parts(run)[160][0].members
@@ -170,7 +172,7 @@ def test_no_examples_are_chosen_by_a_network_that_diverged(diverged, digits):
   worsened, _ = results.read_most_worsened(diverged)
   assert set(worsened.replicate) == {1}
   # Without a single network there is nothing to choose by.
-  run.config.replicates = 1
+  diverge(diverged, 1)
   with pytest.raises(UserError, match=r'config\.learning_rate \(now 0\.05\)'):
     effects.write_most_worsened(run)
 

@@ -256,6 +256,7 @@ def remove_leftovers(workdir: epath.PathLike) -> None:
   """Remove partial files of killed programs; call it while holding the lock."""
   if processes.is_primary():
     workdir = path_of(workdir)
-    for folder in (workdir, *workdir.glob('*'), *workdir.glob('leave_out/*')):
+    below = ('*', 'leave_out/*', 'checkpoints/*', 'checkpoints/leave_out/*')
+    for folder in (workdir, *(f for name in below for f in workdir.glob(name))):
       for path in folder.glob('.*.tmp'):
         path.unlink(missing_ok=True)

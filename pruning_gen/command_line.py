@@ -1,6 +1,7 @@
 """Reading the command line, with errors that name the key and the remedy."""
 
 import difflib
+import inspect
 import os
 import pathlib
 import re
@@ -8,6 +9,7 @@ import sys
 import traceback
 from collections.abc import Collection
 
+from absl import app
 from absl import flags
 from ml_collections import ConfigDict
 
@@ -32,6 +34,10 @@ def parse(argv: list[str], config: flags.FlagHolder[ConfigDict]) -> list[str]:
   if CONFIGS.parent == pathlib.Path(__file__).parents[1]:
     # A checkout: `configs`, ahead of any other package of that name.
     sys.path.insert(0, str(CONFIGS.parent))
+  if {'--help', '-help', '-h', '-?'}.intersection(argv):
+    app.usage(shorthelp=True, writeto_stdout=True)
+    print(describe_keys())
+    sys.exit()
   try:
     arguments = flags.FLAGS(_locate_config(argv))
     # If no key is set, a file that cannot be loaded raises only here.
@@ -136,6 +142,29 @@ def _wrong_key(error: Exception, argv: list[str]) -> str:
   if not found:
     raise error
   return found[1]
+
+
+def format_config(config: ConfigDict) -> str:
+  """Return every key of a config and its value, a line each."""
+  return '\n'.join(
+    f'{key}={value!r}'
+    for key, value in provenance.flatten(config.to_dict()).items()
+  )
+
+
+def describe_keys() -> str:
+  """Return every key with its default, and its comment in configs.default."""
+  values = provenance.flatten(default.get_config().to_dict())
+  lines, comment = [], []
+  for line in inspect.getsource(default.get_config).splitlines():
+    line = line.strip()
+    if line.startswith('#'):
+      comment.append(f'      {line[2:]}')
+    elif match := re.match(r'config\.([\w.]+) = ', line):
+      if match[1] in values:
+        lines += [f'  --config.{match[1]}={values[match[1]]!r}', *comment]
+      comment = []
+  return 'Keys of the config, with their defaults:\n' + '\n'.join(lines)
 
 
 def check_keys(config: ConfigDict) -> None:

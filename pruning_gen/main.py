@@ -31,6 +31,7 @@ from ml_collections import ConfigDict
 from pruning_gen import command_line
 from pruning_gen import config as config_rules
 from pruning_gen import environment
+from pruning_gen import estimate
 from pruning_gen import processes
 from pruning_gen import report
 from pruning_gen.data import datasets
@@ -65,6 +66,15 @@ _ALLOW_DEVICE_CHANGE = flags.DEFINE_bool(
   "with other flags of XLA, than the last start's. Later results differ in "
   'rounding; provenance.json records the change.',
 )
+_DRY_RUN = flags.DEFINE_bool(
+  'dry_run',
+  False,
+  'Print what the config trains, its memory and checkpoints, and how long it '
+  'takes, measured on a few steps. Needs no --workdir, and writes none.',
+)
+_PRINT_CONFIG = flags.DEFINE_bool(
+  'print_config', False, 'Print every key of the config and its value, and end.'
+)
 _DISTRIBUTED = flags.DEFINE_bool(
   'distributed',
   False,
@@ -97,10 +107,15 @@ def main(argv: list[str]) -> None:
   code = 1
   try:
     config = _CONFIG.value
-    workdir = command_line.local_path('workdir', _WORKDIR.value)
     command_line.check_keys(config)
     config_rules.check(config)
     check_flags()
+    if _PRINT_CONFIG.value:
+      print(command_line.format_config(config))
+      sys.exit()
+    workdir = None
+    if _WORKDIR.value is not None or not _DRY_RUN.value:
+      workdir = command_line.local_path('workdir', _WORKDIR.value)
     set_up(config, workdir)
     if _DISTRIBUTED.value:
       processes.join(
@@ -112,7 +127,11 @@ def main(argv: list[str]) -> None:
     # After `join`, in which JAX installs a handler of its own.
     errors.on_stop(lambda *_: stop.set())
     say(f'devices: {environment.check_devices()}')
-    run(Run(config, workdir, None, stop.is_set), _ALLOW_DEVICE_CHANGE.value)
+    this = Run(config, workdir, None, stop.is_set)
+    if _DRY_RUN.value:
+      print(estimate.describe(load_dataset(this)))
+    else:
+      run(this, _ALLOW_DEVICE_CHANGE.value)
     code = 0
   except UserError as error:
     say(f'error: {error}')
@@ -131,12 +150,13 @@ def main(argv: list[str]) -> None:
   sys.exit(code)
 
 
-def set_up(config: ConfigDict, workdir: epath.PathLike) -> None:
+def set_up(config: ConfigDict, workdir: epath.PathLike | None) -> None:
   """Set JAX up as the workdir's last start did, where results depend on it."""
-  provenance.check_workdir(workdir)
   num_cpu_devices = 0
-  if not (_ALLOW_DEVICE_CHANGE.value or _DISTRIBUTED.value):
-    num_cpu_devices = provenance.num_cpu_devices(workdir)
+  if workdir is not None:
+    provenance.check_workdir(workdir)
+    if not (_ALLOW_DEVICE_CHANGE.value or _DISTRIBUTED.value):
+      num_cpu_devices = provenance.num_cpu_devices(workdir)
   num_members = len(label_sets.list_members(config))
   environment.set_up(config, num_members, num_cpu_devices)
 
@@ -175,7 +195,9 @@ def run(run: Run, allow_device_change: bool = False) -> None:
       print(f'{workdir} is finished: nothing to do')
       return
     if todo:
-      run = load_dataset(run, allow_device_change)
+      run = load_dataset(run)
+      record_start(run, allow_device_change)
+      estimate.warn_if_long(run)
     for experiment in todo:
       run.stop_if_asked('between experiments')
       experiment.train(run)
@@ -185,8 +207,8 @@ def run(run: Run, allow_device_change: bool = False) -> None:
       build_report(workdir)
 
 
-def load_dataset(run: Run, allow_device_change: bool) -> Run:
-  """Load the data set of a run, and record this start in provenance.json."""
+def load_dataset(run: Run) -> Run:
+  """Load the data set of a run."""
   with processes.stopping_at_once():
     run.stop_if_asked('before data is loaded')
     data = run.config.data
@@ -197,13 +219,17 @@ def load_dataset(run: Run, allow_device_change: bool) -> Run:
       data.num_train,
       **datasets.stated_in(data),
     )
+  return run._replace(dataset=dataset)
+
+
+def record_start(run: Run, allow_device_change: bool) -> None:
+  """Record this start in provenance.json."""
   entry = start.describe() | {
     'environment': environment.describe(),
-    'dataset': datasets.describe(dataset),
+    'dataset': datasets.describe(run.dataset),
     'resumed_from': provenance.saved_epochs(run.workdir),
   }
   provenance.add_provenance(run.workdir, entry, allow_device_change)
-  return run._replace(dataset=dataset)
 
 
 def build_report(workdir: epath.PathLike) -> None:
@@ -282,5 +308,5 @@ def quiet_logs() -> None:
 
 
 if __name__ == '__main__':
-  flags.mark_flags_as_required(['config', 'workdir'])
+  flags.mark_flag_as_required('config')
   app.run(main, flags_parser=lambda argv: command_line.parse(argv, _CONFIG))

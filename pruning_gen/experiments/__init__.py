@@ -11,6 +11,7 @@ from pruning_gen.experiments import difficulty
 from pruning_gen.experiments import el2n
 from pruning_gen.experiments import leave_out
 from pruning_gen.experiments import width
+from pruning_gen.experiments.load import Load
 
 
 class Experiment(NamedTuple):
@@ -20,23 +21,28 @@ class Experiment(NamedTuple):
     train: trains, measures and writes what is not finished.
     is_finished: whether everything is written.
     needs: the experiments whose results it reads.
+    loads: how much it trains, for estimates.
   """
 
   train: Callable[[Run], None]
   is_finished: Callable[[Run], bool]
   needs: Callable[[ConfigDict], tuple[str, ...]] = lambda config: ()
+  loads: Callable[[ConfigDict], list[Load]] = lambda config: []
 
 
 EXPERIMENTS = {
   # Sections 2 to 5.
-  'chain': Experiment(chain.train, chain.is_finished),
+  'chain': Experiment(chain.train, chain.is_finished, loads=chain.loads),
   # Section 5.2.
-  'width': Experiment(width.train, width.is_finished),
+  'width': Experiment(width.train, width.is_finished, loads=width.loads),
   # Section 3.
-  'el2n': Experiment(el2n.train, el2n.is_finished),
+  'el2n': Experiment(el2n.train, el2n.is_finished, loads=el2n.loads),
   # Sections 3 and 4.
   'leave_out': Experiment(
-    leave_out.train, leave_out.is_finished, leave_out.needs
+    leave_out.train,
+    leave_out.is_finished,
+    leave_out.needs,
+    leave_out.loads,
   ),
   # Not in the paper.
   'difficulty': Experiment(difficulty.train, difficulty.is_finished),

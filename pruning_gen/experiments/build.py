@@ -1,6 +1,8 @@
 """From a config to a model, an optimizer and compiled programs."""
 
 import functools
+from types import ModuleType
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -33,9 +35,16 @@ def make_programs(
     schedule: of their levels.
     width: the multiplier of every layer's width.
   """
+  spec = make_spec(run, stack, schedule, width)
+  return builder(run.dataset).build(spec)
+
+
+def make_spec(
+  run: Run, stack: Stack, schedule: Schedule, width: float = 1.0
+) -> Spec:
+  """Return what the programs of a stack are compiled from."""
   config, dataset = run.config, run.dataset
-  fits = isinstance(dataset, Dataset)
-  spec = Spec(
+  return Spec(
     config,
     dataset,
     stack,
@@ -45,15 +54,19 @@ def make_programs(
       config,
       len(stack.members),
       num_together=stack.num_together,
-      take_turns=not fits,
+      take_turns=not isinstance(dataset, Dataset),
     ),
   )
-  if fits:
-    return programs.build(spec)
+
+
+def builder(dataset: Any) -> ModuleType:
+  """Return the module with `lower` and `build` for a data set."""
+  if isinstance(dataset, Dataset):
+    return programs
   # Grain takes a second to import, and no other data set needs it.
   from pruning_gen.engine import streamed
 
-  return streamed.build(spec)
+  return streamed
 
 
 def make_network(

@@ -22,6 +22,7 @@ from pruning_gen.engine.stack import Stack
 from pruning_gen.experiments import build
 from pruning_gen.experiments import effects
 from pruning_gen.experiments import label_sets
+from pruning_gen.experiments.load import Load
 from pruning_gen.training.schedule import Schedule
 
 NAME = 'chain'
@@ -51,11 +52,21 @@ def _prunes(config: ConfigDict) -> bool:
   return 'pruning' in config.arms and config.levels > 0
 
 
+def make_schedule(config: ConfigDict) -> Schedule:
+  """Return how long the chain trains."""
+  return Schedule(config.epochs, config.rewind_epoch, config.levels)
+
+
+def loads(config: ConfigDict) -> list[Load]:
+  """Return how much it trains."""
+  epochs = make_schedule(config).epochs_by(config.levels)
+  return [Load(len(make_part(config).members), epochs, config.levels + 1)]
+
+
 def train(run: Run) -> None:
   """Train the chain from where it stopped."""
   config = run.config
-  schedule = Schedule(config.epochs, config.rewind_epoch, config.levels)
-  train_levels(run, make_part(config), schedule)
+  train_levels(run, make_part(config), make_schedule(config))
   if _prunes(config):
     effects.write_most_worsened(run)
 

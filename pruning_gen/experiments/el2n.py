@@ -14,6 +14,7 @@ from pruning_gen.engine.stack import Member
 from pruning_gen.errors import UserError
 from pruning_gen.experiments import chain
 from pruning_gen.experiments import label_sets
+from pruning_gen.experiments.load import Load
 from pruning_gen.storage import results
 from pruning_gen.training.schedule import Schedule
 
@@ -49,6 +50,11 @@ def list_members(
     for noise_fraction, replicate in distinct
     for network in range(1, (num_networks or config.el2n.networks) + 1)
   ]
+
+
+def loads(config: ConfigDict) -> list[Load]:
+  """Return how much it trains."""
+  return [Load(len(list_members(config)), config.el2n.epoch)]
 
 
 def train(run: Run) -> None:

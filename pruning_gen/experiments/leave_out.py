@@ -21,6 +21,7 @@ from pruning_gen.experiments import chain
 from pruning_gen.experiments import effects
 from pruning_gen.experiments import el2n
 from pruning_gen.experiments import label_sets
+from pruning_gen.experiments.load import Load
 from pruning_gen.storage import results
 from pruning_gen.storage import roster
 from pruning_gen.training.schedule import Schedule
@@ -112,6 +113,26 @@ def needs(config: ConfigDict) -> tuple[str, ...]:
   """Return the experiments whose results this one reads."""
   has_subgroups = 'subgroups' in config.leave_out.sets
   return (chain.NAME, el2n.NAME) if has_subgroups else (chain.NAME,)
+
+
+def loads(config: ConfigDict) -> list[Load]:
+  """Return how much it trains, at most: some sets are known only later."""
+  label_sets_ = len(label_sets.list_label_sets(config))
+  sets, levels = config.leave_out.sets, len(config.leave_out.levels) or 1
+  chosen = levels * len({'most_improved', 'most_worsened'}.intersection(sets))
+  # The fraction left out -> how many networks, with a random set of that size.
+  networks = {
+    config.leave_out.fraction: chosen + 1 if chosen else 0,
+    0.0: 2 if 'misclassified' in sets else 0,
+    1 / config.num_subgroups: (
+      config.num_subgroups + 1 if 'subgroups' in sets else 0
+    ),
+  }
+  return [
+    Load(label_sets_ * number, config.epochs, fraction=1 - fraction)
+    for fraction, number in networks.items()
+    if number
+  ]
 
 
 def list_parts(run: Run) -> dict[int, tuple[Part, ExampleIds]]:

@@ -4,12 +4,15 @@ Paper, section 5.2 and appendices F and I: the other way to make a network
 smaller. If size alone explained pruning's effect, this should have it too.
 """
 
+from ml_collections import ConfigDict
+
 from pruning_gen.engine.session import Part
 from pruning_gen.engine.session import Run
 from pruning_gen.engine.stack import Member
 from pruning_gen.experiments import build
 from pruning_gen.experiments import chain
 from pruning_gen.experiments import label_sets
+from pruning_gen.experiments.load import Load
 from pruning_gen.training.schedule import Schedule
 
 NAME = 'width'
@@ -23,6 +26,15 @@ def list_parts(run: Run) -> list[Part]:
   ]
   return [
     Part(NAME, NAME, members, level, width=config.width.fraction**level)
+    for level in range(config.width.levels + 1)
+  ]
+
+
+def loads(config: ConfigDict) -> list[Load]:
+  """Return how much it trains."""
+  networks = len(label_sets.list_label_sets(config))
+  return [
+    Load(networks, config.epochs, width=config.width.fraction**level)
     for level in range(config.width.levels + 1)
   ]
 

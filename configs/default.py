@@ -182,6 +182,9 @@ def get_config():
   # each arm and noise level) or 'all'; () for none.
   config.checkpoint.keep_levels = (0, 'optimal')
 
+  # Evaluate the validation examples every so many epochs, for epochs.csv; 0 for
+  # never. It has the training loss of every epoch in any case.
+  config.validate_every_epochs = 0
   # Whether to write TensorBoard scalars. This imports TensorFlow, which takes
   # 7 s.
   config.tensorboard = True

@@ -121,6 +121,7 @@ AT_LEAST = {
   'num_subgroups': 1,
   'checkpoint.every_epochs': 1,
   'checkpoint.keep': 1,
+  'validate_every_epochs': 0,
   'data.num_workers': 0,
   'devices.count': 0,
   'devices.data_parallel': 0,

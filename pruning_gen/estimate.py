@@ -16,7 +16,7 @@ from pruning_gen.engine import measure
 from pruning_gen.engine import memory
 from pruning_gen.engine import packing
 from pruning_gen.engine.inputs import Spec
-from pruning_gen.engine.session import Run
+from pruning_gen.engine.part import Run
 from pruning_gen.experiments import build
 from pruning_gen.experiments import chain
 from pruning_gen.experiments import EXPERIMENTS

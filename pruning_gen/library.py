@@ -20,7 +20,7 @@ from pruning_gen.analysis import load as load_lib
 from pruning_gen.analysis import runs
 from pruning_gen.analysis import statistics
 from pruning_gen.analysis.load import Benchmark
-from pruning_gen.engine.session import Run
+from pruning_gen.engine.part import Run
 from pruning_gen.errors import UserError
 from pruning_gen.experiments import label_sets
 from pruning_gen.export import find

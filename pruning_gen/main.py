@@ -35,7 +35,7 @@ from pruning_gen import estimate
 from pruning_gen import processes
 from pruning_gen import report
 from pruning_gen.data import datasets
-from pruning_gen.engine.session import Run
+from pruning_gen.engine.part import Run
 from pruning_gen.errors import Preempted
 from pruning_gen.errors import UserError
 from pruning_gen.experiments import EXPERIMENTS

@@ -52,6 +52,7 @@ def guard() -> None:
       stream = os.fdopen(number, 'w', closefd=False)
     # A folder's name may have letters that the terminal has not.
     if hasattr(stream, 'reconfigure'):
-      stream.reconfigure(errors='backslashreplace')
+      # And a log should have its lines when they are printed.
+      stream.reconfigure(errors='backslashreplace', line_buffering=True)
     if not isinstance(stream, _Guarded):
       setattr(sys, name, _Guarded(stream))

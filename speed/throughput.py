@@ -130,7 +130,7 @@ def measure(model, num_members, dtype):
   from pruning_gen import environment
   from pruning_gen.data import datasets
   from pruning_gen.engine import measure as measuring
-  from pruning_gen.engine.session import Run
+  from pruning_gen.engine.part import Run
   from pruning_gen.engine.stack import Member
   from pruning_gen.experiments import build
   from pruning_gen.experiments import label_sets

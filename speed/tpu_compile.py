@@ -41,7 +41,7 @@ from pruning_gen.engine import mesh
 from pruning_gen.engine import programs
 from pruning_gen.engine import streamed
 from pruning_gen.engine.inputs import Spec
-from pruning_gen.engine.session import Run
+from pruning_gen.engine.part import Run
 from pruning_gen.experiments import build
 from pruning_gen.experiments import label_sets
 from pruning_gen.training.schedule import Schedule

@@ -9,6 +9,7 @@ from pruning_gen.analysis import load
 from pruning_gen.errors import UserError
 from pruning_gen.experiments import build
 from pruning_gen.experiments import chain
+from pruning_gen.storage import epochs
 from pruning_gen.storage import files
 from pruning_gen.storage import results
 from tests import small_chain
@@ -18,6 +19,7 @@ from tests import small_chain
 def unbroken(tmp_path_factory, digits):
   """The small chain, run without a break; its workdir and compilations."""
   config = small_chain.make_config()
+  config.validate_every_epochs = 1
   workdir = tmp_path_factory.mktemp('unbroken')
   with CompilationLog() as log:
     chain.train(small_chain.make_run(config, workdir, digits))
@@ -96,6 +98,21 @@ def test_table(unbroken, config):
     [True, True, False, False] * 3
   )
   assert table.test_error.between(0, 1).all()
+
+
+def test_every_epoch(unbroken):
+  workdir, _ = unbroken
+  table = epochs.read(workdir, 'chain')
+  # In the order of results.csv: level by level, epoch by epoch.
+  assert table.epochs_trained.tolist() == np.repeat(range(1, 8), 4).tolist()
+  assert table.level.tolist() == [0] * 12 + [1] * 8 + [2] * 8
+  first = table[table.epochs_trained == 1].train_loss
+  assert first.between(1, 3).all()
+  own = [*results.NETWORK, 'level', 'epochs_trained']
+  # The last epochs of levels.
+  both = table.merge(results.read_results(workdir), on=own)
+  assert len(both) == 12
+  assert (both.validation_error_x == both.validation_error_y).all()
 
 
 def test_both_arms_begin_with_the_same_network(unbroken):

@@ -12,7 +12,7 @@ from pruning_gen import main
 from pruning_gen.analysis import difficulty as analysis
 from pruning_gen.analysis import figures
 from pruning_gen.analysis import load
-from pruning_gen.engine.session import Run
+from pruning_gen.engine.part import Run
 from pruning_gen.errors import Preempted
 from pruning_gen.errors import UserError
 from pruning_gen.experiments import difficulty

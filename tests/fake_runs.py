@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 
 from pruning_gen.engine.stack import Member
+from pruning_gen.storage import epochs
 from pruning_gen.storage import layers
 from pruning_gen.storage import provenance
 from pruning_gen.storage import results
@@ -201,6 +202,18 @@ def write_all(workdir):
   write_el2n(workdir)
   write_leave_out(workdir)
   write_most_worsened(workdir)
+  write_epochs(workdir)
+
+
+def write_epochs(workdir):
+  """Write losses that halve with every epoch, and errors of every other."""
+  members = roster.read(workdir, 'chain')
+  table = epochs.Epochs(workdir, 'chain', members)
+  for epoch in range(1, 7):
+    losses = [0.5**epoch * (1 + member[2]) for member in members]
+    errors = None if epoch % 2 else [loss / 10 for loss in losses]
+    table.add(members, (epoch - 1) // 2, epoch, losses, errors)
+  table.write()
 
 
 def _write_arrays(workdir, folder, members, levels):

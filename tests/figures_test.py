@@ -17,6 +17,7 @@ from pruning_gen.analysis.figures import FIGURES
 from pruning_gen.analysis.figures import harm
 from pruning_gen.analysis.figures import heat_maps
 from pruning_gen.analysis.figures import layers
+from pruning_gen.analysis.figures import learning
 from pruning_gen.analysis.figures import leave_out
 from pruning_gen.analysis.figures import noise
 from pruning_gen.analysis.figures import sparsity
@@ -567,6 +568,21 @@ def test_many_layers_are_not_all_named(benchmark):
   one, _ = layers.draw(layers.tabulate([deep])).axes
   labels = one.get_legend_handles_labels()[1]
   assert len(labels) == 7 and {labels[0], labels[-1]} == {'conv_0', 'conv_19'}
+
+
+def test_learning_curves(benchmark):
+  table = learning.tabulate_losses([benchmark])
+  own = table[(table.arm == 'pruning') & (table.noise_fraction == 0)]
+  assert own.epochs_trained.tolist() == [1, 2, 3, 4, 5, 6]
+  assert own.level.tolist() == [0, 0, 1, 1, 2, 2]
+  # Of replicates with 1 and 2 times as much.
+  assert own.train_loss_mean.tolist() == [1.5 * 0.5**k for k in range(1, 7)]
+  assert set(table.n) == {2}
+  figure = learning.draw(table, 'train_loss')
+  assert len(figure.axes) == 2 and figure.axes[0].get_yscale() == 'log'
+  errors = learning.tabulate_errors([benchmark])
+  assert sorted(set(errors.epochs_trained)) == [2, 4, 6]
+  assert learning.draw(errors, 'validation_error').axes
 
 
 def test_every_figure_is_empty_or_drawn(benchmark):

@@ -5,7 +5,7 @@ from unittest import mock
 
 import pytest
 
-from pruning_gen.engine.session import Run
+from pruning_gen.engine.part import Run
 from pruning_gen.engine.session import Session
 from pruning_gen.errors import Preempted
 from pruning_gen.errors import UserError

@@ -26,7 +26,7 @@ from pruning_gen.analysis.figures import base
 from pruning_gen.data import npz_files
 from pruning_gen.data.datasets import DatasetInfo
 from pruning_gen.data.datasets import DATASETS
-from pruning_gen.engine.session import Part
+from pruning_gen.engine.part import Part
 from pruning_gen.engine.stack import Member
 from pruning_gen.errors import UserError
 from pruning_gen.experiments import build

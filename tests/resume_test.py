@@ -24,7 +24,7 @@ import pytest
 from pruning_gen import processes
 from pruning_gen.data import datasets
 from pruning_gen.engine import mesh
-from pruning_gen.engine.session import Run
+from pruning_gen.engine.part import Run
 from pruning_gen.engine.session import Session
 from pruning_gen.errors import Preempted
 from pruning_gen.errors import UserError

@@ -21,9 +21,9 @@ def use(monkeypatch, writer):
 
 def test_a_full_disk_turns_them_off_once(monkeypatch, tmp_path, capsys):
   use(monkeypatch, FullDisk)
-  writer = scalars.Writer(tmp_path)
+  writer = scalars.Writer(tmp_path, ['a', 'b'])
   for step in range(5):
-    writer.write(step, {'loss': 1.0})
+    writer.write(step, {'loss': [1.0, 2.0]})
   writer.close()
   said = capsys.readouterr().out
   assert said == 'TensorBoard scalars are off: No space left on device\n'
@@ -31,7 +31,32 @@ def test_a_full_disk_turns_them_off_once(monkeypatch, tmp_path, capsys):
 
 def test_without_tensorflow(monkeypatch, tmp_path, capsys):
   monkeypatch.setitem(sys.modules, 'clu', None)
-  writer = scalars.Writer(tmp_path)
-  writer.write(0, {'loss': 1.0})
+  writer = scalars.Writer(tmp_path, ['a'])
+  writer.write(0, {'loss': [1.0]})
   writer.close()
   assert 'scalars are off: import of clu halted' in capsys.readouterr().out
+
+
+def test_each_network_is_a_run_of_its_own(monkeypatch, tmp_path):
+  written = {}
+
+  class Memory:
+    def __init__(self, directory):
+      self._directory = directory
+
+    def write_scalars(self, step, values):
+      written[self._directory, step] = values
+
+    def close(self):
+      written[self._directory, 'closed'] = True
+
+  use(monkeypatch, Memory)
+  writer = scalars.Writer(tmp_path, ['a', 'b'])
+  writer.write(3, {'loss': [1.0, 2.0], 'error': [0.1, 0.2]})
+  writer.close()
+  assert written == {
+    (f'{tmp_path}/a', 3): {'loss': 1.0, 'error': 0.1},
+    (f'{tmp_path}/b', 3): {'loss': 2.0, 'error': 0.2},
+    (f'{tmp_path}/a', 'closed'): True,
+    (f'{tmp_path}/b', 'closed'): True,
+  }

@@ -1,7 +1,7 @@
 """A chain small enough to run often: seconds, on scikit-learn's digits."""
 
 from configs import default
-from pruning_gen.engine.session import Run
+from pruning_gen.engine.part import Run
 from pruning_gen.models import MODELS
 from pruning_gen.models import resnet
 

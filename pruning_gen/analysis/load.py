@@ -17,6 +17,7 @@ from pruning_gen.analysis import paired
 from pruning_gen.analysis import runs
 from pruning_gen.analysis import statistics
 from pruning_gen.errors import UserError
+from pruning_gen.storage import epochs
 from pruning_gen.storage import layers
 from pruning_gen.storage import results
 
@@ -46,6 +47,7 @@ class Benchmark(NamedTuple):
     layers: like layers.csv; empty for older runs.
     score_effects: of `difficulty.tabulate_effects`.
     rankings: of `difficulty.correlate`.
+    epochs: like chain/epochs.csv, of the networks in `results`.
     title: network and data set, and what tells it from others of that name.
   """
 
@@ -65,6 +67,7 @@ class Benchmark(NamedTuple):
   layers: pd.DataFrame = _NOTHING
   score_effects: pd.DataFrame = _NOTHING
   rankings: pd.DataFrame = _NOTHING
+  epochs: pd.DataFrame = pd.DataFrame(columns=list(epochs.COLUMNS))
   title: str = ''
 
 
@@ -166,6 +169,7 @@ def _join(
     leave_out=paired.average_leave_out(paired.pair_leave_out(table)),
     most_worsened=_read_most_worsened(workdirs),
     layers=read_layers(workdirs, table),
+    epochs=_read_epochs(workdirs, table),
     title=_make_title(config),
     notes=[*notes, *incomplete, *_note_dense_optima(summary)],
   )
@@ -271,6 +275,12 @@ def read_layers(workdirs: list[str], table: pd.DataFrame) -> pd.DataFrame:
     if len(rows):
       found.append(rows.merge(chain[key], on=key))
   return pd.concat(found, ignore_index=True)
+def _read_epochs(workdirs: list[str], table: pd.DataFrame) -> pd.DataFrame:
+  """Read the losses by epoch of the chain's networks that are in a table."""
+  found = pd.concat([epochs.read(workdir, 'chain') for workdir in workdirs])
+  network = ['arm', 'noise_fraction', 'replicate']
+  chain = table[table.experiment == 'chain'].set_index(network).index
+  return found[found.set_index(network).index.isin(chain)]
 
 
 def _read_most_worsened(

@@ -1,8 +1,8 @@
 """How a part that has begun, or is finished, grows by more networks."""
 
 from pruning_gen import processes
-from pruning_gen.engine.session import Part
-from pruning_gen.engine.session import Run
+from pruning_gen.engine.part import Part
+from pruning_gen.engine.part import Run
 from pruning_gen.engine.stack import in_order
 from pruning_gen.engine.stack import Member
 from pruning_gen.storage import roster

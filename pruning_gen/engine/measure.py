@@ -89,6 +89,15 @@ def measure(
   return arrays, rows
 
 
+def validation_errors(
+  programs: Programs, state: Any, dataset: Any
+) -> Float[np.ndarray, ' members']:
+  """Evaluate a stack on the validation examples alone."""
+  predictions = programs.validate(state).prediction
+  errors = [_error(own, dataset.validation_labels) for own in predictions]
+  return np.array(errors)
+
+
 def _stored(prediction: Int[np.ndarray, '...']) -> np.ndarray:
   """Return predictions as they are stored: uint16, without negative ones."""
   return np.where(prediction < 0, results.UNDECODED, prediction).astype(

@@ -40,6 +40,7 @@ class Programs(NamedTuple):
       to.
     evaluate: (state) -> {split: PerExample [members, N]}, on the training
       split by the training labels, noisy where they are noisy.
+    validate: (state) -> PerExample [members, N] of the validation examples.
     num_kept: (state) -> int [members], the kept weights in all kernels.
     networks: (state) -> {'params', 'batch_stats', 'masks'}, as in a TrainState.
     pack: (state) -> PackedState, independent of the devices.
@@ -57,6 +58,7 @@ class Programs(NamedTuple):
   start_level: Callable
   set_rewind_point: Callable
   evaluate: Callable
+  validate: Callable
   num_kept: Callable
   networks: Callable
   pack: Callable
@@ -107,18 +109,24 @@ def build(spec: Spec) -> Programs:
     state, losses = train(state, data, images, np.int32(global_epoch))
     return state, own(losses)
 
+  cut = len(dataset.validation_labels)
+
   def evaluate_splits(state):
     results = (
       evaluate_train(state, data.labels, images),
       evaluate_held_out(state, *held_out),
     )
     on_train, on_held_out = jax.tree.map(own, results)
-    cut = len(dataset.validation_labels)
     return {
       'train': on_train,
       'validation': jax.tree.map(lambda array: array[:, :cut], on_held_out),
       'test': jax.tree.map(lambda array: array[:, cut:], on_held_out),
     }
+
+  def validate(state):
+    # Of all held-out examples: another program would take seconds to compile.
+    on_held_out = jax.tree.map(own, evaluate_held_out(state, *held_out))
+    return jax.tree.map(lambda array: array[:, :cut], on_held_out)
 
   return assemble(
     spec,
@@ -126,6 +134,7 @@ def build(spec: Spec) -> Programs:
     images,
     train_epoch=train_epoch,
     evaluate=evaluate_splits,
+    validate=validate,
     memory=memory_needed,
     gradient_norms=lambda state: own(
       gradient_norms(state, data.labels, images)

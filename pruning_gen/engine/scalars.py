@@ -6,33 +6,39 @@ import functools
 class Writer:
   """Writes TensorBoard scalars, or nothing if that is impossible.
 
+  Each network is a run of its own, so that TensorBoard draws them in one plot.
   Scalars are optional: neither a missing TensorFlow nor a full disk ends a run
   because of them.
   """
 
-  def __init__(self, directory):
-    """Open an event file in a folder, or turn scalars off with a warning."""
-    self._writer = None
+  def __init__(self, directory, names):
+    """Open an event file for each name in a folder, or turn scalars off."""
+    self._writers = {}
     try:
       # TensorFlow takes seconds to import, and some machines have none.
       from clu import metric_writers
 
-      self._writer = metric_writers.SummaryWriter(str(directory))
+      for name in names:
+        path = str(directory / name)
+        self._writers[name] = metric_writers.SummaryWriter(path)
     except Exception as error:
       self._turn_off(error)
 
   def write(self, step, values):
-    """Write {name: float} at a step."""
-    self._try('write_scalars', step, values)
+    """Write {metric: a float for each name} at a step."""
+    for i, name in enumerate(list(self._writers)):
+      own = {metric: float(column[i]) for metric, column in values.items()}
+      self._try(name, 'write_scalars', step, own)
 
   def close(self):
-    """Flush and close the event file."""
-    self._try('close')
+    """Flush and close the event files."""
+    for name in list(self._writers):
+      self._try(name, 'close')
 
-  def _try(self, method, *args):
-    if self._writer is not None:
+  def _try(self, name, method, *args):
+    if name in self._writers:
       try:
-        getattr(self._writer, method)(*args)
+        getattr(self._writers[name], method)(*args)
       # TensorFlow raises its own exceptions for errors of the file system.
       except Exception as error:
         self._turn_off(error)
@@ -42,7 +48,7 @@ class Writer:
     if isinstance(error, ImportError):
       remedy = "; to write them, pip install 'pruning_gen[tensorflow]'"
     _warn(f'TensorBoard scalars are off: {error}{remedy}')
-    self._writer = None
+    self._writers = {}
 
 
 @functools.cache

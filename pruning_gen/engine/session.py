@@ -1,119 +1,27 @@
 """One part of an experiment in progress: measure, save, stop and resume."""
 
 import contextlib
-from collections.abc import Callable
 from typing import Any
-from typing import NamedTuple
 
 import numpy as np
-from etils import epath
 from jaxtyping import Float
-from ml_collections import ConfigDict
 
 from pruning_gen import processes
 from pruning_gen.engine import keep
 from pruning_gen.engine import measure
 from pruning_gen.engine import progress
+from pruning_gen.engine.part import Part
+from pruning_gen.engine.part import Run
 from pruning_gen.engine.programs import Programs
 from pruning_gen.engine.stack import in_order
-from pruning_gen.engine.stack import Member
 from pruning_gen.engine.stack import Stack
 from pruning_gen.errors import Preempted
 from pruning_gen.errors import UserError
 from pruning_gen.storage import checkpoint
+from pruning_gen.storage import epochs
 from pruning_gen.storage import results
 from pruning_gen.storage import roster
 from pruning_gen.training.schedule import Schedule
-
-
-class Run(NamedTuple):
-  """One start of the program.
-
-  Attributes:
-    config: a ConfigDict that `config.check` has passed.
-    workdir: held by this process (`lock.hold`).
-    dataset: Dataset or StreamedDataset; None until something needs it.
-    should_stop: () -> bool, whether to save and stop.
-  """
-
-  config: ConfigDict
-  workdir: epath.PathLike
-  dataset: Any
-  should_stop: Callable[[], bool]
-
-  def stop_if_asked(self, where: str) -> None:
-    """Stop where there is nothing to save; called by all processes.
-
-    Raises:
-      Preempted: any process was asked to stop.
-    """
-    if processes.any_process(self.should_stop()):
-      raise Preempted(f'{where}: stopped')
-
-
-class Part(NamedTuple):
-  """Networks of an experiment that train as one stack, and their folder.
-
-  Attributes:
-    experiment: its name in results.csv.
-    folder: where its arrays are.
-    members: the networks.
-    level: the number of its first level in results.csv.
-    width: the multiplier of every layer's width.
-    full_num_weights: weights in a network of full width; by default those of
-      the networks themselves.
-    stack: which of the part's stacks this is, if it has grown.
-    num_together: how many networks the folder has, with all of its stacks.
-    arrays: which arrays of `measure.measure` are kept.
-    keeps_checkpoints: whether they stay once it is finished.
-    find_optima: (rows of results.csv) -> {(arm, noise_fraction): level}, the
-      optimal sparsities so far; None for a part that keeps no networks.
-  """
-
-  experiment: str
-  folder: str
-  members: list[Member]
-  level: int = 0
-  width: float = 1.0
-  full_num_weights: int | None = None
-  stack: int = 0
-  num_together: int = 0
-  arrays: tuple[str, ...] = (
-    'cross_entropy',
-    'prediction',
-    'correct',
-    'validation_cross_entropy',
-    'validation_prediction',
-    'test_cross_entropy',
-    'test_prediction',
-  )
-  keeps_checkpoints: bool = False
-  find_optima: Callable | None = None
-
-  @property
-  def name(self) -> str:
-    """Its name in messages, and the folder of its checkpoints."""
-    level = f'-{self.level}' if self.level else ''
-    stack = f'+{self.stack}' if self.stack else ''
-    return f'{self.folder}{level}{stack}'
-
-  def is_finished(self, workdir: epath.PathLike, levels: int = 0) -> bool:
-    """Return whether results.csv has its members at every level."""
-    return not self.unfinished(workdir, levels)
-
-  def unfinished(self, workdir: epath.PathLike, levels: int = 0) -> set[Member]:
-    """Return the members that results.csv does not have at every level."""
-    finished = results.finished_rows(workdir, self.experiment)
-    return {
-      member
-      for member in self.members
-      for level in range(self.level, self.level + levels + 1)
-      if (*member, level) not in finished
-    }
-
-  def rows_of(self, level: int) -> set[tuple]:
-    """Return the rows of a finished level, as `results.finished_rows`."""
-    return {(*member, self.level + level) for member in self.members}
 
 
 class Session(contextlib.AbstractContextManager):
@@ -155,6 +63,7 @@ class Session(contextlib.AbstractContextManager):
     )
     size = measure.count_bytes(programs.packed)
     kept = keep.count_bytes(run.config, programs) if part.find_optima else 0
+    self._epochs = epochs.Epochs(run.workdir, part.folder, self._everyone)
     self._progress.say(
       f'{len(stack.members)} members of {programs.num_weights:,} weights, '
       f'device memory {programs.memory}; a checkpoint takes {size / 1e6:.1f} '
@@ -173,6 +82,9 @@ class Session(contextlib.AbstractContextManager):
     done, state = self._checkpoints.restore_newest(
       self._programs.packed, self._programs.unpack
     )
+    first = self._part.level
+    levels = range(first, first + self._schedule.levels + 1)
+    self._epochs.drop(self._stack.members, levels, done or 0)
     if done is None:
       self._check_nothing_is_finished()
       self._progress.say('no checkpoint yet, starting from epoch 0')
@@ -225,15 +137,29 @@ class Session(contextlib.AbstractContextManager):
     done = self._schedule.global_epoch(level, epoch) + 1
     self._check_finite(losses, level, epoch)
     self._progress.show_epoch(losses, level, epoch, done)
+    self._log_epoch(state, losses, level, done)
     due = done % self._run.config.checkpoint.every_epochs == 0
     ends_level = epoch + 1 == self._schedule.epochs
     stop = processes.any_process(self._run.should_stop())
     if due or ends_level or stop:
+      self._epochs.write()
       self._checkpoints.save(done, self._programs.pack(state))
     if stop:
       raise Preempted(
         f'{self._part.name} stopped after level {level}, epoch {epoch}'
       )
+
+  def _log_epoch(
+    self, state: Any, losses: np.ndarray, level: int, done: int
+  ) -> None:
+    every, errors = self._run.config.validate_every_epochs, None
+    if every and done % every == 0:
+      errors = measure.validation_errors(
+        self._programs, state, self._run.dataset
+      )
+    losses = losses.mean(axis=1)
+    shown = self._part.level + level
+    self._epochs.add(self._stack.members, shown, done, losses, errors)
 
   def end_level(self, state: Any, level: int) -> None:
     """Measure a trained level and write its results, unless they are there.

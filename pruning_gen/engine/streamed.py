@@ -63,7 +63,7 @@ def build(spec: Spec) -> Programs:
     data,
     images=None,
     train_epoch=train_epoch,
-    evaluate=_make_evaluate(spec, data),
+    **_make_evaluate(spec, data),
     memory=memory_needed,
   )
 
@@ -89,7 +89,7 @@ def lower(spec: Spec) -> jax.stages.Lowered:
 
 
 def _make_evaluate(spec: Spec, data: MemberData):
-  """Make `Programs.evaluate`.
+  """Make `Programs.evaluate` and `Programs.validate`.
 
   An image that cannot be decoded gets NaN, and -1 as its prediction.
   """
@@ -128,14 +128,19 @@ def _make_evaluate(spec: Spec, data: MemberData):
         total[:, ids[valid]] = own[:, valid]
     return result
 
+  def evaluate_held_out(state, split):
+    return evaluate_split(on_held_out, held_out_labels[split], state, split)
+
   def evaluate_splits(state):
     results = {'train': evaluate_split(on_train, data.labels, state, 'train')}
     return results | {
-      split: evaluate_split(on_held_out, labels, state, split)
-      for split, labels in held_out_labels.items()
+      split: evaluate_held_out(state, split) for split in held_out_labels
     }
 
-  return evaluate_splits
+  return {
+    'evaluate': evaluate_splits,
+    'validate': lambda state: evaluate_held_out(state, 'validation'),
+  }
 
 
 def read_epoch(

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from ml_collections import ConfigDict
 
-from pruning_gen.engine.session import Run
+from pruning_gen.engine.part import Run
 from pruning_gen.experiments import chain
 from pruning_gen.experiments import difficulty
 from pruning_gen.experiments import el2n

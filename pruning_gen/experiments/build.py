@@ -14,8 +14,8 @@ from pruning_gen.engine import mesh
 from pruning_gen.engine import programs
 from pruning_gen.engine.inputs import Network
 from pruning_gen.engine.inputs import Spec
+from pruning_gen.engine.part import Run
 from pruning_gen.engine.programs import Programs
-from pruning_gen.engine.session import Run
 from pruning_gen.engine.stack import Stack
 from pruning_gen.models import model_of
 from pruning_gen.pruning import masks

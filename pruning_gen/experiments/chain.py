@@ -14,8 +14,9 @@ from ml_collections import ConfigDict
 
 from pruning_gen.analysis import statistics
 from pruning_gen.engine import growth
-from pruning_gen.engine.session import Part
-from pruning_gen.engine.session import Run
+from pruning_gen.engine import progress
+from pruning_gen.engine.part import Part
+from pruning_gen.engine.part import Run
 from pruning_gen.engine.session import Session
 from pruning_gen.engine.stack import Member
 from pruning_gen.engine.stack import Stack
@@ -111,6 +112,7 @@ def _train_stack(
   This is the paper's algorithm (section 2); every experiment trains by it,
   most of them at level 0 only.
   """
+  progress.say(part.name, f'compiling for {len(stack.members)} networks')
   programs = build.make_programs(run, stack, schedule, part.width)
   with Session(run, part, stack, programs, schedule) as session:
     state, done = session.restore_or_create()

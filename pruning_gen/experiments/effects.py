@@ -6,7 +6,7 @@ from etils import epath
 from jaxtyping import Float
 
 from pruning_gen.analysis import statistics
-from pruning_gen.engine.session import Run
+from pruning_gen.engine.part import Run
 from pruning_gen.errors import UserError
 from pruning_gen.experiments import label_sets
 from pruning_gen.storage import results

@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd
 from ml_collections import ConfigDict
 
-from pruning_gen.engine.session import Part
-from pruning_gen.engine.session import Run
+from pruning_gen.engine.part import Part
+from pruning_gen.engine.part import Run
 from pruning_gen.engine.stack import Member
 from pruning_gen.errors import UserError
 from pruning_gen.experiments import chain

@@ -11,7 +11,7 @@ from ml_collections import ConfigDict
 
 from pruning_gen.data import label_noise
 from pruning_gen.data import streams
-from pruning_gen.engine.session import Run
+from pruning_gen.engine.part import Run
 from pruning_gen.engine.stack import in_order
 from pruning_gen.engine.stack import Member
 from pruning_gen.engine.stack import Stack

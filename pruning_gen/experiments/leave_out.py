@@ -13,8 +13,8 @@ from ml_collections import ConfigDict
 
 from pruning_gen.data import streams
 from pruning_gen.data import subgroups
-from pruning_gen.engine.session import Part
-from pruning_gen.engine.session import Run
+from pruning_gen.engine.part import Part
+from pruning_gen.engine.part import Run
 from pruning_gen.engine.stack import in_order
 from pruning_gen.engine.stack import Member
 from pruning_gen.experiments import chain

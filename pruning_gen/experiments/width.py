@@ -6,8 +6,8 @@ smaller. If size alone explained pruning's effect, this should have it too.
 
 from ml_collections import ConfigDict
 
-from pruning_gen.engine.session import Part
-from pruning_gen.engine.session import Run
+from pruning_gen.engine.part import Part
+from pruning_gen.engine.part import Run
 from pruning_gen.engine.stack import Member
 from pruning_gen.experiments import build
 from pruning_gen.experiments import chain

@@ -33,6 +33,7 @@ MAY_CHANGE = (
   'experiments',
   'on_divergence',
   'tensorboard',
+  'validate_every_epochs',
   'checkpoint.every_epochs',
   'checkpoint.keep',
   'checkpoint.keep_levels',

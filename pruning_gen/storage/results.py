@@ -7,6 +7,7 @@
     summary.csv      over replicates: mean, std, n, verdict against dense
     FOLDER/members.csv    which network each row [member] of the arrays is of:
                           see storage/roster.py
+    FOLDER/epochs.csv     losses of every epoch: see storage/epochs.py
     FOLDER/labels.npz     labels, is_noisy, left_out [member, example_id];
                           true_labels [example_id]; validation_labels,
                           test_labels [index]

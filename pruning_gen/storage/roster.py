@@ -251,6 +251,6 @@ def remove(workdir: epath.PathLike) -> None:
   if processes.is_primary():
     for folder in files.path_of(workdir).iterdir():
       if folder.is_dir():
-        for name in results.MEMBER_FILES:
+        for name in (*results.MEMBER_FILES, 'epochs.csv'):
           (folder / name).unlink(missing_ok=True)
     results.remove_checkpoints(workdir)

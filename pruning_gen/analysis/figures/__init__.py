@@ -11,6 +11,7 @@ from pruning_gen.analysis.figures import extended
 from pruning_gen.analysis.figures import harm
 from pruning_gen.analysis.figures import heat_maps
 from pruning_gen.analysis.figures import layers
+from pruning_gen.analysis.figures import learning
 from pruning_gen.analysis.figures import leave_out
 from pruning_gen.analysis.figures import noise
 from pruning_gen.analysis.figures import sparsity
@@ -50,6 +51,8 @@ FIGURES = (
   tables.INFLUENTIAL,
   sparsity.TRAINING_LOSS,
   layers.LAYERS,
+  learning.LOSSES,
+  learning.ERRORS,
   noise.AT_OPTIMUM,
   extended.DIFFERENCES,
   width.SAME_SIZE,

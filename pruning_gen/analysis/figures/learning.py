@@ -1,0 +1,85 @@
+"""Learning curves: training loss and validation error, epoch by epoch."""
+
+import functools
+
+import pandas as pd
+from matplotlib.figure import Figure as Drawing
+
+from pruning_gen.analysis import statistics
+from pruning_gen.analysis.figures import base
+from pruning_gen.analysis.figures import drawing
+from pruning_gen.analysis.figures import grids
+from pruning_gen.analysis.figures import style
+from pruning_gen.analysis.load import Benchmark
+
+
+def _tabulate(benchmark: Benchmark, metric: str) -> pd.DataFrame:
+  """Average a column of epochs.csv over replicates."""
+  table = benchmark.epochs.dropna(subset=[metric])
+  by = ['arm', 'noise_fraction', 'level', 'epochs_trained']
+  table = statistics.average(table, by, metric)
+  return table.rename(columns={k: f'{metric}_{k}' for k in ('mean', 'std')})
+
+
+@base.of_each
+def tabulate_losses(benchmark: Benchmark) -> pd.DataFrame:
+  """Tabulate the training loss of every epoch."""
+  return _tabulate(benchmark, 'train_loss')
+
+
+@base.of_each
+def tabulate_errors(benchmark: Benchmark) -> pd.DataFrame:
+  """Tabulate the validation errors that were measured."""
+  return _tabulate(benchmark, 'validation_error')
+
+
+def draw(table: pd.DataFrame, metric: str) -> Drawing:
+  """Draw each noise level: a curve per arm, over all levels of the chain."""
+  figure, grid, cells = grids.grid_by_noise(table)
+  for axes, rows in cells:
+    for arm, curve in rows.groupby('arm', sort=False):
+      drawing.draw_curve(
+        axes,
+        curve.epochs_trained,
+        curve,
+        metric,
+        color=style.color_of(arm),
+        label=style.label_of(arm),
+        marker='',
+        lw=0.9,
+      )
+    axes.set_xlabel('epochs trained')
+    if metric == 'train_loss':
+      drawing.set_loss_axis(axes)
+    else:
+      drawing.set_error_axis(axes, 'validation error (%)')
+  grids.label_left(grid)
+  style.add_legend(figure)
+  return figure
+
+
+LOSSES = base.Figure(
+  'more_learning_curves',
+  'Learning curves',
+  caption=(
+    'Training loss by epoch, of all levels of the chain one after the other: '
+    'the mean over an epoch, in training mode and with augmentation. Levels '
+    'begin with a jump, where weights are removed and the learning rate is '
+    f'rewound. {base.SPREAD}'
+  ),
+  needs=base.CHAIN,
+  tabulate=tabulate_losses,
+  draw=functools.partial(draw, metric='train_loss'),
+)
+
+ERRORS = base.Figure(
+  'more_validation_curves',
+  'Validation error by epoch',
+  caption=(
+    'Validation error by epoch, drawn like the learning curves. Look for '
+    f'epochs at which it rises while the training loss falls. {base.SPREAD}'
+  ),
+  needs='--config.validate_every_epochs above 0',
+  tabulate=tabulate_errors,
+  draw=functools.partial(draw, metric='validation_error'),
+)

@@ -275,6 +275,8 @@ def read_layers(workdirs: list[str], table: pd.DataFrame) -> pd.DataFrame:
     if len(rows):
       found.append(rows.merge(chain[key], on=key))
   return pd.concat(found, ignore_index=True)
+
+
 def _read_epochs(workdirs: list[str], table: pd.DataFrame) -> pd.DataFrame:
   """Read the losses by epoch of the chain's networks that are in a table."""
   found = pd.concat([epochs.read(workdir, 'chain') for workdir in workdirs])

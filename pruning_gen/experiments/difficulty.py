@@ -14,9 +14,9 @@ from jaxtyping import Float
 from ml_collections import ConfigDict
 
 from pruning_gen import processes
-from pruning_gen.engine.programs import Programs
 from pruning_gen.engine.part import Part
 from pruning_gen.engine.part import Run
+from pruning_gen.engine.programs import Programs
 from pruning_gen.engine.stack import Member
 from pruning_gen.engine.stack import Stack
 from pruning_gen.errors import UserError

@@ -44,11 +44,15 @@ def test_a_second_process_is_refused_until_the_first_dies(tmp_path):
     assert written['process_id'] == os.getpid()
 
 
-def test_a_full_disk_does_not_hide_the_lock(tmp_path, monkeypatch):
-  def write(*_):
-    raise OSError(errno.ENOSPC, 'No space left on device')
+def fail_with(code):
+  def fail(*_):
+    raise OSError(code, os.strerror(code))
 
-  monkeypatch.setattr(os, 'write', write)
+  return fail
+
+
+def test_a_full_disk_does_not_hide_the_lock(tmp_path, monkeypatch):
+  monkeypatch.setattr(os, 'write', fail_with(errno.ENOSPC))
   with (
     lock.hold(tmp_path),
     pytest.raises(UserError, match=str(tmp_path)),
@@ -57,15 +61,20 @@ def test_a_full_disk_does_not_hide_the_lock(tmp_path, monkeypatch):
     pass
 
 
-def test_a_file_system_without_locks(tmp_path, monkeypatch):
-  def flock(*_):
-    raise OSError(errno.ENOSYS, 'Function not implemented')
+@pytest.mark.parametrize('code', lock.NO_LOCKS)
+def test_a_file_system_without_locks(tmp_path, monkeypatch, capsys, code):
+  monkeypatch.setattr(fcntl, 'flock', fail_with(code))
+  with lock.hold(tmp_path), lock.hold(tmp_path):
+    assert json.loads((tmp_path / 'lock.json').read_text())
+  assert (
+    capsys.readouterr().out.count(f'warning: the file system of {tmp_path} ')
+    == 2
+  )
 
-  monkeypatch.setattr(fcntl, 'flock', flock)
-  with (
-    pytest.raises(UserError, match=r'--workdir=.*flock'),
-    lock.hold(tmp_path),
-  ):
+
+def test_a_lock_that_fails_otherwise(tmp_path, monkeypatch):
+  monkeypatch.setattr(fcntl, 'flock', fail_with(errno.EIO))
+  with pytest.raises(UserError, match=str(tmp_path)), lock.hold(tmp_path):
     pass
 
 

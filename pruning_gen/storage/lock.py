@@ -1,6 +1,7 @@
 """One program at a time on one workdir."""
 
 import contextlib
+import errno
 import fcntl
 import json
 import os
@@ -13,20 +14,25 @@ from pruning_gen import processes
 from pruning_gen.errors import UserError
 from pruning_gen.storage import files
 
+# What a file system without locks answers, as Lustre and NFS can be mounted.
+NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS)
+
 
 @contextlib.contextmanager
 def hold(workdir: epath.PathLike) -> Iterator[None]:
   """Hold a workdir: a second program that wants it is refused immediately.
 
   The lock is the kernel's (flock) and ends with the process, however it dies;
-  the file `lock.json` only records who holds it. Buckets have no locks: for
-  them the caller must ensure that only one program runs.
+  the file `lock.json` only records who holds it. Buckets have no locks, nor have
+  some file systems, which gives a warning: there the caller must ensure that
+  only one program runs.
 
   Args:
     workdir: a folder; created if it is missing.
 
   Raises:
-    UserError: another process holds it; names its host and process id.
+    UserError: another process holds it (names its host and process id), or it
+      cannot be written.
   """
   # The first of several processes of a job holds it for all of them.
   if files.is_in_bucket(workdir) or not processes.is_primary():
@@ -51,10 +57,16 @@ def hold(workdir: epath.PathLike) -> Iterator[None]:
         'program, stop it, or pass another folder'
       ) from error
     except OSError as error:
-      raise UserError(
-        f'--workdir={workdir} cannot be locked ({error}): its file system has '
-        'no flock; pass a folder on another one, or mount it with locks'
-      ) from error
+      if error.errno not in NO_LOCKS:
+        raise UserError(
+          f'--workdir={workdir} cannot be locked ({error}): pass a folder on '
+          'another file system'
+        ) from error
+      print(
+        f'warning: the file system of {path.parent} has no locks ({error}): '
+        'start only one program at a time with this --workdir',
+        flush=True,
+      )
     # Only the lock matters; on a full disk nobody can read who holds it.
     with contextlib.suppress(OSError):
       _write_holder(file.fileno())

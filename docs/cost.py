@@ -1,13 +1,20 @@
 """What a job costs, estimated: images through a network, hours, dollars.
 
-Nothing here was measured on a TPU. Work is counted exactly, with one exception
-(see `_leave_out`). Speed is bounded by arithmetic, by memory and, for ImageNet,
-by the host that decodes the images; operations and bytes come from the traced
-program, and how much of the bound is reached is assumed.
+Accelerators are lines of accelerators.csv, one per generation. Speeds and
+machine types are those of Google's documentation, read on 2026-11-27; prices,
+in dollars per chip and hour, those of SkyPilot's catalogue v8 of 2026-11-23 for
+the zone named, the cheapest for each.
+
+Nothing here was measured on a TPU. Work is counted from the config. Speed is
+bounded by arithmetic, by memory and, for ImageNet, by the host that decodes the
+images; operations and bytes come from the traced program, and how much of the
+bound is reached is assumed. Evaluation, about 1 % of the work, is left out.
 """
 
+import csv
 import functools
 import json
+import pathlib
 from typing import NamedTuple
 
 import jax
@@ -19,7 +26,11 @@ from pruning_gen.launch import accelerators
 from pruning_gen.launch import plan
 
 from pruning_gen.data import datasets
+from pruning_gen.errors import UserError
 from pruning_gen.experiments import build
+from pruning_gen.experiments import el2n
+from pruning_gen.experiments import label_sets
+from pruning_gen.training.schedule import Schedule
 
 # The part of the bound by arithmetic and memory that a program reaches.
 REACHED = 0.5
@@ -35,16 +46,24 @@ DECODED_PER_CPU_SECOND = 283
 SETUP_HOURS = 1 / 6
 
 
+class Slice(NamedTuple):
+  """A slice of one accelerator type, as 'v4-8'; speeds and prices per chip."""
+
+  name: str
+  chips: int
+  cpus: int  # Of all hosts together.
+  zone: str
+  on_demand: float
+  spot: float
+  peak_teraflops: float  # bfloat16.
+  gigabytes_per_second: float  # To and from memory.
+
+
 class Work(NamedTuple):
-  """Images that networks see; narrower networks count by their operations."""
+  """Images; narrower networks count by their operations."""
 
-  trained: float = 0.0  # Through a training step.
-  evaluated: float = 0.0  # Through a forward pass alone.
-  decoded: float = 0.0  # Read from disk by the host.
-
-  def __add__(self, other):
-    """Add work done one after the other."""
-    return Work(*map(sum, zip(self, other)))
+  trained: float  # Through a training step.
+  decoded: float  # Read from disk by the host.
 
 
 class Network(NamedTuple):
@@ -55,107 +74,89 @@ class Network(NamedTuple):
   bytes: float  # Moved by a training step, per image.
 
 
-def job_work(config) -> Work:
-  """Count the work of a config's experiments."""
-  count = {
-    'chain': _chain,
-    'width': _width,
-    'el2n': _el2n,
-    'leave_out': _leave_out,
-  }
-  work = Work()
-  for name in config.experiments:
-    work += count[name](config)
-  return work
+def find_slice(name: str) -> Slice:
+  """Look up an accelerator type, as 'v4-8'.
 
-
-def num_train(config) -> int:
-  """Return how many examples a config trains on."""
-  return config.data.num_train or datasets.info_in(config.data).num_train
-
-
-def _work(config, networks, epochs, streams, sweeps, examples=None):
-  """Count the work of networks that train on the same number of examples.
-
-  Args:
-    config: the config.
-    networks: how many, in units of the full network.
-    epochs: how long each trains.
-    streams: how many orders of the images are read.
-    sweeps: how often the data set is read to evaluate; all networks of a stack
-      are evaluated on what is read.
-    examples: how many each trains on; None for all.
+  Raises:
+    UserError: there is no such generation, or it has no such size.
   """
-  examples = num_train(config) if examples is None else examples
-  epoch = examples // config.batch_size * config.batch_size
-  all_splits = num_train(config) + datasets.info_in(config.data).num_test
-  is_read = config.data.name == 'imagenet2012'
-  return Work(
-    networks * epochs * epoch,
-    networks * sweeps * all_splits,
-    is_read * (streams * epochs * epoch + sweeps * all_splits),
-  )
+  prefix, _, size = name.partition('-')
+  with pathlib.Path(__file__).with_name('accelerators.csv').open() as file:
+    rows = {row.pop('prefix'): row for row in csv.DictReader(file)}
+  if prefix not in rows or not size.isdigit():
+    choices = ', '.join(f'{prefix}-SIZE' for prefix in rows)
+    raise UserError(f'--accelerator={name} must be one of: {choices}')
+  zone = rows[prefix].pop('zone')
+  row = {key: float(value) for key, value in rows[prefix].items()}
+  chips = int(size) // int(row.pop('cores_per_chip'))
+  # A host with fewer chips has fewer CPUs.
+  cpus = row.pop('host_cpus') * chips / row.pop('one_host_chips')
+  return Slice(name, chips, int(cpus), zone, **row)
 
 
-def _label_sets(config):
-  return len(config.noise_fractions) * config.replicates
+def job_work(config: ml_collections.ConfigDict) -> Work:
+  """Count the work of a config's experiments."""
+  info = datasets.DATASETS[config.data.name]
+  num_train = config.data.num_train or info.num_train
+  trained = decoded = 0.0
+  for networks, streams, epochs, fraction in _stacks(config):
+    steps = round(fraction * num_train) // config.batch_size
+    images = epochs * steps * config.batch_size
+    trained += networks * images
+    decoded += streams * images if info.is_streamed else 0
+  return Work(trained, decoded)
 
 
-def chain_epochs(config) -> int:
-  """Return how many epochs a member of the chain trains."""
-  return config.epochs + config.levels * (config.epochs - config.rewind_epoch)
+def _stacks(config):
+  """List what is trained together.
+
+  Yields:
+    How many networks, in units of the full network; how many orders of the
+    images they read; their epochs; and the fraction of the examples they see.
+  """
+  label_set_count = len(label_sets.list_label_sets(config))
+  if 'chain' in config.experiments:
+    members = label_sets.list_members(config)
+    yield len(members), config.replicates, chain_epochs(config), 1
+  if 'width' in config.experiments:
+    for level in range(config.width.levels + 1):
+      # The operations of a layer grow with the square of the width.
+      networks = label_set_count * config.width.fraction ** (2 * level)
+      yield networks, config.replicates, config.epochs, 1
+  if 'el2n' in config.experiments:
+    networks = len(el2n.list_members(config))
+    # Networks of one number in different label sets read in the same order.
+    streams = config.replicates * config.el2n.networks
+    yield networks, streams, config.el2n.epoch, 1
+  if 'leave_out' in config.experiments:
+    for left_out in _left_out(config):
+      # Each network reads images of its own.
+      yield label_set_count, label_set_count, config.epochs, 1 - left_out
 
 
-def _chain(config):
-  networks = len(config.arms) * _label_sets(config)
-  epochs, sweeps = chain_epochs(config), config.levels + 1
-  return _work(config, networks, epochs, config.replicates, sweeps)
-
-
-def _width(config):
-  work = Work()
-  for level in range(config.width.levels + 1):
-    # The operations of a layer grow with the square of the width.
-    networks = _label_sets(config) * config.width.fraction ** (2 * level)
-    work += _work(config, networks, config.epochs, config.replicates, 1)
-  return work
-
-
-def _el2n(config):
-  # Without noise all replicates share one set of networks.
-  sets = sum(
-    config.replicates if fraction > 0 else 1
-    for fraction in config.noise_fractions
-  )
-  networks = sets * config.el2n.networks
-  # Networks of one number in different sets read in the same order.
-  streams = config.replicates * config.el2n.networks
-  return _work(config, networks, config.el2n.epoch, streams, 1)
-
-
-def _leave_out(config):
-  left_out = []  # The fraction that each network is trained without.
-  wanted = config.leave_out.sets
-  levels = len(config.leave_out.levels) or 1
-  chosen = [s for s in ('most_improved', 'most_worsened') if s in wanted]
-  if chosen:
+def _left_out(config):
+  """List the fraction of the examples that each network is trained without."""
+  wanted, left_out = config.leave_out.sets, []
+  by_effect = {'most_improved', 'most_worsened'} & set(wanted)
+  if by_effect:
     # And a random set of the same size.
-    left_out += [config.leave_out.fraction] * (len(chosen) * levels + 1)
+    count = len(by_effect) * (len(config.leave_out.levels) or 1) + 1
+    left_out += [config.leave_out.fraction] * count
   if 'misclassified' in wanted:
     # Unknown before a run; assume none are left out (an upper bound).
     left_out += [0.0, 0.0]
   if 'subgroups' in wanted:
     left_out += [1 / config.num_subgroups] * (config.num_subgroups + 1)
-  work = Work()
-  for fraction in sorted(set(left_out)):
-    networks = left_out.count(fraction) * _label_sets(config)
-    examples = round((1 - fraction) * num_train(config))
-    # Each network reads images of its own.
-    work += _work(config, networks, config.epochs, networks, 1, examples)
-  return work
+  return left_out
 
 
-def network(config) -> Network:
+def chain_epochs(config: ml_collections.ConfigDict) -> int:
+  """Return how many epochs a member of the chain trains."""
+  schedule = Schedule(config.epochs, config.rewind_epoch, config.levels)
+  return schedule.epochs_by(config.levels)
+
+
+def network(config: ml_collections.ConfigDict) -> Network:
   """Trace a config's network and count what it needs."""
   # All that building a model looks at.
   used = {'model': config.model.to_dict(), 'dtype': config.dtype}
@@ -183,14 +184,13 @@ def _trace(used, num_classes, image_shape, batch_size):
     ).mean()
 
   step = jax.jit(jax.grad(loss)).lower(variables, images, labels)
-  outputs = _layer_outputs(
-    jax.make_jaxpr(loss)(variables, images, labels).jaxpr
-  )
+  forward = jax.make_jaxpr(loss)(variables, images, labels)
+  outputs = _layer_outputs(forward.jaxpr) / traced
   parameters = sum(x.size for x in jax.tree.leaves(variables['params']))
   return Network(
     parameters,
     step.cost_analysis()['flops'] / traced,
-    ACTIVATION_PASSES * outputs / traced * jnp.dtype(config.dtype).itemsize
+    ACTIVATION_PASSES * outputs * jnp.dtype(config.dtype).itemsize
     + PARAMETER_PASSES * parameters * 4 / batch_size,
   )
 
@@ -207,7 +207,7 @@ def _layer_outputs(jaxpr):
   return total
 
 
-def images_per_second(config, chip: accelerators.Accelerator) -> float:
+def images_per_second(config: ml_collections.ConfigDict, chip: Slice) -> float:
   """Return how many images per second one chip is assumed to train on."""
   needs = network(config)
   seconds = max(
@@ -217,60 +217,9 @@ def images_per_second(config, chip: accelerators.Accelerator) -> float:
   return REACHED / seconds
 
 
-def hours(config, slice_: accelerators.Accelerator) -> float:
+def hours(config: ml_collections.ConfigDict, slice_: Slice) -> float:
   """Estimate how long a job takes, including the machine's setup."""
   work = job_work(config)
-  speed = images_per_second(config, slice_) * slice_.chips
-  on_chips = (work.trained + work.evaluated / 3) / speed
+  on_chips = work.trained / images_per_second(config, slice_) / slice_.chips
   on_host = work.decoded / (DECODED_PER_CPU_SECOND * slice_.cpus)
   return max(on_chips, on_host) / 3600 + SETUP_HOURS
-
-
-def checkpoint_bytes(config) -> int:
-  """Return what one network takes in a checkpoint, before compression."""
-  # A parameter, its moments, and one bit of mask. BatchNorm's averages and
-  # padding, less than a hundredth, are left out.
-  moments = 2 if config.optimizer == 'adam' else int(config.momentum > 0)
-  return network(config).parameters * (32 * (1 + moments) + 1) // 8
-
-
-def written_bytes(config) -> int:
-  """Return what the chain's checkpoints add up to over a job."""
-  if 'chain' not in config.experiments:
-    return 0
-  networks = len(config.arms) * _label_sets(config)
-  epochs = chain_epochs(config)
-  saves = epochs // config.checkpoint.every_epochs + config.levels
-  return saves * networks * checkpoint_bytes(config)
-
-
-def format_plan(jobs: list[plan.Job], accelerator: str) -> str:
-  """Format a plan for people: a line per job, and one for the sum."""
-  slice_ = accelerators.find(accelerator)
-  taken = {job.id: hours(plan.job_config(job), slice_) for job in jobs}
-  rows = [['job', 'after', 'hours', 'chip-hours', 'spot $']]
-  price = slice_.spot * slice_.chips
-  for job in jobs:
-    time = taken[job.id]
-    amounts = [time, time * slice_.chips, time * price]
-    rows.append([job.id, job.needs, *map('{:,.1f}'.format, amounts)])
-  total = sum(taken.values())
-  longest = max(taken[job.id] + taken.get(job.needs, 0) for job in jobs)
-  amounts = [longest, total * slice_.chips, total * price]
-  rows.append(
-    [f'{len(jobs)} jobs, all at once', '', *map('{:,.1f}'.format, amounts)]
-  )
-  widths = [max(map(len, column)) for column in zip(*rows)]
-  lines = [
-    '  '.join(
-      cell.ljust(width) if i < 2 else cell.rjust(width)
-      for i, (cell, width) in enumerate(zip(row, widths))
-    )
-    for row in rows
-  ]
-  note = (
-    f'estimated for {slice_.name} in {slice_.zone}, not measured (see '
-    'docs/scaling.md); prices of '
-    f'{accelerators.PRICES_READ}: check {accelerators.PRICE_LIST}'
-  )
-  return '\n'.join([*lines, note])

@@ -1,12 +1,17 @@
-"""Writes the tables of scaling.md between its marks: python -m docs.scaling."""
+"""Estimates what the paper costs.
+
+python -m docs.scaling                                writes scaling.md's tables
+python -m docs.scaling runs/paper/plan.jsonl v4-8     prints a plan's
+"""
 
 import heapq
 import pathlib
 import random
+import sys
 
-from pruning_gen.launch import accelerators
-from pruning_gen.launch import cost
-from pruning_gen.launch import plan
+from docs import cost
+from launch import plan
+from pruning_gen.experiments import label_sets
 
 DOCUMENT = pathlib.Path(__file__).with_suffix('.md')
 SLICES = ('v4-8', 'v5litepod-8', 'v5p-8', 'v6e-8')
@@ -61,48 +66,75 @@ def _hours_until_done(work, lifetime, restart, interval, save, rng):
     saved += steps * interval
 
 
+def estimate(jobs, slice_):
+  """Estimate the hours of each job, and of the longest with what it needs."""
+  taken = {j.id: cost.hours(plan.read_config(j.flags), slice_) for j in jobs}
+  return taken, max(taken[job.id] + taken.get(job.needs, 0) for job in jobs)
+
+
+def saved_bytes(config):
+  """Return what the checkpoints of a chain add up to, before compression."""
+  if 'chain' not in config.experiments:
+    return 0
+  # A parameter, its moments, and one bit of mask. BatchNorm's averages and
+  # padding, less than a hundredth, are left out.
+  moments = 2 if config.optimizer == 'adam' else int(config.momentum > 0)
+  size = cost.network(config).parameters * (32 * (1 + moments) + 1) // 8
+  saves = cost.chain_epochs(config) // config.checkpoint.every_epochs
+  return (saves + config.levels) * len(label_sets.list_members(config)) * size
+
+
 def cost_table():
   """Estimate the whole paper: what it takes, how long, and what it costs."""
-  slices = [accelerators.find(name) for name in SLICES]
-  header = ['', 'TB saved', *SLICES]
-  rows, total, longest = [], [0.0] * len(slices), [0.0] * len(slices)
-  written = 0.0
+  slices = [cost.find_slice(name) for name in SLICES]
+  rows, longest, saved = [], [], 0.0
+  chip_hours = {}
   for benchmark in plan.BENCHMARKS:
     jobs = plan.make_plan([benchmark], 'runs')
-    configs = {job.id: plan.job_config(job) for job in jobs}
-    saved = sum(map(cost.written_bytes, configs.values())) / 1e12
-    written += saved
-    row = [f'{benchmark}, chip-hours', f'{saved:.2f}']
-    for i, slice_ in enumerate(slices):
-      hours = {key: cost.hours(c, slice_) for key, c in configs.items()}
-      taken = sum(hours.values()) * slice_.chips
-      total[i] += taken
-      paths = [hours[job.id] + hours.get(job.needs, 0) for job in jobs]
-      longest[i] = max(longest[i], *paths)
-      row.append(f'{taken:,.0f}')
-    rows.append(row)
+    terabytes = sum(saved_bytes(plan.read_config(j.flags)) for j in jobs) / 1e12
+    estimates = [estimate(jobs, slice_) for slice_ in slices]
+    chip_hours[benchmark] = [
+      sum(taken.values()) * slice_.chips
+      for (taken, _), slice_ in zip(estimates, slices)
+    ]
+    longest.append([hours for _, hours in estimates])
+    saved += terabytes
+    amounts = map('{:,.0f}'.format, chip_hours[benchmark])
+    rows.append([f'{benchmark}, chip-hours', f'{terabytes:.2f}', *amounts])
+  total = [sum(column) for column in zip(*chip_hours.values())]
   rows.append(
-    ['all, chip-hours', f'{written:.2f}', *map('{:,.0f}'.format, total)]
+    ['all, chip-hours', f'{saved:.2f}', *map('{:,.0f}'.format, total)]
   )
   for kind in ('spot', 'on_demand'):
     prices = [getattr(slice_, kind) * t for slice_, t in zip(slices, total)]
     label = f'all, {kind.replace("_", " ")}'
     rows.append([label, '', *map('${:,.0f}'.format, prices)])
-  days = [f'{hours / 24:.1f}' for hours in longest]
+  days = [f'{max(column) / 24:.1f}' for column in zip(*longest)]
   rows.append(['everything at once, days', '', *days])
-  month = SOFT_DELETE_DAYS / 30
-  kept = written * 1e12 / 2**30 * PRICE_OF_A_GIB_MONTH * month
+  kept = saved * 1e12 / 2**30 * PRICE_OF_A_GIB_MONTH * SOFT_DELETE_DAYS / 30
   rows.append(['soft delete, if left on', f'${kept:,.0f}', '', '', '', ''])
-  return markdown(header, rows)
+  return markdown(['', 'TB saved', *SLICES], rows)
+
+
+def plan_table(path, accelerator):
+  """Estimate the jobs of a plan."""
+  slice_, jobs = cost.find_slice(accelerator), plan.read(path)
+  taken, longest = estimate(jobs, slice_)
+  lines = [(job.id, taken[job.id], taken[job.id]) for job in jobs]
+  lines.append((f'{len(jobs)} jobs, all at once', longest, sum(taken.values())))
+  rows = []
+  for name, hours, all_hours in lines:
+    amounts = [hours, all_hours * slice_.chips]
+    amounts.append(amounts[-1] * slice_.spot)
+    rows.append([name, *map('{:,.1f}'.format, amounts)])
+  return markdown([accelerator, 'hours', 'chip-hours', 'spot $'], rows)
 
 
 def preemption_table():
   """Simulate the paper without ResNet-50 under preemption: the overhead."""
-  slice_ = accelerators.find('v4-8')
-  jobs = [
-    cost.hours(plan.job_config(job), slice_) - cost.SETUP_HOURS
-    for job in plan.make_plan(plan.BENCHMARKS[:-1], 'runs')
-  ]
+  jobs = plan.make_plan(plan.BENCHMARKS[:-1], 'runs')
+  taken, _ = estimate(jobs, cost.find_slice('v4-8'))
+  jobs = [hours - cost.SETUP_HOURS for hours in taken.values()]
   lifetimes = (1, 4, 24)
   rows = []
   for minutes in (1, 5, 15, 30, 60):
@@ -141,4 +173,7 @@ def fill(text):
 
 
 if __name__ == '__main__':
-  DOCUMENT.write_text(fill(DOCUMENT.read_text()))
+  if sys.argv[1:]:
+    print(plan_table(*sys.argv[1:]))
+  else:
+    DOCUMENT.write_text(fill(DOCUMENT.read_text()))

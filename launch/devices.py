@@ -3,11 +3,14 @@
 import os
 import pathlib
 import subprocess
+from collections.abc import Mapping
 
 from pruning_gen.errors import UserError
 
 
-def find(env=os.environ, dev=pathlib.Path('/dev')) -> tuple[str, list[str]]:
+def find(
+  env: Mapping[str, str] = os.environ, dev: pathlib.Path = pathlib.Path('/dev')
+) -> tuple[str, list[str]]:
   """Find the devices that a program started here would see.
 
   Returns:
@@ -39,23 +42,25 @@ def _chips(dev):
   return [path.name.removeprefix('accel') for path in sorted(paths)]
 
 
-def environment(platform: str, ids: list[str]) -> dict[str, str]:
-  """Return the variables that give a process these devices and no others.
+def environment(
+  platform: str, ids: list[str], device: str | None = None
+) -> dict[str, str]:
+  """Return the variables that give a process one device, or by default all.
 
   Raises:
-    UserError: a process cannot have so many chips of a TPU.
+    UserError: there is no such device.
   """
-  # Without a platform JAX would use the CPU where the accelerator fails.
-  env = {'JAX_PLATFORMS': platform}
+  if device is None:
+    # Without a platform JAX would use the CPU where the accelerator fails.
+    return {'JAX_PLATFORMS': platform} if ids else {}
+  if device not in ids:
+    known = ', '.join(ids) or 'none'
+    raise UserError(f'--device={device} must be one of: {known}')
   if platform == 'cuda':
-    return env | {'CUDA_VISIBLE_DEVICES': ','.join(ids)}
-  if len(ids) > 1:
-    raise UserError(
-      f'{len(ids)} TPU chips ({", ".join(ids)}) must be shared by as many '
-      'workers, or all be used by one'
-    )
-  return env | {
-    'TPU_VISIBLE_CHIPS': ids[0],
+    return {'JAX_PLATFORMS': platform, 'CUDA_VISIBLE_DEVICES': device}
+  return {
+    'JAX_PLATFORMS': platform,
+    'TPU_VISIBLE_CHIPS': device,
     'TPU_CHIPS_PER_PROCESS_BOUNDS': '1,1,1',
     'TPU_PROCESS_BOUNDS': '1,1,1',
     # libtpu's lock file admits one process per machine.
@@ -63,22 +68,21 @@ def environment(platform: str, ids: list[str]) -> dict[str, str]:
   }
 
 
-def share(workers: int | None, platform: str, ids: list[str]) -> list[dict]:
+def share(
+  workers: int | None, platform: str, ids: list[str]
+) -> list[dict[str, str]]:
   """Return the environment of each worker; by default one per device.
 
   Raises:
     UserError: there are more workers than devices.
   """
-  count = workers or len(ids) or 1
-  if not ids:
-    return [{}] * count
-  if count > len(ids):
+  count = len(ids) or 1 if workers is None else workers
+  most = len(ids) or count
+  if not 1 <= count <= most:
     raise UserError(
-      f'--workers={count} must be at most {len(ids)}, the {platform} devices '
-      f'here ({", ".join(ids)}): two programs on one exhaust its memory'
+      f'--workers={count} must be at least 1, and at most the number of '
+      f'{platform} devices here ({", ".join(ids)})'
     )
-  if count == 1:
-    return [{'JAX_PLATFORMS': platform}]
-  size = len(ids) // count
-  groups = [ids[i * size : (i + 1) * size] for i in range(count)]
-  return [environment(platform, group) for group in groups]
+  # One has the whole machine.
+  own = ids[:count] if ids and count > 1 else [None] * count
+  return [environment(platform, ids, device) for device in own]

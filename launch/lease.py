@@ -1,22 +1,22 @@
-"""One launcher at a time on a workdir, in a folder or in a bucket."""
+"""One launcher at a time on a workdir in a bucket, which has no locks.
+
+In a folder the program's own lock does this (pruning_gen.storage.lock).
+"""
 
 import contextlib
-import errno
-import fcntl
 import json
 import os
-import pathlib
 import socket
 import threading
 import time
+from collections.abc import Iterator
 
 from pruning_gen.errors import UserError
 
 RENEW_SECONDS = 60.0
 # A holder that is silent for so long is gone.
 EXPIRE_SECONDS = 180.0
-# What a file system without locks answers to flock.
-NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS)
+KEY = 'lease.json'
 
 
 class InUseError(UserError):
@@ -24,38 +24,22 @@ class InUseError(UserError):
 
 
 @contextlib.contextmanager
-def hold_folder(workdir: str, say=print):
-  """Hold a local workdir; yield the descriptor of the lock.
+def hold(workdir: str) -> Iterator[threading.Event]:
+  """Hold a workdir with an object that its holder renews.
 
-  A child that inherits it keeps the lock after this process has died.
+  Yields an event that is set if another launcher takes over, which can happen
+  after `EXPIRE_SECONDS` without a connection to the bucket.
+
+  Raises:
+    InUseError: another launcher renews the object.
+    UserError: the bucket cannot be written.
   """
-  workdir = pathlib.Path(workdir)
-  path = workdir.parent / 'locks' / workdir.name
-  path.parent.mkdir(parents=True, exist_ok=True)
-  with path.open('w') as file:
-    try:
-      fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-      raise InUseError(f'{workdir} is in use by another launcher') from error
-    except OSError as error:
-      if error.errno not in NO_LOCKS:
-        raise
-      say(f'warning: {path} cannot be locked ({error}): start each job once')
-    yield file.fileno()
-
-
-@contextlib.contextmanager
-def hold_bucket(workdir: str, say=print):
-  """Hold a workdir in a bucket with an object that its holder renews.
-
-  Yields a threading.Event that is set if another launcher takes over, which
-  can happen after `EXPIRE_SECONDS` without a connection to the bucket.
-  """
+  # Slow to import, and only needed for a bucket.
   import tensorstore as ts
 
   try:
     store = ts.KvStore.open(workdir.rstrip('/') + '/').result()
-    generation = _acquire(store, workdir, say)
+    generation = _acquire(store, workdir)
   except ValueError as error:  # TensorStore's, of any fault.
     raise UserError(
       f'{workdir} cannot be written ({error}): give this account the role '
@@ -67,13 +51,14 @@ def hold_bucket(workdir: str, say=print):
     nonlocal generation
     while not done.wait(RENEW_SECONDS):
       try:
-        found = store.read('lease.json').result().stamp.generation
+        # Not every bucket refuses a write by its condition: emulators do not.
+        found = store.read(KEY).result().stamp.generation
         written = found == generation and _write(store, generation)
       except ValueError as error:
-        say(f'warning: {workdir}/lease.json was not renewed ({error})')
+        print(f'warning: {workdir}: the lease was not renewed ({error})')
         continue
       if not written:
-        say(f'error: another launcher took over {workdir}')
+        print(f'error: another launcher took over {workdir}', flush=True)
         lost.set()
         return
       generation = written
@@ -87,26 +72,25 @@ def hold_bucket(workdir: str, say=print):
     thread.join()
     with contextlib.suppress(ValueError):
       if not lost.is_set():
-        store.write('lease.json', None, if_equal=generation).result()
+        store.write(KEY, None, if_equal=generation).result()
 
 
-def _acquire(store, workdir, say):
-  """Write the lease where there is none or it has expired."""
+def _acquire(store, workdir):
+  """Write the lease where there is none, or the one there is not renewed."""
   while True:
-    found = now = store.read('lease.json').result()
-    if found.state == 'value':
-      say(f'{workdir} has a lease ({found.value.decode()}); is it renewed?')
+    found = now = store.read(KEY).result()
     end = time.monotonic() + EXPIRE_SECONDS
+    if found.state == 'value':
+      print(f'{workdir} has a lease: waiting to see if it is renewed')
     while now.state == 'value' and time.monotonic() < end:
       time.sleep(EXPIRE_SECONDS / 20)
-      now = store.read('lease.json').result()
+      now = store.read(KEY).result()
       if now.state == 'value' and (
         now.stamp.generation != found.stamp.generation
       ):
         raise InUseError(f'{workdir} is in use ({now.value.decode()})')
     # Of two launchers that come this far, one finds another generation.
-    written = _write(store, now.stamp.generation)
-    if written:
+    if written := _write(store, now.stamp.generation):
       return written
 
 
@@ -114,6 +98,4 @@ def _write(store, generation):
   """Write the lease unless somebody else did; return the new generation."""
   holder = {'host': socket.gethostname(), 'process_id': os.getpid()}
   text = json.dumps(holder | {'time': time.time()})
-  return (
-    store.write('lease.json', text, if_equal=generation).result().generation
-  )
+  return store.write(KEY, text, if_equal=generation).result().generation

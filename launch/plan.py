@@ -6,27 +6,27 @@ which needs the chain's results and therefore its workdir. Nothing is started
 here and, except by `write`, nothing is touched.
 """
 
-import ast
 import functools
 import hashlib
-import importlib
 import json
 import pathlib
 import re
 import subprocess
 import sys
+from collections.abc import Sequence
 from typing import NamedTuple
 
-from pruning_gen import configs
+from absl import flags as absl_flags
+from ml_collections import config_flags
+from ml_collections import ConfigDict
+
 from pruning_gen.errors import UserError
 
 ROOT = pathlib.Path(__file__).parents[1]
 BENCHMARKS = ('lenet', 'resnet20', 'vgg16', 'resnet32', 'resnet50')
-EXPERIMENTS = ('chain', 'width', 'el2n', 'leave_out')
 # One job each. The last needs the results of the first, in the same workdir.
 GROUPS = (('chain', 'el2n'), ('width',), ('leave_out',))
-# A plan has options for these; an override would contradict its jobs.
-PLANNED_KEYS = ('experiments', 'replicates', 'first_replicate')
+EXPERIMENTS = sum(GROUPS, ())
 
 
 class Job(NamedTuple):
@@ -35,230 +35,163 @@ class Job(NamedTuple):
   Attributes:
     id: the same for the same work in every plan, on every machine; valid as
       the name of a machine.
-    benchmark: a config's name, optionally with ':small'.
-    experiments: in the order they run.
-    first_replicate: the first of `replicates`.
-    overrides: 'key=value' of the config.
+    flags: of pruning_gen.main, except for the workdir.
     workdir: a folder or gs:// address.
     needs: the id of the job that must be done first, or ''.
     revision: the commit that the plan was made for, or ''.
   """
 
   id: str
-  benchmark: str
-  experiments: tuple[str, ...]
-  first_replicate: int
-  replicates: int
-  overrides: tuple[str, ...]
+  flags: tuple[str, ...]
   workdir: str
   needs: str = ''
   revision: str = ''
-
-  @property
-  def root(self) -> str:
-    """The folder that holds the workdirs of the plan."""
-    return self.workdir.rpartition('/')[0]
 
   @property
   def in_bucket(self) -> bool:
     """Whether the workdir is an address in a bucket."""
     return '://' in self.workdir
 
+  def command(self, extra: Sequence[str] = ()) -> list[str]:
+    """Return the command that does the job.
 
-def check(holds, message: str):
+    Args:
+      extra: flags of this machine that are not part of the work, such as where
+        the data are.
+    """
+    program = [sys.executable, '-m', 'pruning_gen.main']
+    return [*program, *self.flags, f'--workdir={self.workdir}', *extra]
+
+
+def check(holds: object, message: str) -> None:
   """Raise a UserError with a message unless something holds."""
   if not holds:
     raise UserError(message)
 
 
 def make_plan(
-  benchmarks,
+  benchmarks: Sequence[str],
   root: str,
-  experiments=EXPERIMENTS,
-  replicates=None,
-  first_replicate=None,
-  replicates_per_job=1,
-  overrides=(),
+  experiments: Sequence[str] = EXPERIMENTS,
+  replicates_per_job: int = 1,
+  overrides: Sequence[str] = (),
 ) -> list[Job]:
   """List the jobs that together do everything asked for, each thing once.
 
   Args:
-    benchmarks: names of configs.
+    benchmarks: names of configs, as 'resnet20' or 'resnet20:small'.
     root: the folder or gs:// address in which workdirs are made.
     experiments: which to run.
-    replicates: how many; None for each config's own number.
-    first_replicate: None for each config's own.
     replicates_per_job: leave_out averages over these to choose a level.
-    overrides: 'key=value' of any config key except `PLANNED_KEYS`.
+    overrides: 'key=value' of any config key except `experiments`.
 
   Raises:
     UserError: the plan would be empty, a name is unknown, or the program would
       reject a job's config.
   """
-  for flag, names in ('benchmarks', benchmarks), ('experiments', experiments):
-    wanted = f'--{flag}={",".join(names)} must name at least one, each once'
-    check(names and len(set(names)) == len(names), wanted)
-  for name in experiments:
-    choices = ', '.join(EXPERIMENTS)
-    check(name in EXPERIMENTS, f'--experiments={name} must be of: {choices}')
+  unknown = ', '.join(sorted(set(experiments) - set(EXPERIMENTS)))
+  choices = ', '.join(EXPERIMENTS)
+  check(not unknown, f'--experiments={unknown} must be of: {choices}')
+  per_job = replicates_per_job
+  check(per_job >= 1, f'--replicates_per_job={per_job} must be at least 1')
   jobs = []
   for benchmark in benchmarks:
     config = load_config(benchmark, overrides)
-    first = config.first_replicate
-    if first_replicate is not None:
-      first = first_replicate
-    count = config.replicates if replicates is None else replicates
-    for flag, value, least in (
-      ('replicates', count, 1),
-      ('replicates_per_job', replicates_per_job, 1),
-      ('first_replicate', first, 0),
-    ):
-      check(value >= least, f'--{flag}={value} must be at least {least}')
-    _check_needs(benchmark, config, experiments)
-    for start in range(first, first + count, replicates_per_job):
-      size = min(replicates_per_job, first + count - start)
-      jobs += _jobs_of(benchmark, experiments, start, size, overrides, root)
-  return jobs
-
-
-def _check_needs(benchmark, config, experiments):
-  needed = {'chain'} if 'leave_out' in experiments else set()
-  if needed and 'subgroups' in config.leave_out.sets:
-    needed.add('el2n')
-  missing = ', '.join(sorted(needed - set(experiments)))
+    start, stop = config.first_replicate, config.replicates
+    stop += start
+    for first in range(start, stop, per_job):
+      size = min(per_job, stop - first)
+      jobs += _jobs_of(benchmark, experiments, first, size, overrides, root)
   check(
-    not missing,
-    f'--experiments: leave_out of {benchmark} needs {missing} too',
+    0 < len({job.id for job in jobs}) == len(jobs),
+    'a plan needs at least one benchmark, experiment and replicate, each once',
   )
+  return jobs
 
 
 def _jobs_of(benchmark, experiments, first, count, overrides, root):
   """List the jobs for some replicates of one benchmark."""
-  # The order of overrides does not change the work.
-  overrides = tuple(sorted(overrides))
+  # JAX takes 2 seconds to import, and `exec` does not need it.
+  from pruning_gen import config as rules
+  from pruning_gen.experiments import leave_out
+
+  # Neither their order nor the size of the plan changes the work of a job.
+  own = [
+    o for o in sorted(overrides) if not re.match('(first_)?replicates=', o)
+  ]
   jobs = []
   for group in GROUPS:
     chosen = tuple(name for name in group if name in experiments)
     if not chosen:
       continue
-    work = json.dumps([benchmark, chosen, first, count, overrides])
+    work = json.dumps([benchmark, chosen, first, count, own])
     digest = hashlib.sha256(work.encode()).hexdigest()[:8]
     replicates = f'r{first}' + (f'to{first + count - 1}' if count > 1 else '')
     words = [benchmark.replace(':', '-'), chosen[0], replicates, digest]
     # Google's rule for names: lower-case letters, digits, dashes; at most 63.
-    job_id = '-'.join(words).replace('_', '-')
-    workdir, needs = f'{str(root).rstrip("/")}/{job_id}', ''
-    if group == ('leave_out',):
-      workdir, needs = jobs[0].workdir, jobs[0].id
-    job = Job(
-      *(job_id, benchmark, chosen, first, count, overrides, workdir),
-      *(needs, revision()),
+    name = '-'.join(words).replace('_', '-')
+    flags = (
+      *_flags(benchmark, own),
+      f'--config.experiments=({",".join(map(repr, chosen))},)',
+      f'--config.first_replicate={first}',
+      f'--config.replicates={count}',
     )
-    check_config(job)
+    job = Job(name, flags, f'{str(root).rstrip("/")}/{name}', '', revision())
+    config = read_config(flags)
+    if 'leave_out' in chosen:
+      missing = ', '.join(set(leave_out.needs(config)) - set(experiments))
+      check(not missing, f'--experiments: leave_out needs {missing} too')
+      job = job._replace(workdir=jobs[0].workdir, needs=jobs[0].id)
+    try:
+      rules.check(config)
+    except UserError as error:
+      raise UserError(f'{benchmark}: {error}') from error
     jobs.append(job)
   return jobs
 
 
-def load_config(benchmark: str, overrides=()):
+def load_config(benchmark: str, overrides: Sequence[str] = ()) -> ConfigDict:
   """Load the config of a benchmark, as 'resnet20' or 'resnet20:small'.
 
   Raises:
     UserError: no such benchmark or key, or a value of another type.
   """
-  name, _, size = benchmark.partition(':')
-  names = sorted(
-    path.stem for path in pathlib.Path(configs.__file__).parent.glob('[!_]*.py')
-  )
-  check(
-    name in names, f'--benchmarks={benchmark} must be of: {", ".join(names)}'
-  )
-  get_config = importlib.import_module(f'pruning_gen.configs.{name}').get_config
-  try:
-    config = get_config(size) if size else get_config()
-  except TypeError as error:
-    raise UserError(
-      f'--benchmarks={benchmark}: configs/{name}.py has no size {size}'
-    ) from error
-  except ValueError as error:
-    raise UserError(f'--benchmarks={benchmark}: {error}') from error
-  config.lock()
-  # A model may have keys of its own.
-  config.model.unlock()
-  seen = set()
-  for override in overrides:
-    key, separator, _ = override.partition('=')
-    check(separator, f'--set={override} must have the form key=value')
-    # The program would concatenate two tuples.
-    check(key not in seen, f'--set={override}: {key} is set twice')
-    seen.add(key)
-    check(key not in PLANNED_KEYS, f'--set={override}: use --{key} instead')
-    _set(config, benchmark, override)
-  return config
+  names = sorted(path.stem for path in (ROOT / 'configs').glob('[!_]*.py'))
+  choices = ', '.join(names)
+  is_known = benchmark.partition(':')[0] in names
+  check(is_known, f'--benchmarks={benchmark} must be of: {choices}')
+  keys = [override.partition('=')[0] for override in overrides]
+  check('experiments' not in keys, '--set=experiments: use --experiments')
+  # The program would concatenate tuples.
+  once = len(set(keys)) == len(keys)
+  check(once, f'--set: {", ".join(keys)} must have each key once')
+  return read_config(_flags(benchmark, overrides))
 
 
-def _set(config, benchmark, override):
-  """Set one key of a config, a value as on the command line."""
-  key, _, text = override.partition('=')
-  try:
-    try:
-      value = ast.literal_eval(text)
-    except (SyntaxError, ValueError):
-      value = text
-    if value is None:
-      # ml_collections accepts it for any key, the program for none.
-      raise ValueError('no key may be None')
-    config.update_from_flattened_dict({key: value})
-  except (KeyError, TypeError, ValueError, AttributeError) as error:
-    raise UserError(
-      f'--set={override} does not fit {benchmark} ({error}); '
-      'configs/default.py explains every key'
-    ) from error
+def _flags(benchmark, overrides):
+  path = re.sub(r'^\w+', r'configs/\g<0>.py', benchmark)
+  return (f'--config={path}', *(f'--config.{text}' for text in overrides))
 
 
-def job_config(job: Job):
-  """Return the config a job runs with."""
-  config = load_config(job.benchmark, job.overrides)
-  config.experiments = job.experiments
-  config.first_replicate = job.first_replicate
-  config.replicates = job.replicates
-  return config
-
-
-def check_config(job: Job):
-  """Check a job's config by the program's own rules.
+def read_config(flags: Sequence[str]) -> ConfigDict:
+  """Return the config that flags of the program stand for.
 
   Raises:
-    UserError: the program would reject it.
+    UserError: the program would not understand them.
   """
-  # JAX takes 2 seconds to import, and `exec` does not need it.
-  from pruning_gen import config as rules
-
+  # Wherever this runs, as in the checkout.
+  words = ['', *(re.sub('^--config=', rf'\g<0>{ROOT}/', f) for f in flags)]
+  values = absl_flags.FlagValues()
+  config_flags.DEFINE_config_file('config', flag_values=values, sys_argv=words)
   try:
-    rules.check(job_config(job))
-  except UserError as error:
-    raise UserError(f'{job.benchmark}: {error}') from error
-
-
-def command(job: Job, python=sys.executable, extra=()) -> list[str]:
-  """Return the command that does a job.
-
-  Args:
-    job: the job.
-    python: the interpreter.
-    extra: flags of this machine that are not part of the work, such as where
-      the data are.
-  """
-  experiments = ','.join(map(repr, job.experiments))
-  return [
-    *(python, '-m', 'pruning_gen.main'),
-    f'--config={job.benchmark}',
-    f'--workdir={job.workdir}',
-    f'--config.experiments=({experiments},)',
-    f'--config.first_replicate={job.first_replicate}',
-    f'--config.replicates={job.replicates}',
-    *(f'--config.{override}' for override in job.overrides),
-    *extra,
-  ]
+    values(words)
+  except (absl_flags.Error, AttributeError) as error:
+    reason = str(error).strip().splitlines()[-1]
+    raise UserError(
+      f'{" ".join(flags)} is wrong ({reason}); configs/default.py explains '
+      'every key'
+    ) from error
+  return values.config
 
 
 @functools.cache
@@ -275,7 +208,7 @@ def revision() -> str:
   return result.stdout.strip()
 
 
-def check_revision(job: Job):
+def check_revision(job: Job) -> None:
   """Check that this checkout is the one a job was planned for.
 
   Raises:
@@ -290,7 +223,7 @@ def check_revision(job: Job):
   )
 
 
-def write(path, jobs: list[Job]):
+def write(path: str | pathlib.Path, jobs: Sequence[Job]) -> None:
   """Write a plan as JSON lines, or accept the same plan if it is there.
 
   Jobs that differ only in their revision are the same; the new one is kept.
@@ -299,49 +232,45 @@ def write(path, jobs: list[Job]):
     UserError: another plan is there.
   """
   path = pathlib.Path(path)
-  old = (
-    {job._replace(revision='') for job in read(path)} if path.exists() else ()
-  )
-  new = {job._replace(revision='') for job in jobs}
-  check(
-    not old or old == new,
-    f'{path} holds another plan: {len(set(old) - new)} jobs only there, '
-    f'{len(new - set(old))} only here; use another --sweep, or delete it',
-  )
+  if path.exists():
+    old, new = (
+      {job._replace(revision='') for job in some} for some in (read(path), jobs)
+    )
+    check(
+      old == new,
+      f'{path} holds another plan: {len(old - new)} jobs only there, '
+      f'{len(new - old)} only here; use another --sweep, or delete it',
+    )
   path.parent.mkdir(parents=True, exist_ok=True)
   path.write_text(''.join(json.dumps(job._asdict()) + '\n' for job in jobs))
 
 
-def read(path) -> list[Job]:
+def read(path: str | pathlib.Path) -> list[Job]:
   """Read a plan.
 
   Raises:
     UserError: it is missing, empty, or not a plan.
   """
   path = pathlib.Path(path)
-  check(
-    path.is_file(), f'--plan={path} is no file: `launch.sweep plan` makes it'
-  )
+  made_by = '`launch.sweep plan` makes it'
+  check(path.is_file(), f'--plan={path} is no file: {made_by}')
   try:
     lines = [json.loads(line) for line in path.read_text().splitlines()]
-    tuples = ('experiments', 'overrides')
-    jobs = [
-      Job(**line | {key: tuple(line[key]) for key in tuples}) for line in lines
-    ]
-    for job in jobs:
-      if not re.fullmatch(r'[a-z]([-a-z0-9]{0,61}[a-z0-9])?', job.id):
-        raise ValueError(f'id={job.id!r} must be letters, digits and dashes')
-    if len({job.id for job in jobs}) < len(jobs):
-      raise ValueError('an id occurs twice')
+    jobs = [Job(**line | {'flags': tuple(line['flags'])}) for line in lines]
+    ids = [job.id for job in jobs]
+    for name in ids:
+      if not re.fullmatch(r'[a-z]([-a-z0-9]{0,61}[a-z0-9])?', name):
+        raise ValueError(f'id={name!r} must be letters, digits and dashes')
+    if not 0 < len(jobs) == len(set(ids)):
+      raise ValueError('it is empty' if not jobs else 'an id occurs twice')
   except (ValueError, TypeError, KeyError) as error:
     raise UserError(
       f'--plan={path} is not a plan ({error}): delete it and plan again'
     ) from error
-  check(jobs, f'--plan={path} is empty: delete it and plan again')
   return jobs
 
 
-def find(path, index: int) -> Job:
+def find(path: str | pathlib.Path, index: int) -> Job:
   """Return line `index` of a plan, from 0 on.
 
   Raises:

@@ -6,22 +6,23 @@ Exit codes are pruning_gen.main's: 0 done, 75 stopped and saved (run it again),
 
 import collections
 import contextlib
+import fcntl
 import functools
-import importlib.metadata
-import json
 import os
-import shlex
 import signal
 import subprocess
 import threading
+from collections.abc import Iterator
+from collections.abc import Mapping
+from typing import Any
 from typing import NamedTuple
 
 from etils import epath
 from pruning_gen.launch import lease
 
+from launch import lease
+from pruning_gen.errors import EXIT_PREEMPTED
 from pruning_gen.errors import UserError
-
-EXIT_AGAIN = 75
 
 
 class Task(NamedTuple):
@@ -31,7 +32,8 @@ class Task(NamedTuple):
     id: of its done-marker and its log.
     command: what to run.
     workdir: where its checkpoints and its done-marker are.
-    leads: whether this process marks and locks; of several hosts the first.
+    leads: whether this process marks it as done and keeps others from its
+      workdir; of several hosts the first.
   """
 
   id: str
@@ -44,15 +46,6 @@ class Task(NamedTuple):
     """The file that shows that the task is done."""
     return epath.Path(self.workdir) / 'done' / self.id
 
-  @property
-  def work(self) -> str:
-    """The command without its interpreter, which does not matter."""
-    return shlex.join(self.command[1:])
-
-  def is_done(self) -> bool:
-    """Return whether the task was done, by the same command."""
-    return self.marker.exists() and self.marker.read_text() == self.work
-
 
 class Options(NamedTuple):
   """How to run tasks.
@@ -62,16 +55,15 @@ class Options(NamedTuple):
     logs: the folder for a log per task; '' to print what the program prints.
     retries: how many failures in a row without a new checkpoint to retry.
     wait: seconds before a retry; doubled by each.
-    lock: whether to keep other launchers from the workdir.
-    say: called with a line for the user.
   """
 
-  env: dict | None = None
+  env: Mapping[str, str] = {}
   logs: str = ''
   retries: int = 3
   wait: float = 1.0
-  lock: bool = True
-  say: collections.abc.Callable = functools.partial(print, flush=True)
+
+
+say = functools.partial(print, flush=True)
 
 
 def execute(task: Task, options: Options, stop: threading.Event) -> int:
@@ -82,57 +74,69 @@ def execute(task: Task, options: Options, stop: threading.Event) -> int:
   Raises:
     lease.InUseError: another launcher runs it.
   """
-  if task.is_done():
-    options.say(f'{task.id}: done before; delete {task.marker} to redo it')
+  if task.marker.exists():
+    say(f'{task.id}: done before; delete {task.marker} to redo it')
     return 0
-  with _hold(task, options) as (lock, lost):
-    warn_of_versions(task.workdir, options.say)
+  with _hold(task) as lost:
     failures = 0
     while True:
       before = progress(task.workdir)
-      ended = _run_once(task, options, lock, lambda: stop.is_set() or lost())
+      ended = _run_once(task, options, lambda: stop.is_set() or lost.is_set())
+      if lost.is_set():
+        return 1
       if ended == 0:
-        _mark_done(task, options.say)
-      if ended == 0 or lost():
-        return int(ended != 0)
-      if ended == EXIT_AGAIN or stop.is_set():
-        return EXIT_AGAIN
+        if task.leads:
+          task.marker.parent.mkdir(parents=True, exist_ok=True)
+          task.marker.write_text('')
+        return 0
+      if ended == EXIT_PREEMPTED or stop.is_set():
+        return EXIT_PREEMPTED
       failures = 1 if progress(task.workdir) != before else failures + 1
-      options.say(f'{task.id}: {ended}, failure {failures} in a row')
+      say(f'{task.id}: {ended}, failure {failures} in a row')
       if failures > options.retries:
         return 1
       if stop.wait(options.wait * 2 ** (failures - 1)):
-        return EXIT_AGAIN
+        return EXIT_PREEMPTED
 
 
-@contextlib.contextmanager
-def _hold(task, options):
-  """Hold a task's workdir: a descriptor to inherit, and whether it was lost."""
-  if not (options.lock and task.leads):
-    yield None, lambda: False
-  elif '://' in task.workdir:
-    with lease.hold_bucket(task.workdir, options.say) as lost:
-      yield None, lost.is_set
-  else:
-    with lease.hold_folder(task.workdir, options.say) as lock:
-      yield lock, lambda: False
+def _hold(task):
+  """Hold a task's workdir; yields an event that is set if that is lost."""
+  if '://' in task.workdir and task.leads:
+    return lease.hold(task.workdir)
+  # The program itself holds a folder, also after its launcher was killed.
+  if task.leads and _is_locked(f'{task.workdir}/lock.json'):
+    raise lease.InUseError(f'{task.workdir} is in use by another program')
+  return contextlib.nullcontext(threading.Event())
 
 
-def _run_once(task, options, lock, should_stop):
-  """Run a task's program; return 0, 75, or how it failed in words."""
+def _is_locked(path):
   try:
-    with _output(task, options.logs) as output:
-      process = subprocess.Popen(
-        task.command,
-        stdout=output,
-        stderr=output and subprocess.STDOUT,
-        env=os.environ | (options.env or {}),
-        pass_fds=() if lock is None else (lock,),
-        # Ctrl-C reaches this process alone, which then stops the program once.
-        start_new_session=True,
-      )
-  except OSError as error:
-    return f'not started ({error})'
+    with open(path) as file:
+      fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+  except BlockingIOError:
+    return True
+  except OSError:
+    # It is not there, or this file system has no locks.
+    pass
+  return False
+
+
+def _run_once(task, options, should_stop):
+  """Run a task's program; return 0, 75, or how it failed in words."""
+  with contextlib.ExitStack() as stack:
+    output = None
+    if options.logs:
+      os.makedirs(options.logs, exist_ok=True)
+      path = f'{options.logs}/{task.id}.log'
+      output = stack.enter_context(open(path, 'ab'))
+    process = subprocess.Popen(
+      task.command,
+      stdout=output,
+      stderr=output and subprocess.STDOUT,
+      env=os.environ | options.env,
+      # Ctrl-C reaches this process alone, which then stops the program once.
+      start_new_session=True,
+    )
   told, code = False, None
   while code is None:
     if should_stop() and not told:
@@ -140,66 +144,28 @@ def _run_once(task, options, lock, should_stop):
       told = True
     with contextlib.suppress(subprocess.TimeoutExpired):
       code = process.wait(0.1)
-  if code in (0, EXIT_AGAIN):
+  if code in (0, EXIT_PREEMPTED):
     return code
   return f'signal {signal.Signals(-code).name}' if code < 0 else f'code {code}'
 
 
-@contextlib.contextmanager
-def _output(task, logs):
-  if not logs:
-    yield None
-    return
-  os.makedirs(logs, exist_ok=True)
-  with open(f'{logs}/{task.id}.log', 'ab') as output:
-    yield output
-
-
-def _mark_done(task, say):
-  if not task.leads:
-    return
-  try:
-    task.marker.parent.mkdir(parents=True, exist_ok=True)
-    temporary = task.marker.with_name(f'.{task.id}.tmp')
-    temporary.write_text(task.work)
-    temporary.replace(task.marker)
-  except OSError as error:
-    # Other tasks are running, and this one is done all the same.
-    say(f'{task.marker} cannot be written ({error}): the task will run again')
-
-
-def progress(workdir: str):
+def progress(workdir: str) -> Any:
   """Return a value that changes once a new checkpoint or result is saved."""
-  folder = epath.Path(workdir) / 'checkpoints'
-  # Unfinished saves and files inside of checkpoints also begin with digits.
+  folder = epath.Path(workdir)
+  # Unfinished saves, and files in checkpoints, have names with other letters.
   checkpoints = sorted(
     str(path)
-    for pattern in ('*/[0-9]*', '*/*/[0-9]*')
+    for pattern in ('checkpoints/*/*', 'checkpoints/*/*/*')
     for path in folder.glob(pattern)
     if path.name.isdigit()
   )
-  results = epath.Path(workdir) / 'results.csv'
+  results = folder / 'results.csv'
   return checkpoints, results.stat().length if results.exists() else 0
 
 
-def warn_of_versions(workdir: str, say):
-  """Warn if a workdir was last run with another jax, jaxlib or libtpu."""
-  path = epath.Path(workdir) / 'provenance.json'
-  starts = json.loads(path.read_text())['starts'] if path.exists() else []
-  last = starts[-1]['versions'] if starts else {}
-  for name in {'jax', 'jaxlib', 'libtpu'} & last.keys():
-    try:
-      here = importlib.metadata.version(name)
-    except importlib.metadata.PackageNotFoundError:
-      here = None
-    if here != last[name]:
-      say(
-        f'warning: {workdir} was last run with {name} {last[name]}, now with '
-        f'{here}: results may differ in rounding (provenance.json records it)'
-      )
-
-
-def run(groups: list[list[Task]], slots: list[dict], options: Options) -> dict:
+def run(
+  groups: list[list[Task]], slots: list[Mapping[str, str]], options: Options
+) -> dict[str, str]:
   """Run groups of tasks, each group in order, until this process is stopped.
 
   Args:
@@ -210,7 +176,7 @@ def run(groups: list[list[Task]], slots: list[dict], options: Options) -> dict:
   Returns:
     Dict from id to 'done', 'failed' or 'stopped'.
   """
-  outcome = {}
+  outcome = {task.id: 'stopped' for group in groups for task in group}
   queue = collections.deque(groups)
 
   def work(env):
@@ -219,7 +185,7 @@ def run(groups: list[list[Task]], slots: list[dict], options: Options) -> dict:
         for task in queue.popleft():
           mine = options._replace(env=env)
           outcome[task.id] = _run_until_done(task, mine, stop)
-          options.say(f'{task.id}: {outcome[task.id]}')
+          say(f'{task.id}: {outcome[task.id]}')
           if outcome[task.id] != 'done':
             break
 
@@ -231,8 +197,7 @@ def run(groups: list[list[Task]], slots: list[dict], options: Options) -> dict:
       # In turns: a signal's handler runs between them.
       while thread.is_alive():
         thread.join(0.2)
-  tasks = [task for group in groups for task in group]
-  return {task.id: outcome.get(task.id, 'stopped') for task in tasks}
+  return outcome
 
 
 def _run_until_done(task, options, stop):
@@ -240,25 +205,28 @@ def _run_until_done(task, options, stop):
     try:
       code = execute(task, options, stop)
     except lease.InUseError:
-      # Another launcher's, or one's that was killed, whose program lives on.
-      code = EXIT_AGAIN
+      # By another launcher, or by the program of one that was killed.
+      code = EXIT_PREEMPTED
     except (OSError, UserError) as error:
-      options.say(f'{task.id}: {error}')
+      say(f'{task.id}: {error}')
       code = 1
-    if code != EXIT_AGAIN:
+    if code != EXIT_PREEMPTED:
       return 'failed' if code else 'done'
     stop.wait(options.wait)
   return 'stopped'
 
 
 @contextlib.contextmanager
-def stopping():
-  """Yield a threading.Event that is set when this process is told to stop."""
+def stopping() -> Iterator[threading.Event]:
+  """Yield an event that is set when this process is told to stop."""
   stop = threading.Event()
-  signals = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
-  old = [signal.signal(s, lambda *_: stop.set()) for s in signals]
+  old = {}
+  for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+    # As SIGHUP is under nohup.
+    if signal.getsignal(number) != signal.SIG_IGN:
+      old[number] = signal.signal(number, lambda *_: stop.set())
   try:
     yield stop
   finally:
-    for number, handler in zip(signals, old):
+    for number, handler in old.items():
       signal.signal(number, handler)

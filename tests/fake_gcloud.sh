@@ -63,6 +63,7 @@ case "$tool" in
   curl) [[ "$*" != *DELETE* ]] || event "delete ${*: -1}"
     case "$*" in
       *agent-worker-number*) basename "$HOME" ;;
+      *worker-network-endpoints*) [[ "${HOSTS:-1}" == 1 ]] || echo a,b ;;
       *token*) echo '{"access_token":"secret","expires_in":3599}' ;;
       *project-id*) echo project ;;
     esac
@@ -103,11 +104,10 @@ case "$tool" in
       2>&1 </dev/null &
     echo $! >"$HOME/pid"
     exit ;;
-  sweep) # What launch.sweep vm prints.
-    all="$*" folder="${all##*--bundle=}"
-    mkdir -p "$folder" && cp "$FAKE_BUNDLE"/* "$folder"
-    echo "name=a workdir=gs://bucket/a runtime=r hosts=${HOSTS:-1}"
-    exit ;;
+  git) # A small repository in place of this one.
+    [[ "$*" != *'bundle create'* ]] || exec cp "$FAKE_BUNDLE" "${*: -2:1}"
+    exec "$REAL_GIT" "$@"
+    ;;
 esac
 
 # gcloud itself.
@@ -134,10 +134,12 @@ lags() {
 ! luck hang || exec sleep 1000
 
 case "$*" in
-  *'buckets describe'*) echo "${LOCATION:-US-CENTRAL2}" ;;
+  *'accelerator-types describe'*) luck elsewhere && error 'NOT_FOUND: no type' ;;
   *'storage ls'*)
-    [[ "$*" != *done* ]] || { [[ -e "$bucket/done/a" ]]; exit; }
-    ls "$bucket"/checkpoints/*/ 2>/dev/null
+    files=("$bucket"/checkpoints/*/*)
+    [[ "$*" != *done/* ]] || files=("$bucket/done/a")
+    [[ -e "${files[0]}" ]] || error 'One or more URLs matched no objects.'
+    echo "${files[@]}"
     ;;
   storage*) luck denied && error 'PERMISSION_DENIED'; event "$*" ;;
   *'queued-resources list'*) luck api && error 'SERVICE_DISABLED: enable it' ;;

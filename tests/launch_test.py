@@ -502,7 +502,8 @@ def test_many_days_of_a_slice(cloud):
       assert 'tpu_vm: error: ' in day['err'], explain
     else:
       assert day['code'] == 0 or day['stopped'], explain
-      assert day['code'] in (0, 75), explain
+      # Or it was stopped while Python started.
+      assert day['code'] in (0, 75) or not day['events'], explain
     if day['state'] != 'GONE':
       assert 'MAY COST MONEY' in day['err'] and day['code'] == 1, explain
   codes = [day['code'] for day in days]

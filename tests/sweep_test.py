@@ -5,8 +5,6 @@ SWEEP_KILL_SECONDS=180 in the environment kills for three minutes:
 """
 
 import contextlib
-import errno
-import fcntl
 import json
 import os
 import pathlib
@@ -27,6 +25,7 @@ from pruning_gen.launch import sweep
 from pruning_gen.launch import workers
 
 from pruning_gen.errors import UserError
+from pruning_gen.storage import lock
 
 ROOT = pathlib.Path(__file__).parents[1]
 KILL_SECONDS = float(os.environ.get('SWEEP_KILL_SECONDS', '45'))
@@ -60,10 +59,8 @@ def task(folder, name, *fates):
   )
 
 
-def run(folder, groups, slots=1, retries=2, say=lambda _: None):
-  options = workers.Options(
-    logs=f'{folder}/logs', retries=retries, wait=0.01, say=say
-  )
+def run(folder, groups, slots=1, retries=2):
+  options = workers.Options(logs=f'{folder}/logs', retries=retries, wait=0.01)
   return workers.run(groups, [{}] * slots, options)
 
 
@@ -82,6 +79,9 @@ def test_again_until_done(tmp_path):
   outcome = run(tmp_path, groups, slots=2, retries=1)
   assert outcome == {'a': 'done', 'b': 'done', 'c': 'done'}
   assert steps(tmp_path, 'b') == 'xxxx'
+  # What is done is not run again.
+  run(tmp_path, groups)
+  assert steps(tmp_path, 'b') == 'xxxx'
 
 
 def test_failures_end(tmp_path):
@@ -92,46 +92,21 @@ def test_failures_end(tmp_path):
   outcome = run(tmp_path, groups, retries=2)
   assert outcome == {'a': 'failed', 'after_a': 'stopped', 'b': 'done'}
   assert (tmp_path / 'logs/a.log').read_text() == 'it broke\n' * 3
+  assert sweep.report(outcome, 'logs') == 1
+  assert sweep.report(outcome | {'a': 'done'}, 'logs') == 75
 
 
-def test_what_is_done_is_not_run_again(tmp_path):
-  for _ in range(2):
-    run(tmp_path, [[task(tmp_path, 'a', 'done')]])
-  assert steps(tmp_path, 'a') == 'x'
-  # Another command is other work.
-  run(tmp_path, [[task(tmp_path, 'a', 'again', 'done')]])
-  assert steps(tmp_path, 'a') == 'xx'
-
-
-@pytest.mark.parametrize('broken', ['locks', 'logs'])
-def test_a_task_that_cannot_be_started_fails_alone(tmp_path, broken):
-  # A folder where the file is to be: full disks are hard to come by.
-  name = {'locks': 'a', 'logs': 'a.log'}[broken]
-  (tmp_path / broken / name).mkdir(parents=True)
-  said = []
+@pytest.mark.parametrize('broken', ['a/done', 'logs/a.log'])
+def test_a_task_whose_files_cannot_be_written_fails_alone(tmp_path, broken):
+  # A folder where a file is to be, or the other way round.
+  (tmp_path / broken).parent.mkdir()
+  if broken == 'a/done':
+    (tmp_path / broken).touch()
+  else:
+    (tmp_path / broken).mkdir()
   groups = [[task(tmp_path, n, 'again', 'done')] for n in 'ab']
-  outcome = run(tmp_path, groups, slots=2, retries=1, say=said.append)
+  outcome = run(tmp_path, groups, slots=2, retries=1)
   assert outcome == {'a': 'failed', 'b': 'done'}
-  assert any(line.startswith('a: ') and '[Errno' in line for line in said)
-  assert not steps(tmp_path, 'a')
-  if broken == 'logs':
-    with lease.hold_folder(f'{tmp_path}/a'):
-      pass
-
-
-def test_the_report_of_a_task_without_a_log(tmp_path, capsys):
-  assert sweep.report({'a': 'failed', 'b': 'done'}, str(tmp_path)) == 1
-  assert 'no output' in capsys.readouterr().err
-  assert sweep.report({'a': 'stopped', 'b': 'done'}, str(tmp_path)) == 75
-
-
-def test_a_task_that_cannot_be_marked_is_done(tmp_path):
-  (tmp_path / 'a').mkdir()
-  (tmp_path / 'a' / 'done').touch()
-  said = []
-  groups = [[task(tmp_path, 'a', 'done')]]
-  assert run(tmp_path, groups, say=said.append) == {'a': 'done'}
-  assert any('cannot be written ([Errno' in line for line in said)
 
 
 def test_progress_is_whole_checkpoints(tmp_path):
@@ -149,7 +124,10 @@ def test_progress_is_whole_checkpoints(tmp_path):
 def test_a_task_that_another_process_runs_is_waited_for(tmp_path):
   too_early = []
   with contextlib.ExitStack() as stack:
-    stack.enter_context(lease.hold_folder(f'{tmp_path}/a'))
+    stack.enter_context(lock.hold(tmp_path / 'a'))
+    other = task(tmp_path, 'a', 'done')
+    with pytest.raises(lease.InUseError, match=f'{tmp_path}/a'):
+      workers.execute(other, workers.Options(), threading.Event())
 
     def release():
       too_early.append(steps(tmp_path, 'a'))
@@ -157,48 +135,12 @@ def test_a_task_that_another_process_runs_is_waited_for(tmp_path):
 
     timer = threading.Timer(0.3, release)
     timer.start()
-    assert run(tmp_path, [[task(tmp_path, 'a', 'done')]]) == {'a': 'done'}
+    assert run(tmp_path, [[other]]) == {'a': 'done'}
     timer.join()
   assert too_early == ['']
-  with lease.hold_folder(f'{tmp_path}/b'):
-    options = workers.Options(say=lambda _: None)
-    with pytest.raises(lease.InUseError, match=f'{tmp_path}/b'):
-      workers.execute(task(tmp_path, 'b', 'done'), options, threading.Event())
-
-
-def test_file_systems_without_locks(tmp_path, monkeypatch):
-  def fail(*_):
-    raise OSError(errno.ENOLCK, 'No locks available')
-
-  monkeypatch.setattr(fcntl, 'flock', fail)
-  said = []
-  groups = [[task(tmp_path, 'a', 'done')]]
-  assert run(tmp_path, groups, say=said.append) == {'a': 'done'}
-  assert said[0].startswith('warning: ') and 'No locks' in said[0]
-
-
-def test_other_versions_are_warned_about(tmp_path):
-  said = []
-  versions = {'jax': '0.0.1', 'flax': '0.0.1'}
-  history = {'starts': [{'versions': versions}]}
-  (tmp_path / 'provenance.json').write_text(json.dumps(history))
-  workers.warn_of_versions(tmp_path, said.append)
-  assert len(said) == 1 and 'jax 0.0.1' in said[0]
 
 
 # The real program.
-
-
-def start(verb, folder, *args, **env):
-  command = [sys.executable, '-m', 'launch.sweep', verb]
-  return subprocess.Popen(
-    [*command, f'--plan={folder}/plan.jsonl', *args],
-    cwd=ROOT,
-    stdout=subprocess.PIPE,
-    stderr=subprocess.STDOUT,
-    text=True,
-    env=os.environ | {'JAX_PLATFORMS': 'cpu'} | env,
-  )
 
 
 @pytest.fixture
@@ -206,11 +148,20 @@ def start_sweep():
   """Return a function that starts launch.sweep; what still runs is ended."""
   started = []
 
-  def start_one(*args, **env):
-    started.append(start(*args, **env))
-    return started[-1]
+  def start(verb, folder, *args, **env):
+    command = [sys.executable, '-m', 'launch.sweep', verb]
+    process = subprocess.Popen(
+      [*command, f'--plan={folder}/plan.jsonl', *args],
+      cwd=ROOT,
+      stdout=subprocess.PIPE,
+      stderr=subprocess.STDOUT,
+      text=True,
+      env=os.environ | {'JAX_PLATFORMS': 'cpu'} | env,
+    )
+    started.append(process)
+    return process
 
-  yield start_one
+  yield start
   for process in started:
     if process.poll() is None:
       process.terminate()
@@ -240,14 +191,10 @@ def tiny_plan(folder, num_jobs, root=None, **overrides):
     'tensorboard': False,
     'data.cache_dir': str(folder.parent / 'cache'),
   } | overrides
+  overrides = [f'{k}={v}'.replace(' ', '') for k, v in keys.items()]
+  overrides.append(f'replicates={num_jobs}')
   jobs = plan.make_plan(
-    ['quickstart'],
-    root or folder,
-    ['chain'],
-    replicates=num_jobs,
-    overrides=[
-      f'{key}={value}'.replace(' ', '') for key, value in keys.items()
-    ],
+    ['quickstart'], root or folder, ['chain'], overrides=overrides
   )
   plan.write(folder / 'plan.jsonl', jobs)
   return jobs
@@ -468,7 +415,7 @@ def test_bad_use_of_slurm(tmp_path, start_sweep, slurm):
 
 
 def test_what_slurm_is_given(tmp_path, capsys):
-  jobs = plan.make_plan(['lenet'], tmp_path, replicates=2)
+  jobs = plan.make_plan(['lenet'], tmp_path, overrides=['replicates=2'])
   plan.write(tmp_path / 'plan.jsonl', jobs)
   args = ['run', f'--plan={tmp_path}/plan.jsonl', '--engine=slurm', '--dry_run']
   with pytest.raises(SystemExit):
@@ -547,33 +494,26 @@ def objects(bucket, prefix, content=False):
 
 
 def test_a_lease_admits_one_launcher(bucket, monkeypatch):
+  import tensorstore as ts
+
   monkeypatch.setattr(lease, 'RENEW_SECONDS', 0.1)
   monkeypatch.setattr(lease, 'EXPIRE_SECONDS', 1.0)
   workdir = 'gs://bucket/a/job'
-  import tensorstore as ts
-
-  said = []
-  with lease.hold_bucket(workdir, said.append) as lost:
-    with (
-      pytest.raises(lease.InUseError, match=workdir),
-      lease.hold_bucket(workdir, said.append),
-    ):
+  with lease.hold(workdir) as lost:
+    with pytest.raises(lease.InUseError, match=workdir), lease.hold(workdir):
       pass
     assert not lost.is_set()
     # Another takes over from one that is cut off for long, which then stops.
     store = ts.KvStore.open(workdir + '/').result()
-    store.write('lease.json', '{"host": "other"}').result()
+    store.write(lease.KEY, '{"host": "other"}').result()
     assert lost.wait(5)
-  assert objects(bucket, 'a/job/') == {'lease.json'}
+  assert objects(bucket, 'a/job/') == {lease.KEY}
   # One that was killed is taken over from.
   monkeypatch.setattr(lease, 'RENEW_SECONDS', 1000)
-  with lease.hold_bucket(workdir, said.append):
-    assert objects(bucket, 'a/job/') == {'lease.json'}
+  with lease.hold(workdir):
+    assert objects(bucket, 'a/job/') == {lease.KEY}
   assert objects(bucket, 'a/job/') == set()
-  with (
-    pytest.raises(UserError, match='objectUser'),
-    lease.hold_bucket('gs://other/job', said.append),
-  ):
+  with pytest.raises(UserError, match='objectUser'), lease.hold('gs://no/job'):
     pass
 
 

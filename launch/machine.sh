@@ -4,11 +4,10 @@
 #
 # setup [DATA]      install; mount DATA, gs://BUCKET or `disk`, read-only
 # run LINES [FLAGS] run these lines of the plan in order, with flags of main
-# start ...         the same, detached; systemd gives it 25 s to save and stop
-# poll              print what became of it; its launcher is alive
-# log               print the end of its output
-# watch NAME ZONE HOURS   delete this slice once its launcher is gone so long
-# start_watch ...   the same, detached
+# boot NAME ZONE WORKDIR HOURS DATA LINES [FLAGS]
+#                   set up and run, detached; delete the slice NAME once its
+#                   launcher is gone for HOURS; WORKDIR/machine/failed says why
+#                   this gave up
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
 metadata() {
@@ -17,9 +16,16 @@ metadata() {
 }
 
 setup() {
-  exec 9>machine.lock && flock 9
-  # Another launcher may have started the job.
-  [[ "$(poll)" != *running ]] || return 0
+  local attempt
+  for attempt in $(seq 10); do
+    # A process of its own: `set -e` has no effect in a condition.
+    ! bash machine.sh install "${1:-}" || return 0
+    sleep $((attempt * ${SETUP_WAIT:-10}))
+  done
+  return 1
+}
+
+install() {
   rm -rf code
   git -c advice.detachedHead=false clone --quiet pruning_gen.bundle code
   # The machine's own Python is too old.
@@ -30,7 +36,7 @@ setup() {
   python3 -m uv pip install --quiet --python venv/bin/python --no-deps \
     --editable code
   mkdir -p data
-  mountpoint --quiet data || mount_data "${1:-}"
+  mountpoint --quiet data || mount_data "$1"
 }
 
 mount_data() {
@@ -56,15 +62,16 @@ install_gcsfuse() {
 }
 
 run() {
-  local lines="$1" flags=() retries="${RETRIES:-3}" line
+  local lines="$1" flags=() wait=1 line
   shift
   if mountpoint --quiet data; then
     flags=(--config.data.dir="$PWD/data"
       --config.data.num_workers="$(($(nproc) * 3 / 4))")
   fi
   if [[ "$(metadata instance/attributes/worker-network-endpoints)" == *,* ]]; then
-    # Hosts that retry each on their own would not meet again.
-    flags+=(--distributed) retries=0
+    # A program that lost another host notices within two minutes, and waits
+    # for it for five: so all hosts try again together.
+    flags+=(--distributed) wait=180
   fi
   # A program that was killed leaves it; another user's may not be opened.
   sudo fuser --silent /dev/accel* /dev/vfio/[0-9]* 2>/dev/null ||
@@ -76,53 +83,53 @@ run() {
   trap : TERM INT HUP
   for line in $lines; do
     ../venv/bin/python -m launch.sweep exec --plan=../plan.jsonl \
-      --index="$line" --retries="$retries" \
+      --index="$line" --retries=3 --wait="$wait" \
       --host="$(metadata instance/attributes/agent-worker-number)" -- \
       "${flags[@]}" "$@"
   done
 }
 
-start() {
-  sudo systemctl reset-failed pruning_gen 2>/dev/null || true
-  sudo systemctl stop pruning_gen 2>/dev/null || true
-  # Its launcher counts its failures, those of all hosts together.
-  sudo systemd-run --quiet --unit=pruning_gen --uid="$(id -u)" \
-    --setenv=HOME="$HOME" --setenv=RETRIES=0 --remain-after-exit \
-    --property=TimeoutStopSec=25 \
-    --property=StandardOutput="append:$PWD/job.log" \
-    --property=StandardError="append:$PWD/job.log" \
-    bash "$PWD/machine.sh" run "$@"
+boot() {
+  local name="$1" zone="$2" workdir="$3" hours="$4"
+  shift 4
+  detach watch "$name" "$zone" "$workdir" "$hours"
+  detach job "$workdir" "$@"
 }
 
-log() { tail -n 20 job.log; }
-
-start_watch() {
-  sudo systemctl is-active --quiet watch ||
-    sudo systemd-run --quiet --unit=watch --uid="$(id -u)" \
-      bash "$PWD/machine.sh" watch "$@"
+# Of its own, by systemd, which gives it 25 seconds to save when it stops.
+detach() {
+  systemd-run --quiet --unit="pruning_gen_$1" --setenv=HOME="$HOME" \
+    --setenv=PATH="$PATH" --property=TimeoutStopSec=25 \
+    --property=StandardOutput="append:$PWD/$1.log" \
+    --property=StandardError="append:$PWD/$1.log" \
+    bash "$PWD/machine.sh" "$@"
 }
 
-poll() {
-  local states
-  touch alive
-  states="$(systemctl show pruning_gen --property=ActiveState,SubState,LoadState)"
-  case "$states" in
-    *LoadState=not-found*) echo pruning_gen: absent ;;
-    *SubState=exited* | *ActiveState=failed*)
-      echo "pruning_gen: ended $(systemctl show pruning_gen \
-        --property=ExecMainStatus | cut -d= -f2)"
-      ;;
-    *) echo pruning_gen: running ;;
-  esac
+job() {
+  local workdir="$1" data="$2" code=0
+  shift 2
+  bash machine.sh setup "$data" || code=1
+  until ((code)) || bash machine.sh run "$@"; do
+    code=$?
+    # Stopped and saved, and the machine is still here.
+    ((code != 75)) || code=0
+  done
+  ((code == 0)) || tail -n 20 job.log |
+    gcloud storage cp - "$workdir/machine/failed"
 }
 
 watch() {
-  touch alive
-  while [[ -n "$(find alive -mmin "-$(($3 * 60))")" ]]; do sleep 300; done
+  local name="$1" zone="$2" workdir="$3" seconds=$(($4 * 3600)) seen=0 last=0
+  while ((SECONDS - seen <= seconds)); do
+    alive="$(gcloud storage objects describe "$workdir/machine/alive" \
+      --format='value(generation)' || true)"
+    [[ "$alive" == "$last" ]] || seen=$SECONDS last="$alive"
+    sleep "${WATCH_SECONDS:-300}"
+  done
   token="$(metadata instance/service-accounts/default/token |
     sed 's/.*"access_token": *"\([^"]*\)".*/\1/')"
   curl --silent --request DELETE --header "Authorization: Bearer $token" \
-    "https://tpu.googleapis.com/v2/projects/$(metadata project/project-id)/locations/$2/queuedResources/$1?force=true"
+    "https://tpu.googleapis.com/v2/projects/$(metadata project/project-id)/locations/$zone/queuedResources/$name?force=true"
 }
 
 "$@"

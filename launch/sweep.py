@@ -69,6 +69,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
   add('--index', type=int, required=True, help='its line, from 0')
   add('--device', help='the id of the one GPU or TPU chip that it may use')
   add('--retries', type=int, default=0, help=failures)
+  add('--wait', type=float, default=1.0, help='seconds before the first retry')
   add('--host', type=int, default=0, help='of several hosts, which this is')
   add('extra', nargs='*', help='flags of pruning_gen.main, after --')
 
@@ -119,7 +120,7 @@ def run_job(args: argparse.Namespace) -> int:
   is_first = not job.needs or task.marker.with_name(job.needs).exists()
   plan.check(is_first, f'{job.id} needs {job.needs}: run it first')
   with workers.stopping() as stop:
-    options = workers.Options(env=env, retries=args.retries)
+    options = workers.Options(env, '', args.retries, args.wait)
     return workers.execute(task, options, stop)
 
 

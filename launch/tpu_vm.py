@@ -4,13 +4,14 @@ r"""One job of a plan on one Cloud TPU slice, with nothing but gcloud.
       --zone=us-central2-b --accelerator-type=v4-8 \
       --runtime-version=tpu-ubuntu2204-base --spot [-- --config.KEY=VALUE]
 
-Makes the slice unless it is there, runs the job to its end, and deletes the
-slice. Flags that are not listed below, such as --spot, --service-account and
---network, are those of gcloud compute tpus queued-resources create.
+Asks for a slice, waits until the job is done, and deletes the slice. Flags that
+are not listed below, such as --spot, --service-account and --network, are those
+of gcloud compute tpus queued-resources create.
 
-The program runs detached, and this one only looks every now and then. It waits
-for a machine as long as it takes, makes another after a preemption, and gives
-up after 10 failed installations or 3 retries of the program without a new
+The slice takes everything it needs from the bucket when it boots (machine.sh),
+and reports there; this program only looks. It waits for a machine as long as it
+takes, makes another after a preemption, and gives up when the machine
+has, after 10 failed installations or 3 retries of the program without a new
 checkpoint. Exit codes: 0 done, 75 stopped, 1 anything else.
 """
 
@@ -25,15 +26,13 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 
 from launch import cloud
 from launch import plan
 from pruning_gen.errors import EXIT_PREEMPTED
 from pruning_gen.errors import UserError
 
-STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
-SETUPS = 10
-RETRIES = 3
 # Between two looks, in seconds.
 POLL = float(os.environ.get('POLL_SECONDS', '30'))
 # A slice that was asked for may appear so many seconds later.
@@ -50,8 +49,16 @@ FATAL = re.compile(
   r'|[Rr]eauthentication|active account|(attribute|property) \[project\]'
   r'|unrecognized arguments|Invalid value'
 )
-# States of a machine that is not ready yet.
-STARTING = ('CREATING', 'STARTING', 'RESTARTING', 'REPAIRING')
+STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+# States of a machine that does not need to be replaced.
+NODE_STATES = ('READY', 'CREATING', 'STARTING', 'RESTARTING', 'REPAIRING')
+# What a slice does when it boots, on every host, as root.
+STARTUP = """#!/bin/bash
+export HOME="${{HOME:-/root}}" PATH="$PATH:/snap/bin"
+cd "$HOME"
+until gcloud storage cp {source} . --recursive; do sleep 10; done
+exec bash machine/machine.sh boot {arguments}
+"""
 
 
 class CallError(Exception):
@@ -67,16 +74,13 @@ def main(argv: list[str]) -> None:
   args = parse(argv)
   for number in STOP_SIGNALS:
     signal.signal(number, lambda *_: sys.exit(EXIT_PREEMPTED))
-  with tempfile.TemporaryDirectory() as folder:
-    code = 1
-    try:
-      slice_ = Slice(args)
-      with slice_.deleted_at_the_end():
-        slice_.run(pathlib.Path(folder))
-      code = 0
-    except (UserError, CallError) as error:
-      say(f'error: {error}')
-  sys.exit(code)
+  try:
+    slice_ = Slice(args)
+    with slice_.deleted_at_the_end():
+      slice_.run()
+  except (UserError, CallError) as error:
+    say(f'error: {error}')
+    sys.exit(1)
 
 
 def parse(argv: list[str]) -> argparse.Namespace:
@@ -92,8 +96,8 @@ def parse(argv: list[str]) -> argparse.Namespace:
   add(
     '--data',
     default='',
-    help='prepared data sets, mounted read-only:\n'
-    'gs://BUCKET/FOLDER, or `disk` for that of --data-disk',
+    help='prepared data sets: gs://BUCKET/FOLDER, or\n'
+    '`disk` for that of --data-disk; mounted read-only',
   )
   split = argv.index('--') if '--' in argv else len(argv)
   args, args.create = parser.parse_known_args(argv[:split])
@@ -107,109 +111,123 @@ def say(line: str) -> None:
     print(f'tpu_vm: {line}', file=sys.stderr, flush=True)
 
 
+def gcloud(*words: str) -> str:
+  """Call gcloud and return what it prints; show its errors at once.
+
+  Raises:
+    CallError: it failed, or did not answer.
+    UserError: it failed, and would again.
+  """
+  with subprocess.Popen(
+    ['gcloud', *words],
+    stdin=subprocess.DEVNULL,
+    stdout=subprocess.PIPE,
+    stderr=subprocess.PIPE,
+    text=True,
+    # gcloud is a script that starts Python: they end together.
+    start_new_session=True,
+  ) as process:
+    try:
+      output, errors = process.communicate(timeout=CALL)
+    except subprocess.TimeoutExpired as error:
+      raise CallError(f'gcloud {words[0]} does not answer') from error
+    finally:
+      # It hangs, or this program is told to stop.
+      if process.poll() is None:
+        os.killpg(process.pid, signal.SIGKILL)
+  if not process.returncode:
+    return output
+  if re.search('NOT_FOUND|matched no objects', errors):
+    raise NotFoundError(errors)
+  say(f'gcloud {shlex.join(words)}: {errors}')
+  plan.check(not FATAL.search(errors), 'gcloud refused: see above')
+  raise CallError(errors)
+
+
 class Slice:
-  """A slice, asked for or there, and the program on it."""
+  """A slice, asked for or there, and the job that it runs."""
 
   def __init__(self, args: argparse.Namespace):
     """Check all that can be wrong before a machine is asked for."""
     self.args = args
     self.job = plan.find(args.plan, args.index)
     self.name = self.job.id
+    self.machine = f'{self.job.workdir}/machine'
     cloud.check(args, [self.job])
     self.asked_at = None  # None if it is neither asked for nor there.
-    self.is_set_up = False
-    self.setups = self.waits = self.silent = self.failures = 0
-    self.checkpoints = ''
-
-  def gcloud(self, *words: str) -> str:
-    """Call gcloud and return what it prints; show its errors at once.
-
-    Raises:
-      CallError: it failed, or did not answer.
-      UserError: it failed, and would again.
-    """
-    with subprocess.Popen(
-      ['gcloud', *words],
-      stdin=subprocess.DEVNULL,
-      stdout=subprocess.PIPE,
-      stderr=subprocess.PIPE,
-      text=True,
-      # gcloud is a script that starts Python and ssh: they end together.
-      start_new_session=True,
-    ) as process:
-      try:
-        output, errors = process.communicate(timeout=CALL)
-      except subprocess.TimeoutExpired as error:
-        raise CallError(f'gcloud {words[0]} does not answer') from error
-      finally:
-        # It hangs, or this program is told to stop.
-        if process.poll() is None:
-          os.killpg(process.pid, signal.SIGKILL)
-    if not process.returncode:
-      return output
-    if re.search('NOT_FOUND|matched no objects', errors):
-      raise NotFoundError(errors)
-    say(f'gcloud {shlex.join(words)}: {errors}')
-    plan.check(not FATAL.search(errors), 'gcloud refused: see above')
-    raise CallError(errors)
+    self.waits = 0
 
   def tpus(self, *words: str) -> str:
     """Call gcloud compute tpus."""
-    return self.gcloud('compute', 'tpus', *words, f'--zone={self.args.zone}')
+    return gcloud('compute', 'tpus', *words, f'--zone={self.args.zone}')
 
-  def on_hosts(self, *words: str) -> str:
-    """Call gcloud's ssh or scp for all hosts."""
-    hosts = ('--worker=all', '--strict-host-key-checking=no')
-    return self.tpus('tpu-vm', *words, *hosts)
-
-  def machine(self, *words: str) -> str:
-    """Call machine.sh on all hosts."""
-    command = f'bash job/machine.sh {shlex.join(words)}'
-    return self.on_hosts('ssh', self.name, f'--command={command}')
-
-  def objects(self, pattern: str) -> str:
-    """List objects of the workdir; '' if there are none, or no answer."""
-    with contextlib.suppress(CallError):
-      return self.gcloud('storage', 'ls', f'{self.job.workdir}/{pattern}')
-    return ''
-
-  def run(self, folder: pathlib.Path) -> None:
-    """Run the job to its end, on as many slices as it takes.
-
-    Args:
-      folder: an empty one, for what is copied to the machine.
-    """
+  def run(self) -> None:
+    """Have the job done, on as many slices as it takes."""
     args = self.args
     self.tpus('queued-resources', 'list', '--limit=1')
     try:
       self.tpus('accelerator-types', 'describe', args.accelerator_type)
     except NotFoundError:
       say(f'warning: {args.accelerator_type} is not known to be in {args.zone}')
-    cloud.pack(args.plan, folder)
-    # One object, to know that the bucket can be written.
-    copy = (str(folder / 'plan.jsonl'), f'{self.job.workdir}/plan.jsonl')
-    self.gcloud('storage', 'cp', *copy)
-    self.checkpoints = self.objects('checkpoints/*/')
-    last = None
-    while True:
-      state = self.look()
-      if state != last:
-        say(f'{self.name}: {" ".join(state)}')
-      last = state
-      if state[0] == 'GONE':
-        self.asked_at, self.is_set_up = None, False
-        if self.objects(f'done/{self.name}'):
-          break
-        self.create()
-      elif state[0] == 'ACTIVE' and self.tend(folder):
-        break
-      elif state[0] == 'FAILED':
-        self.delete()
-        self.back_off()
-      elif state[0] in ('SUSPENDING', 'SUSPENDED'):
-        self.delete()
-      time.sleep(POLL)
+    with tempfile.TemporaryDirectory() as folder:
+      self.upload(pathlib.Path(folder))
+      last = None
+      while not self.is_done():
+        state = self.look()
+        if state != last:
+          say(f'{self.name}: {" ".join(state)}')
+        last = state
+        self.tend(state[0], folder)
+        time.sleep(POLL)
     say(f'{self.name}: done')
+
+  def upload(self, folder: pathlib.Path) -> None:
+    """Put what the machine needs into the bucket, which so proves writable."""
+    cloud.pack(self.args.plan, folder)
+    files = [str(folder / name) for name in cloud.FILES]
+    gcloud('storage', 'cp', *files, f'{self.machine}/')
+    if self.look()[0] == 'GONE':
+      with contextlib.suppress(CallError):
+        # Of an earlier slice.
+        gcloud('storage', 'rm', f'{self.machine}/failed')
+    words = [self.name, self.args.zone, self.job.workdir, str(ALONE_HOURS)]
+    words += [self.args.data, str(self.args.index), *self.args.extra]
+    (folder / 'startup.sh').write_text(
+      STARTUP.format(source=self.machine, arguments=shlex.join(words))
+    )
+
+  def is_done(self) -> bool:
+    """Return whether the job is done.
+
+    Raises:
+      UserError: the machine has given up.
+    """
+    with contextlib.suppress(CallError):
+      failed = gcloud('storage', 'cat', f'{self.machine}/failed')
+      raise UserError(f'{self.name} failed:\n{failed}')
+    with contextlib.suppress(CallError):
+      gcloud('storage', 'ls', f'{self.job.workdir}/done/{self.name}')
+      return True
+    return False
+
+  def tend(self, state: str, folder: str) -> None:
+    """Do what a state of the slice asks for."""
+    if state == 'GONE':
+      self.create(folder)
+    elif state == 'ACTIVE':
+      self.waits = 0
+      with contextlib.suppress(CallError):
+        # Its launcher is alive.
+        gcloud('storage', 'cp', f'{folder}/plan.jsonl', f'{self.machine}/alive')
+        words = ('describe', self.name, '--format=value(state)')
+        node = self.tpus('tpu-vm', *words).strip()
+        if node not in NODE_STATES:
+          say(f'{self.name}: taken away ({node})')
+          self.delete()
+    elif state in ('FAILED', 'SUSPENDING', 'SUSPENDED'):
+      self.delete()
+      if state == 'FAILED':
+        self.back_off()
 
   def look(self) -> tuple[str, str]:
     """Return the slice's state, GONE if there is none, and why it failed."""
@@ -230,10 +248,11 @@ class Slice:
       time.sleep(POLL)
     raise UserError(f'{self.name}: gcloud does not answer: see above')
 
-  def create(self) -> None:
+  def create(self, folder: str) -> None:
     """Ask for a slice."""
     words = [self.name, f'--node-id={self.name}', '--async', *self.args.create]
     words.append(f'--accelerator-type={self.args.accelerator_type}')
+    words.append(f'--metadata-from-file=startup-script={folder}/startup.sh')
     self.asked_at = time.monotonic()
     try:
       self.tpus('queued-resources', 'create', *words)
@@ -254,7 +273,6 @@ class Slice:
     Raises:
       UserError: it could not be deleted.
     """
-    self.is_set_up = False
     for _ in range(PATIENCE):
       with contextlib.suppress(CallError):
         self.tpus('queued-resources', 'delete', self.name, '--force', '--quiet')
@@ -265,7 +283,7 @@ class Slice:
     raise UserError(f'{self.name} could not be deleted')
 
   @contextlib.contextmanager
-  def deleted_at_the_end(self):
+  def deleted_at_the_end(self) -> Iterator[None]:
     """Leave no slice behind, however this ends."""
     try:
       yield
@@ -282,74 +300,6 @@ class Slice:
             f'{error}: it MAY COST MONEY: gcloud compute tpus queued-resources '
             f'delete {self.name} --zone={self.args.zone} --force'
           ) from error
-
-  def tend(self, folder: pathlib.Path) -> bool:
-    """Look after a slice that is there; return whether the job is done."""
-    try:
-      state = '--format=value(state)'
-      node = self.tpus('tpu-vm', 'describe', self.name, state).strip()
-      if node not in (*STARTING, 'READY'):
-        say(f'{self.name}: taken away ({node})')
-        self.delete()
-      if node != 'READY' or not (self.is_set_up or self.set_up(folder)):
-        return False
-      polled = self.machine('poll')
-    except CallError:
-      # A connection that breaks is no failure: the program runs without it.
-      self.silent += 1
-      if self.silent > PATIENCE:
-        say(f'{self.name}: does not answer')
-        self.delete()
-      return False
-    self.silent = 0
-    ends = re.findall('^pruning_gen: (?:ended )?(.+)', polled, re.MULTILINE)
-    if set(ends) == {'0'}:
-      return True
-    if ends and 'running' not in ends:
-      if not {'absent', '0', '75'}.issuperset(ends):
-        self.count_failure(f'ended with {", ".join(ends)}')
-      try:
-        self.machine('start', str(self.args.index), *self.args.extra)
-      except CallError:
-        self.count_failure('could not be started')
-    return False
-
-  def set_up(self, folder: pathlib.Path) -> bool:
-    """Install on all hosts; return whether that worked.
-
-    Raises:
-      UserError: it did not for the last time.
-    """
-    watch = f'{self.name} {self.args.zone} {ALONE_HOURS}'
-    try:
-      self.on_hosts('ssh', self.name, '--command=mkdir -p job')
-      files = [str(folder / name) for name in cloud.FILES]
-      self.on_hosts('scp', *files, f'{self.name}:job/')
-      self.machine('setup', *filter(None, [self.args.data]))
-      self.machine('start_watch', *watch.split())
-    except CallError as error:
-      self.setups += 1
-      failed = f'{self.name} could not be set up {SETUPS} times'
-      if self.setups == SETUPS:
-        raise UserError(failed) from error
-      return False
-    self.is_set_up, self.setups, self.waits = True, 0, 0
-    return True
-
-  def count_failure(self, how: str) -> None:
-    """Count failures in a row without a new checkpoint.
-
-    Raises:
-      UserError: that was the last.
-    """
-    found = self.objects('checkpoints/*/')
-    self.failures = 1 if found != self.checkpoints else self.failures + 1
-    self.checkpoints = found
-    with contextlib.suppress(CallError):
-      say(self.machine('log'))
-    message = f'{self.name} {how}, failure {self.failures} in a row'
-    plan.check(self.failures <= RETRIES, message)
-    say(message)
 
 
 if __name__ == '__main__':

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Stands in for gcloud and for what a TPU VM has, by the name it is called with.
-# One slice whose life is drawn from $SEED lives in $FAKE; machine.sh runs on its
-# hosts for real, each in a home of its own. Events are written to $FAKE/events.
-# $CHANCES are percentages of what goes wrong.
+# One slice whose life is drawn from $SEED lives in $FAKE, next to its bucket;
+# machine.sh runs on its hosts for real, each in a home of its own. Events are
+# written to $FAKE/events. $CHANCES are percentages of what goes wrong.
 set -u
 event() { echo "$*" >>"$FAKE/events"; }
 count() {
@@ -13,7 +13,7 @@ count() {
 declare -A chance="(${CHANCES:-})"
 luck() { ((RANDOM % 100 < ${chance[$1]:-0})); }
 seed() { RANDOM=$((SEED * 1000 + $1)); : $RANDOM; }
-bucket="$FAKE/bucket"
+local_path() { echo "$FAKE/bucket/${1#gs://}"; }
 
 # What runs as the program: started by machine.sh, by way of systemd-run.
 program() {
@@ -21,7 +21,7 @@ program() {
   host="${all##*--host=}" host="${host%% *}"
   count "starts.$host" && n="$REPLY"
   mkdir "$FAKE/running.$host" 2>/dev/null || event TWICE
-  event "start $host"
+  event "start $host ${all%% -- *}"
   finish() {
     rmdir "$FAKE/running.$host" 2>/dev/null
     event "end $host $1"
@@ -33,10 +33,8 @@ program() {
   # All hosts of a start have one fate.
   seed $((n * 7919))
   if luck stopped; then finish 75; fi
-  if luck saved; then mkdir -p "$bucket/checkpoints/chain/$n"; finish 1; fi
-  if luck crashed; then finish 1; fi
-  mkdir -p "$bucket/done"
-  [[ "$host" != 0 ]] || : >"$bucket/done/a"
+  if luck crashed; then echo it broke && finish 1; fi
+  [[ "$host" != 0 ]] || : >"$FAKE/done"
   finish 0
 }
 
@@ -45,18 +43,29 @@ power_off() {
   local pid host
   while read -r pid; do
     kill -9 -- "-$pid" 2>/dev/null
-  done < <(cat "$FAKE"/hosts/*/pid 2>/dev/null)
+  done < <(cat "$FAKE"/hosts/*/pids 2>/dev/null)
   for host in 0 1; do
     ! rmdir "$FAKE/running.$host" 2>/dev/null || event "end $host power"
   done
   rm -rf "$FAKE/hosts"
 }
+# Start a process of its own on a host, with a log.
+detached() {
+  setsid "${@:2}" >>"$1" 2>&1 </dev/null &
+  echo $! >>"$HOME/pids"
+}
+boot() {
+  local i
+  for ((i = 0; i < ${HOSTS:-1}; i++)); do
+    mkdir -p "$FAKE/hosts/$i"
+    HOME="$FAKE/hosts/$i" detached "$FAKE/log" bash "$FAKE/startup.sh"
+  done
+}
 
-tool="$(basename "$0")"
-case "$tool" in
+case "$(basename "$0")" in
   sudo)
     # Not even a test touches a lock file of libtpu's own.
-    [[ "$*" != *libtpu_lockfile* ]] || { event "unlock"; exit; }
+    [[ "$*" != *libtpu_lockfile* ]] || { event unlock; exit; }
     [[ "$1" != mount ]] || { event "$*"; exit; }
     exec "$@"
     ;;
@@ -75,34 +84,9 @@ case "$tool" in
     [[ "$*" != *'uv venv'* ]] || { mkdir -p venv/bin; ln -sf "$0" venv/bin/python; }
     exit ;;
   python) program "$@" ;;
-  systemctl)
-    unit="$HOME/unit"
-    case "$1" in
-      show)
-        if [[ ! -e "$unit" ]]; then
-          echo LoadState=not-found
-        elif [[ ! -s "$unit" ]]; then
-          echo SubState=running
-        else
-          case "$*" in
-            *ExecMain*) echo "ExecMainStatus=$(cat "$unit")" ;;
-            *) echo ActiveState=failed ;;
-          esac
-        fi
-        ;;
-      stop) rm -f "$unit" ;;
-      is-active) [[ -e "$HOME/watch" ]] ;;
-    esac
-    exit ;;
   systemd-run)
-    [[ "$*" != *unit=watch* ]] || { : >"$HOME/watch"; exit; }
-    luck start_error && exit 1
-    while [[ "$1" != bash ]]; do shift; done
-    : >"$HOME/unit"
-    # shellcheck disable=SC2016
-    setsid bash -c '"$@"; echo $? >"$HOME/unit"' - "$@" >>"$HOME/job/job.log" \
-      2>&1 </dev/null &
-    echo $! >"$HOME/pid"
+    while [[ "$1" != bash ]]; do log="${1##*append:}" && shift; done
+    detached "$log" "$@"
     exit ;;
   git) # A small repository in place of this one.
     [[ "$*" != *'bundle create'* ]] || exec cp "$FAKE_BUNDLE" "${*: -2:1}"
@@ -130,18 +114,31 @@ lags() {
   [[ ! -e "$FAKE/lag" ]] || read -r until <"$FAKE/lag"
   ((${EPOCHREALTIME/./} < until))
 }
-[[ ! -e "$FAKE/doomed" ]] || { rm "$FAKE/doomed"; power_off; }
-! luck hang || exec sleep 1000
+if [[ "$HOME" != */hosts/* ]]; then
+  [[ ! -e "$FAKE/doomed" ]] || { rm "$FAKE/doomed"; power_off; }
+  ! luck hang || exec sleep 1000
+fi
 
 case "$*" in
-  *'accelerator-types describe'*) luck elsewhere && error 'NOT_FOUND: no type' ;;
-  *'storage ls'*)
-    files=("$bucket"/checkpoints/*/*)
-    [[ "$*" != *done/* ]] || files=("$bucket/done/a")
-    [[ -e "${files[0]}" ]] || error 'One or more URLs matched no objects.'
-    echo "${files[@]}"
+  storage*)
+    luck denied && error 'PERMISSION_DENIED'
+    luck bucket_error && error 'UNAVAILABLE: try again'
+    last="$(local_path "${*: -1}")"
+    case "$*" in
+      *'--recursive') cp -r "$(local_path "$3")" . ;;
+      *'cp '*)
+        mkdir -p "${last%/*}"
+        if [[ "$3" == - ]]; then cat >"$last"; else cp "${@:3:$#-3}" "$last"; fi
+        ;;
+      *' ls '*done/*) [[ -e "$FAKE/done" ]] || error 'matched no objects' ;;
+      *describe*) stat --format=%Y "$(local_path "$4")" ;;
+      *) [[ -e "$last" ]] || error 'matched no objects'
+        [[ "$2" != rm ]] || rm "$last"
+        [[ "$2" != cat ]] || cat "$last"
+        ;;
+    esac
     ;;
-  storage*) luck denied && error 'PERMISSION_DENIED'; event "$*" ;;
+  *'accelerator-types describe'*) luck elsewhere && error 'NOT_FOUND: no type' ;;
   *'queued-resources list'*) luck api && error 'SERVICE_DISABLED: enable it' ;;
   *'queued-resources create'*)
     luck quota && error "RESOURCE_EXHAUSTED: Quota limit exceeded"
@@ -149,6 +146,8 @@ case "$*" in
     luck create_error && error 'UNAVAILABLE: try again'
     [[ "$now" == GONE ]] || error 'ALREADY_EXISTS'
     if luck lag; then echo $((${EPOCHREALTIME/./} + 700000)) >"$FAKE/lag"; fi
+    all="$*" && script="${all##*startup-script=}"
+    cp "${script%% *}" "$FAKE/startup.sh"
     become WAITING_FOR_RESOURCES
     luck create_lost && error 'DEADLINE_EXCEEDED'
     ;;
@@ -159,10 +158,7 @@ case "$*" in
       GONE) error 'NOT_FOUND: Resource not found' ;;
       WAITING_FOR_RESOURCES) luck never || become PROVISIONING ;;
       PROVISIONING)
-        if luck failed; then become FAILED; else
-          become ACTIVE
-          for ((i = 0; i < ${HOSTS:-1}; i++)); do mkdir -p "$FAKE/hosts/$i"; done
-        fi
+        if luck failed; then become FAILED; else become ACTIVE; boot; fi
         ;;
       ACTIVE) luck preempted && preempt ;;
     esac
@@ -180,21 +176,6 @@ case "$*" in
   *'tpu-vm describe'*)
     [[ "$now" != GONE ]] || error 'NOT_FOUND: Resource not found'
     if [[ -e "$FAKE/hosts/0" ]]; then echo READY; else echo PREEMPTED; fi
-    ;;
-  *'tpu-vm '*)
-    [[ "$now" == ACTIVE && -e "$FAKE/hosts/0" ]] || exit 255
-    luck dropped && exit 255
-    for home in "$FAKE"/hosts/*; do
-      export HOME="$home"
-      cd "$HOME" || exit 255
-      if [[ "$*" == *'tpu-vm scp'* ]]; then
-        for word; do [[ ! -f "$word" ]] || cp "$word" job/; done
-      else
-        for word; do
-          [[ "$word" != --command=* ]] || bash -c "${word#--command=}" || exit $?
-        done
-      fi
-    done
     ;;
   *) error "no such command: $*" ;;
 esac

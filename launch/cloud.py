@@ -1,6 +1,5 @@
 """What every machine in the cloud is given, and what is checked before."""
 
-import argparse
 import pathlib
 import shutil
 import subprocess
@@ -13,36 +12,13 @@ from pruning_gen.errors import UserError
 FILES = ('machine.sh', 'plan.jsonl', 'requirements.lock', 'pruning_gen.bundle')
 
 
-def write_lock(args: argparse.Namespace) -> None:
-  """Pin every package that a machine installs, with its hash."""
-  path = _lock_path(args.plan)
-  plan.read(args.plan)
-  # Resolved for the machines, not for this one. The code itself, and so its
-  # setup.py, comes with the job.
-  command = [sys.executable, '-m', 'uv', 'pip', 'compile', '--quiet']
-  command += ['--generate-hashes', '--no-annotate', '--no-header']
-  command += [
-    '--python-platform=x86_64-manylinux_2_34',
-    '--python-version=3.12',
-    f'--output-file={path}',
-    str(plan.ROOT / 'setup.py'),
-    '-',
-  ]
-  needed = f'jax[{args.jax}]\ngcsfs\n'
-  result = subprocess.run(command, input=needed, text=True)
-  plan.check(
-    not result.returncode,
-    'uv could not resolve it: see above (or: pip install uv)',
-  )
-  print(f'lock: {path}')
-
-
-def _lock_path(path):
-  return pathlib.Path(path).with_name('requirements.lock')
-
-
-def check(args: argparse.Namespace, jobs: list[plan.Job]) -> None:
+def check(path: str, jobs: list[plan.Job], has_data: bool) -> None:
   """Check all that can be wrong before a machine is asked for.
+
+  Args:
+    path: the plan.
+    jobs: those of it that are to run.
+    has_data: whether prepared data sets are mounted.
 
   Raises:
     UserError: names it.
@@ -56,13 +32,16 @@ def check(args: argparse.Namespace, jobs: list[plan.Job]) -> None:
     )
     data = plan.read_config(job.flags).data.name
     plan.check(
-      data != 'imagenet2012' or args.data,
-      f'{job.id} needs --data, the prepared ImageNet: it is larger than the '
-      "machine's disk",
+      data != 'imagenet2012' or has_data,
+      f'{job.id} needs the prepared ImageNet to be mounted, as it is larger '
+      "than the machine's disk: docs/launch.md says how",
     )
-  lock = _lock_path(args.plan)
-  made_by = f'`python -m launch.sweep lock --plan={args.plan}` makes it'
-  plan.check(lock.exists(), f'{lock} is missing: {made_by}')
+  lock = _lock_path(path)
+  plan.check(lock.exists(), f'{lock} is missing: docs/launch.md says how')
+
+
+def _lock_path(path):
+  return pathlib.Path(path).with_name('requirements.lock')
 
 
 def pack(path: str, folder: pathlib.Path) -> None:

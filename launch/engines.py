@@ -61,23 +61,21 @@ def run_sky(args: argparse.Namespace, jobs: list[plan.Job]) -> int:
 
   Jobs that share a workdir are one job of SkyPilot, with the name of the first.
   """
-  for flag in ('accelerator_type', 'runtime_version', 'zone'):
-    name = flag.replace('_', '-')
-    plan.check(getattr(args, flag), f'--engine=sky needs --{name} too')
-  cloud.check(args, jobs)
+  task = pathlib.Path(args.plan).with_name('skypilot.yaml')
+  plan.check(task.exists(), f'{task} is missing: docs/launch.md says how')
+  mounts = yaml.safe_load(task.read_text())['file_mounts']
+  cloud.check(args.plan, jobs, '~/data' in mounts)
   _need(args, 'sky', "pip install -e '.[launch]', in its own environment")
-  folder = pathlib.Path(args.plan).parent / 'sky'
+  folder = pathlib.Path(args.plan).parent / 'machine'
   cloud.pack(args.plan, folder)
-  task = folder / 'task.yaml'
-  task.write_text(yaml.safe_dump(make_task(args, folder)))
-  known = {} if args.dry_run else sky_jobs()
   lines = {}
   for line, job in enumerate(jobs):
     lines.setdefault(job.workdir, (job.id, []))[1].append(str(line))
-  failed = 0
+  known, failed = {} if args.dry_run else sky_jobs(), 0
   for name, own in lines.values():
     command = ['sky', 'jobs', 'launch', '--yes', '--detach-run', '--name', name]
-    command += ['--env', f'LINES={" ".join(own)}', str(task)]
+    command += ['--env', f'FOLDER={folder}', '--env', f'LINES={" ".join(own)}']
+    command += [*args.extra, str(task)]
     if name in known:
       print(f'{name}: {known[name]}')
     elif args.dry_run:
@@ -86,33 +84,6 @@ def run_sky(args: argparse.Namespace, jobs: list[plan.Job]) -> int:
       failed += 1
       print(f'{name}: not submitted, see above', file=sys.stderr)
   return int(failed > 0)
-
-
-def make_task(args: argparse.Namespace, folder: pathlib.Path) -> dict:
-  """Return the task of SkyPilot that runs `$LINES` of a plan.
-
-  Args:
-    args: the command line.
-    folder: the files that each machine gets.
-  """
-  task = yaml.safe_load((HERE / 'skypilot.yaml').read_text())
-  task['resources'] |= {
-    'any_of': [
-      {'infra': f'gcp/{zone.rpartition("-")[0]}/{zone}'}
-      for zone in args.zone.split(',')
-    ],
-    'accelerators': f'tpu-{args.accelerator_type}',
-    'use_spot': not args.on_demand,
-  }
-  version = {'runtime_version': args.runtime_version}
-  task['resources']['accelerator_args'] |= version
-  task['run'] += shlex.join(args.extra)
-  task['file_mounts'] = {
-    f'~/job/{name}': str(folder.absolute() / name) for name in cloud.FILES
-  }
-  if args.data:
-    task['file_mounts']['~/job/data'] = {'source': args.data, 'mode': 'MOUNT'}
-  return task
 
 
 def sky_jobs() -> dict[str, str]:

@@ -10,6 +10,7 @@
 #                   this gave up
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
+data="$(dirname "$PWD")/data"
 metadata() {
   curl --silent --fail --header 'Metadata-Flavor: Google' \
     "http://metadata.google.internal/computeMetadata/v1/$1"
@@ -35,18 +36,21 @@ install() {
     requirements.lock
   python3 -m uv pip install --quiet --python venv/bin/python --no-deps \
     --editable code
-  mkdir -p data
-  mountpoint --quiet data || mount_data "$1"
+  mkdir -p "$data"
+  mountpoint --quiet "$data" || mount_data "$1"
 }
 
 mount_data() {
   case "$1" in
-    disk) sudo mount -o ro,noload /dev/disk/by-id/google-persistent-disk-1 data ;;
+    disk)
+      sudo mount -o ro,noload /dev/disk/by-id/google-persistent-disk-1 "$data"
+      ;;
     gs://*)
       command -v gcsfuse >/dev/null || install_gcsfuse
       local bucket="${1#gs://}" folder=''
       [[ "$bucket" != */* ]] || folder="${bucket#*/}" bucket="${bucket%%/*}"
-      gcsfuse --implicit-dirs -o ro ${folder:+--only-dir "$folder"} "$bucket" data
+      gcsfuse --implicit-dirs -o ro ${folder:+--only-dir "$folder"} \
+        "$bucket" "$data"
       ;;
   esac
 }
@@ -64,8 +68,8 @@ install_gcsfuse() {
 run() {
   local lines="$1" flags=() wait=1 line
   shift
-  if mountpoint --quiet data; then
-    flags=(--config.data.dir="$PWD/data"
+  if mountpoint --quiet "$data"; then
+    flags=(--config.data.dir="$data"
       --config.data.num_workers="$(($(nproc) * 3 / 4))")
   fi
   if [[ "$(metadata instance/attributes/worker-network-endpoints)" == *,* ]]; then
@@ -106,9 +110,9 @@ detach() {
 }
 
 job() {
-  local workdir="$1" data="$2" code=0
+  local workdir="$1" mount="$2" code=0
   shift 2
-  bash machine.sh setup "$data" || code=1
+  bash machine.sh setup "$mount" || code=1
   until ((code)) || bash machine.sh run "$@"; do
     code=$?
     # Stopped and saved, and the machine is still here.

@@ -16,7 +16,6 @@ import pathlib
 import sys
 from collections.abc import Sequence
 
-from launch import cloud
 from launch import devices
 from launch import engines
 from launch import plan
@@ -59,10 +58,6 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
   add('--set', action='append', default=[], metavar='KEY=VALUE', help='of all')
   add('--root', help='folder or gs:// address for workdirs; runs/SWEEP')
 
-  add = verb(cloud.write_lock, 'lock', 'pin all packages of a plan')
-  add('--plan', required=True, help='as `plan` wrote it')
-  add('--jax', default='tpu', help='tpu (default), cuda12 or cpu')
-
   failures = 'failures in a row without a new checkpoint that are retried'
   add = verb(run_job, 'exec', 'run one job of a plan')
   add('--plan', required=True, help='as `plan` wrote it')
@@ -80,11 +75,10 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
   add('--workers', type=int, help='jobs at once here; default: one per device')
   add('--retries', type=int, default=3, help=failures)
   add('--dry_run', action='store_true', help='of an engine: print, run nothing')
-  for flag in ('--accelerator-type', '--runtime-version', '--zone'):
-    add(flag, help='of sky, as of gcloud; several zones: ZONE,ZONE')
-  add('--on_demand', action='store_true', help='of sky: no spot machines')
-  add('--data', help='of sky: gs:// address of prepared data sets')
-  add('extra', nargs='*', help='after --: flags of main; of slurm: of sbatch')
+  help_ = (
+    'after --: flags of pruning_gen.main, of sbatch, or of sky jobs launch'
+  )
+  add('extra', nargs='*', help=help_)
   return parser.parse_args(argv)
 
 
@@ -116,19 +110,13 @@ def run_job(args: argparse.Namespace) -> int:
   if job.in_bucket:
     # Compiled programs outlive the machine.
     env['JAX_COMPILATION_CACHE_DIR'] = f'{job.workdir.rpartition("/")[0]}/xla'
-  task = make_task(job, args.extra, leads=args.host == 0)
+  leads = args.host == 0
+  task = workers.Task(job.id, job.command(args.extra), job.workdir, leads)
   is_first = not job.needs or task.marker.with_name(job.needs).exists()
   plan.check(is_first, f'{job.id} needs {job.needs}: run it first')
   with workers.stopping() as stop:
     options = workers.Options(env, '', args.retries, args.wait)
     return workers.execute(task, options, stop)
-
-
-def make_task(
-  job: plan.Job, extra: Sequence[str], leads: bool = True
-) -> workers.Task:
-  """Return the task that runs a job in a process of this machine."""
-  return workers.Task(job.id, job.command(extra), job.workdir, leads)
 
 
 def run_plan(args: argparse.Namespace) -> int:
@@ -146,7 +134,8 @@ def run_plan(args: argparse.Namespace) -> int:
   slots = devices.share(args.workers, *devices.find())
   groups = {}
   for job in jobs:
-    groups.setdefault(job.workdir, []).append(make_task(job, args.extra))
+    task = workers.Task(job.id, job.command(args.extra), job.workdir)
+    groups.setdefault(job.workdir, []).append(task)
   logs = f'{pathlib.Path(args.plan).parent}/logs'
   options = workers.Options(logs=logs, retries=args.retries)
   return report(workers.run(list(groups.values()), slots, options), logs)

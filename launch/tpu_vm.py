@@ -153,7 +153,7 @@ class Slice:
     self.job = plan.find(args.plan, args.index)
     self.name = self.job.id
     self.machine = f'{self.job.workdir}/machine'
-    cloud.check(args, [self.job])
+    cloud.check(args.plan, [self.job], has_data=bool(args.data))
     self.asked_at = None  # None if it is neither asked for nor there.
     self.waits = 0
 

@@ -12,13 +12,6 @@ import subprocess
 import sys
 
 import pytest
-import yaml
-from pruning_gen.launch import accelerators
-from pruning_gen.launch import cost
-from pruning_gen.launch import devices
-from pruning_gen.launch import engines
-from pruning_gen.launch import plan
-from pruning_gen.launch import sweep
 
 from launch import devices
 from launch import plan
@@ -217,7 +210,8 @@ elif sys.argv[1:3] == ['jobs', 'launch']:
   if fate < 0.2:
     sys.exit('quota exceeded')
   assert '--detach-run' in sys.argv and pathlib.Path(sys.argv[-1]).exists()
-  name, lines = (sys.argv[sys.argv.index(x) + 1] for x in ('--name', '--env'))
+  name = sys.argv[sys.argv.index('--name') + 1]
+  (lines,) = [word for word in sys.argv if word.startswith('LINES=')]
   jobs.insert(0, {{'job_name': name, 'status': None, 'lines': lines}})
   queue.write_text(json.dumps(jobs, indent=2))
   if fate < 0.4:
@@ -240,13 +234,14 @@ def sky_world(tmp_path, monkeypatch):
     jobs = plan.make_plan(['lenet', 'resnet50'], root, overrides=overrides)
     plan.write(f's/{name}.jsonl', jobs)
   pathlib.Path('s/requirements.lock').touch()
+  # As for ImageNet.
+  task = (ROOT / 'launch' / 'skypilot.yaml').read_text()
+  pathlib.Path('s/skypilot.yaml').write_text(task.replace('# ~/data', '~/data'))
   return tmp_path
 
 
 def submit(*args):
-  command = ['run', '--engine=sky', '--plan=s/plan.jsonl', '--data=gs://tfds']
-  command += ['--zone=us-west4-a,us-south1-a', '--runtime-version=v2-lite']
-  return run_sweep(*command, '--accelerator-type=v5litepod-16', *args)
+  return run_sweep('run', '--engine=sky', '--plan=s/plan.jsonl', *args)
 
 
 def test_sky_gets_every_job_once(sky_world):
@@ -271,58 +266,51 @@ def test_sky_gets_every_job_once(sky_world):
     assert names.count(job.id) == 2 * ('width' in job.id) + ('chain' in job.id)
 
 
-def test_a_task_of_sky(sky_world, monkeypatch):
-  assert not submit('--dry_run', '--', '--config.checkpoint.every_epochs=9')
-  path = sky_world / 's/sky/task.yaml'
-  task = yaml.safe_load(path.read_text())
-  assert task['run'].endswith('"$LINES" --config.checkpoint.every_epochs=9')
-  assert task['file_mounts']['~/job/data']['source'] == 'gs://tfds'
+def test_a_task_of_sky(sky_world, monkeypatch, capsys):
+  assert not submit('--dry_run', '--', '--infra', 'gcp/us-west4/us-west4-a')
+  command, *others = capsys.readouterr().out.splitlines()
+  assert len(others) == 3 and '--infra gcp/us-west4/us-west4-a' in command
   # The code that runs is the commit, with its history.
-  bundle = task['file_mounts']['~/job/pruning_gen.bundle']
-  heads = subprocess.run(
-    ['git', 'bundle', 'list-heads', bundle], capture_output=True, text=True
-  )
-  assert heads.stdout.startswith(plan.revision())
+  list_heads = ['git', 'bundle', 'list-heads', 's/machine/pruning_gen.bundle']
+  heads = subprocess.check_output(list_heads, text=True)
+  assert heads.startswith(plan.revision())
   python = os.environ.get('SKY_PYTHON')
   if not python:
     pytest.skip(
       "SkyPilot's own parser needs it: pip install -e '.[launch]' in an "
       'environment of its own, and SKY_PYTHON, its Python'
     )
-  # The bucket of the data, which SkyPilot would look for.
-  del task['file_mounts']['~/job/data']
-  path.write_text(yaml.safe_dump(task))
   code = (
-    'import json, sky, sys\n'
-    'found = list(sky.Task.from_yaml(sys.argv[1]).resources)\n'
-    'print(json.dumps([[(x.accelerators, x.accelerator_args, x.zone,'
-    ' x.use_spot) for x in found], found[0].job_recovery]))\n'
+    'import json, sky, sys, yaml\n'
+    'config = yaml.safe_load(open(sys.argv[1]))\n'
+    'task = sky.Task.from_yaml_config(config, {"FOLDER": "s/machine"})\n'
+    '(found,) = task.resources\n'
+    'print(json.dumps([found.accelerators, found.accelerator_args, found.zone,'
+    ' found.use_spot, found.job_recovery, task.file_mounts]))\n'
   )
   monkeypatch.setenv('HOME', str(sky_world))
   monkeypatch.setenv('PATH', os.defpath)
+  path = ROOT / 'launch' / 'skypilot.yaml'
   result = subprocess.check_output([python, '-c', code, path], text=True)
-  resources, recovery = json.loads(result.splitlines()[-1])
-  assert {x[2] for x in resources} == {'us-west4-a', 'us-south1-a'}
-  for accelerator, arguments, _, spot in resources:
-    assert accelerator == {'tpu-v5litepod-16': 1} and spot
-    assert arguments['gcp_queued_resource']
-    assert arguments['runtime_version'] == 'v2-lite'
+  *machine, recovery, mounts = json.loads(result.splitlines()[-1])
+  accelerator_args = machine.pop(1)
+  assert machine == [{'tpu-v4-8': 1}, 'us-central2-b', True]
+  assert accelerator_args['gcp_queued_resource']
   assert recovery['recover_on_exit_codes'] == [75]
   assert recovery['max_restarts_on_errors'] == 10
+  assert mounts['~/job'].endswith('s/machine')
 
 
 @pytest.mark.parametrize(
   'args, message',
   [
-    (['--zone='], '--zone'),
     (['--workers=2'], '--workers=2'),
-    (['--data='], 'resnet50-chain-r0-.* needs --data'),
     (['--plan=s/local.jsonl'], 'would be lost'),
   ],
 )
 def test_nothing_is_bought_for_a_bad_plan(sky_world, args, message):
   assert re.search(message, submit(*args))
-  assert not (sky_world / 's/sky').exists()
+  assert not (sky_world / 's/machine').exists()
 
 
 def test_what_is_missing_is_named(sky_world):
@@ -330,6 +318,10 @@ def test_what_is_missing_is_named(sky_world):
   assert 'sky is not installed' in submit()
   pathlib.Path('s/requirements.lock').unlink()
   assert 'requirements.lock is missing' in submit()
+  shutil.copy(ROOT / 'launch' / 'skypilot.yaml', 's')
+  assert re.search('resnet50-chain-r0-.* needs the prepared', submit())
+  pathlib.Path('s/skypilot.yaml').unlink()
+  assert 'skypilot.yaml is missing' in submit()
 
 
 # One TPU VM.
@@ -435,7 +427,7 @@ def test_a_calm_day_of_a_slice(cloud, hosts):
   # The data are read-only, and a lock that nobody holds is removed.
   mounts = [event for event in day['events'] if event.startswith('gcsfuse')]
   assert len(mounts) == int(hosts) and '-o ro' in mounts[0]
-  assert '--only-dir prepared tfds data' in mounts[0]
+  assert '--only-dir prepared tfds /' in mounts[0]
   assert 'unlock' in day['events']
 
 
@@ -565,10 +557,11 @@ def test_gclouds_own_parser_knows_every_command(cloud, tmp_path):
 @pytest.mark.slow
 def test_every_package_is_pinned_with_its_hash(tmp_path):
   pytest.importorskip('uv', reason='needs uv: pip install uv')
-  path = tmp_path / 'plan.jsonl'
-  plan.write(path, plan.make_plan(['lenet'], 'gs://bucket/s'))
-  assert not run_sweep('lock', f'--plan={path}')
-  text = path.with_name('requirements.lock').read_text()
+  (command,) = re.findall('^.* uv pip compile .*', DOCUMENT, re.MULTILINE)
+  command = command.replace('runs/resnet20', str(tmp_path))
+  command = command.replace('python -m', f'{sys.executable} -m')
+  subprocess.run(['bash', '-c', command], cwd=ROOT, check=True)
+  text = (tmp_path / 'requirements.lock').read_text()
   pins = re.findall(r'^([a-z0-9-]+)(?:\[\w+\])?==', text, re.M)
   assert {'jax', 'jaxlib', 'libtpu', 'flax', 'gcsfs'} <= set(pins)
   assert text.count('--hash=sha256:') >= len(pins) and '@' not in text

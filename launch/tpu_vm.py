@@ -74,13 +74,20 @@ def main(argv: list[str]) -> None:
   args = parse(argv)
   for number in STOP_SIGNALS:
     signal.signal(number, lambda *_: sys.exit(EXIT_PREEMPTED))
+  code = 0
   try:
     slice_ = Slice(args)
     with slice_.deleted_at_the_end():
       slice_.run()
   except (UserError, CallError) as error:
     say(f'error: {error}')
-    sys.exit(1)
+    code = 1
+  except SystemExit as stopped:
+    code = stopped.code
+  # Python's exit takes a moment, in which a signal would replace the code.
+  for number in STOP_SIGNALS:
+    signal.signal(number, signal.SIG_IGN)
+  sys.exit(code)
 
 
 def parse(argv: list[str]) -> argparse.Namespace:

@@ -9,6 +9,7 @@ import contextlib
 import fcntl
 import functools
 import os
+import pathlib
 import signal
 import subprocess
 import threading
@@ -77,11 +78,11 @@ def execute(task: Task, options: Options, stop: threading.Event) -> int:
   if task.marker.exists():
     say(f'{task.id}: done before; delete {task.marker} to redo it')
     return 0
-  with _hold(task) as lost:
+  with _hold(task) as (lost, inherited):
     failures = 0
     while True:
       before = progress(task.workdir)
-      ended = _run_once(task, options, lambda: stop.is_set() or lost.is_set())
+      ended = _run_once(task, options, (stop, lost), inherited)
       if lost.is_set():
         return 1
       if ended == 0:
@@ -99,29 +100,35 @@ def execute(task: Task, options: Options, stop: threading.Event) -> int:
         return EXIT_PREEMPTED
 
 
+@contextlib.contextmanager
 def _hold(task):
-  """Hold a task's workdir; yields an event that is set if that is lost."""
-  if '://' in task.workdir and task.leads:
-    return lease.hold(task.workdir)
-  # The program itself holds a folder, also after its launcher was killed.
-  if task.leads and _is_locked(f'{task.workdir}/lock.json'):
-    raise lease.InUseError(f'{task.workdir} is in use by another program')
-  return contextlib.nullcontext(threading.Event())
+  """Hold a task's workdir.
+
+  Yields an event that is set if it is lost, and the descriptors that a program
+  must inherit: so it holds a folder even after its launcher was killed.
+  """
+  if not task.leads:
+    yield threading.Event(), ()
+  elif '://' in task.workdir:
+    with lease.hold(task.workdir) as lost:
+      yield lost, ()
+  else:
+    workdir = pathlib.Path(task.workdir)
+    path = workdir.parent / 'locks' / workdir.name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open('w') as file:
+      try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+      except BlockingIOError as error:
+        in_use = f'{workdir} is in use by another launcher'
+        raise lease.InUseError(in_use) from error
+      except OSError:
+        # No locks here, of which the program warns.
+        pass
+      yield threading.Event(), (file.fileno(),)
 
 
-def _is_locked(path):
-  try:
-    with open(path) as file:
-      fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-  except BlockingIOError:
-    return True
-  except OSError:
-    # It is not there, or this file system has no locks.
-    pass
-  return False
-
-
-def _run_once(task, options, should_stop):
+def _run_once(task, options, stops, inherited):
   """Run a task's program; return 0, 75, or how it failed in words."""
   with contextlib.ExitStack() as stack:
     output = None
@@ -134,12 +141,13 @@ def _run_once(task, options, should_stop):
       stdout=output,
       stderr=output and subprocess.STDOUT,
       env=os.environ | options.env,
+      pass_fds=inherited,
       # Ctrl-C reaches this process alone, which then stops the program once.
       start_new_session=True,
     )
   told, code = False, None
   while code is None:
-    if should_stop() and not told:
+    if not told and any(stop.is_set() for stop in stops):
       process.terminate()
       told = True
     with contextlib.suppress(subprocess.TimeoutExpired):

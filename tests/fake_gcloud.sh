@@ -41,18 +41,21 @@ program() {
 # End what runs on the hosts, as a power cut does.
 power_off() {
   local pid host
+  # From here on no process can start there.
+  mv "$FAKE/hosts" "$FAKE/off" 2>/dev/null
   while read -r pid; do
     kill -9 -- "-$pid" 2>/dev/null
-  done < <(cat "$FAKE"/hosts/*/pids 2>/dev/null)
+  done < <(cat "$FAKE"/off/*/pids 2>/dev/null)
   for host in 0 1; do
     ! rmdir "$FAKE/running.$host" 2>/dev/null || event "end $host power"
   done
-  rm -rf "$FAKE/hosts"
+  rm -rf "$FAKE/off"
 }
 # Start a process of its own on a host, with a log.
 detached() {
-  setsid "${@:2}" >>"$1" 2>&1 </dev/null &
-  echo $! >>"$HOME/pids"
+  # shellcheck disable=SC2016
+  setsid bash -c 'echo $$ >>"$HOME/pids" && exec "$@"' - "${@:2}" >>"$1" 2>&1 \
+    </dev/null &
 }
 boot() {
   local i

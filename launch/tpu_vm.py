@@ -222,7 +222,7 @@ class Slice:
     if state == 'GONE':
       self.create(folder)
     elif state == 'ACTIVE':
-      self.waits = 0
+      self.waits = max(self.waits - 1, 0)
       with contextlib.suppress(CallError):
         # Its launcher is alive.
         gcloud('storage', 'cp', f'{folder}/plan.jsonl', f'{self.machine}/alive')
@@ -230,11 +230,9 @@ class Slice:
         node = self.tpus('tpu-vm', *words).strip()
         if node not in NODE_STATES:
           say(f'{self.name}: taken away ({node})')
-          self.delete()
+          self.replace()
     elif state in ('FAILED', 'SUSPENDING', 'SUSPENDED'):
-      self.delete()
-      if state == 'FAILED':
-        self.back_off()
+      self.replace()
 
   def look(self) -> tuple[str, str]:
     """Return the slice's state, GONE if there is none, and why it failed."""
@@ -269,8 +267,13 @@ class Slice:
     # Also one that failed may appear, from now on.
     self.asked_at = time.monotonic()
 
+  def replace(self) -> None:
+    """Make room for another slice."""
+    self.delete()
+    self.back_off()
+
   def back_off(self) -> None:
-    """Wait twice as long each time, up to an hour."""
+    """Wait twice as long each time, up to an hour, unless it went well."""
     self.waits = min(self.waits + 1, 7)
     time.sleep(POLL * 2**self.waits)
 

@@ -1,6 +1,7 @@
 """Plans, devices, SkyPilot, and the life of a TPU VM."""
 
 import concurrent.futures
+import contextlib
 import json
 import os
 import pathlib
@@ -8,6 +9,7 @@ import random
 import re
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
 
@@ -342,7 +344,7 @@ DAYS = (
 
 @pytest.fixture
 def cloud(tmp_path):
-  """Return a folder with a plan, and stand-ins for what a TPU VM has."""
+  """Make a folder with a plan, and stand-ins for what a TPU VM has."""
   (tmp_path / 'bin').mkdir()
   for tool in TOOLS:
     path = ROOT / 'tests' / 'fake_gcloud.sh'
@@ -357,7 +359,12 @@ def cloud(tmp_path):
   (job, *_) = plan.make_plan(['lenet'], 'gs://bucket')
   plan.write(tmp_path / 'plan.jsonl', [job])
   (tmp_path / 'requirements.lock').touch()
-  return tmp_path
+  yield tmp_path
+  # Of the slices that could not be deleted.
+  for path in tmp_path.glob('*/hosts/*/pids'):
+    for pid in path.read_text().split():
+      with contextlib.suppress(ProcessLookupError):
+        os.killpg(int(pid), signal.SIGKILL)
 
 
 def environment(folder, world, chances, seed=0, **settings):

@@ -500,7 +500,7 @@ def test_a_lease_admits_one_launcher(bucket, monkeypatch):
 def test_a_job_in_a_bucket_is_killed_inside_a_save(
   tmp_path, bucket, start_sweep
 ):
-  small = {'levels': 2, 'noise_fractions': (0.0,), 'checkpoint.every_epochs': 1}
+  small = {'levels': 1, 'noise_fractions': (0.0,), 'checkpoint.every_epochs': 1}
   calm, wild = tmp_path / 'calm', tmp_path / 'wild'
   (calm_job,) = tiny_plan(calm, 1, **small)
   (job,) = tiny_plan(wild, 1, 'gs://bucket/wild', **small)

@@ -93,13 +93,16 @@ def main(argv: list[str]) -> None:
 def parse(argv: list[str]) -> argparse.Namespace:
   """Parse a command line; what is not known goes to gcloud."""
   parser = argparse.ArgumentParser(
-    description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    description=__doc__,
+    formatter_class=argparse.RawTextHelpFormatter,
+    allow_abbrev=False,
   )
   add = parser.add_argument
   add('--plan', required=True, help='as launch.sweep plan wrote it')
   add('--index', type=int, required=True, help='its line, from 0')
   add('--zone', required=True)
   add('--accelerator-type', required=True)
+  add('--project', help="not gcloud's own")
   add(
     '--data',
     default='',
@@ -109,6 +112,9 @@ def parse(argv: list[str]) -> argparse.Namespace:
   split = argv.index('--') if '--' in argv else len(argv)
   args, args.create = parser.parse_known_args(argv[:split])
   args.extra = argv[split + 1 :]
+  if args.project:
+    # For every call: a slice in another project would not be found again.
+    os.environ['CLOUDSDK_CORE_PROJECT'] = args.project
   return args
 
 

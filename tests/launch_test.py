@@ -524,7 +524,8 @@ def test_gclouds_own_parser_knows_every_command(cloud, tmp_path):
   note = cloud / 'notes'
   note.mkdir()
   (note / 'gcloud').write_text(
-    '#!/bin/bash\nprintf "%q " gcloud "$@" >>"$FAKE/commands"\n'
+    '#!/bin/bash\n[[ "$CLOUDSDK_CORE_PROJECT" == p ]] || exit 1\n'
+    'printf "%q " gcloud "$@" >>"$FAKE/commands"\n'
     f'echo >>"$FAKE/commands"\nexec {cloud}/bin/gcloud "$@"\n'
   )
   (note / 'gcloud').chmod(0o755)

@@ -386,7 +386,8 @@ def test_a_slurm_array_ends_like_a_calm_run(tmp_path, start_sweep, slurm):
   wait_for(lambda: list(wild.glob('*/checkpoints/chain/2')))
   running = 'squeue --array --noheader --states=R --format=%i'
   told, *_ = wait_for(lambda: shell(running).split())
-  shell(f'scancel --batch --signal=TERM {told}')
+  # It tries for a minute if the task is being requeued at this moment.
+  shell(f'timeout 10 scancel --batch --signal=TERM {told}')
   other, *_ = wait_for(lambda: set(shell(running).split()) - {told})
   shell(f'scontrol requeue {other}')
   wait_for(lambda: not shell('squeue --noheader'), 300)

@@ -45,7 +45,7 @@ def run_slurm(args: argparse.Namespace, jobs: list[plan.Job]) -> int:
   array = submit(','.join(lines[job.id] for job in jobs if not job.needs))
   for job in jobs:
     if job.needs:
-      # What waits for a job that failed would wait for ever.
+      # What waits for a job that failed would wait forever.
       after = f'--dependency=afterok:{array}_{lines[job.needs]}'
       submit(lines[job.id], after, '--kill-on-invalid-dep=yes')
   return 0

@@ -23,9 +23,9 @@ def hold(workdir: epath.PathLike) -> Iterator[None]:
   """Hold a workdir: a second program that wants it is refused immediately.
 
   The lock is the kernel's (flock) and ends with the process, however it dies;
-  the file `lock.json` only records who holds it. Buckets have no locks, and some
-  file systems have none, which gives a warning: there the caller must ensure
-  that only one program runs.
+  the file `lock.json` only records who holds it. Buckets have no locks; neither
+  do some file systems, which gives a warning. There the caller must ensure that
+  only one program runs.
 
   Args:
     workdir: a folder; created if it is missing.

@@ -22,8 +22,6 @@ import jax.extend
 import jax.numpy as jnp
 import ml_collections
 import optax
-from pruning_gen.launch import accelerators
-from pruning_gen.launch import plan
 
 from pruning_gen.data import datasets
 from pruning_gen.errors import UserError
@@ -96,7 +94,7 @@ def find_slice(name: str) -> Slice:
 
 def job_work(config: ml_collections.ConfigDict) -> Work:
   """Count the work of a config's experiments."""
-  info = datasets.DATASETS[config.data.name]
+  info = datasets.info_in(config.data)
   num_train = config.data.num_train or info.num_train
   trained = decoded = 0.0
   for networks, streams, epochs, fraction in _stacks(config):

@@ -9,8 +9,9 @@ import pathlib
 import random
 import sys
 
+from pruning_gen.launch import plan
+
 from docs import cost
-from launch import plan
 from pruning_gen.experiments import label_sets
 
 DOCUMENT = pathlib.Path(__file__).with_suffix('.md')

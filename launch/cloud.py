@@ -5,7 +5,8 @@ import shutil
 import subprocess
 import sys
 
-from launch import plan
+from pruning_gen.launch import plan
+
 from pruning_gen.errors import UserError
 
 # Beside machine.sh itself.

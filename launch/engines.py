@@ -10,11 +10,9 @@ import subprocess
 import sys
 
 import yaml
-from pruning_gen.launch import accelerators
+from pruning_gen.launch import cloud
 from pruning_gen.launch import plan
 
-from launch import cloud
-from launch import plan
 from pruning_gen.errors import UserError
 
 HERE = pathlib.Path(__file__).parent

@@ -20,6 +20,7 @@ from absl import flags as absl_flags
 from ml_collections import config_flags
 from ml_collections import ConfigDict
 
+from pruning_gen import command_line
 from pruning_gen.errors import UserError
 
 ROOT = pathlib.Path(__file__).parents[1]
@@ -156,7 +157,7 @@ def load_config(benchmark: str, overrides: Sequence[str] = ()) -> ConfigDict:
   Raises:
     UserError: no such benchmark or key, or a value of another type.
   """
-  names = sorted(path.stem for path in (ROOT / 'configs').glob('[!_]*.py'))
+  names = command_line.config_names()
   choices = ', '.join(names)
   is_known = benchmark.partition(':')[0] in names
   check(is_known, f'--benchmarks={benchmark} must be of: {choices}')
@@ -169,8 +170,7 @@ def load_config(benchmark: str, overrides: Sequence[str] = ()) -> ConfigDict:
 
 
 def _flags(benchmark, overrides):
-  path = re.sub(r'^\w+', r'configs/\g<0>.py', benchmark)
-  return (f'--config={path}', *(f'--config.{text}' for text in overrides))
+  return (f'--config={benchmark}', *(f'--config.{text}' for text in overrides))
 
 
 def read_config(flags: Sequence[str]) -> ConfigDict:
@@ -179,12 +179,19 @@ def read_config(flags: Sequence[str]) -> ConfigDict:
   Raises:
     UserError: the program would not understand them.
   """
-  # Wherever this runs, as in the checkout.
-  words = ['', *(re.sub('^--config=', rf'\g<0>{ROOT}/', f) for f in flags)]
+  words = ['', *command_line.locate_config(flags)]
   values = absl_flags.FlagValues()
-  config_flags.DEFINE_config_file('config', flag_values=values, sys_argv=words)
+  config_flags.DEFINE_config_file(
+    'config',
+    # A model has keys of its own.
+    lock_config=False,
+    accept_new_attributes=True,
+    flag_values=values,
+    sys_argv=words,
+  )
   try:
     values(words)
+    command_line.check_keys(values.config)
   except (absl_flags.Error, AttributeError) as error:
     reason = str(error).strip().splitlines()[-1]
     raise UserError(

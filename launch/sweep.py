@@ -16,10 +16,11 @@ import pathlib
 import sys
 from collections.abc import Sequence
 
-from launch import devices
-from launch import engines
-from launch import plan
-from launch import workers
+from pruning_gen.launch import devices
+from pruning_gen.launch import engines
+from pruning_gen.launch import plan
+from pruning_gen.launch import workers
+
 from pruning_gen import output
 from pruning_gen.errors import EXIT_PREEMPTED
 from pruning_gen.errors import UserError

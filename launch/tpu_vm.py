@@ -28,8 +28,9 @@ import tempfile
 import time
 from collections.abc import Iterator
 
-from launch import cloud
-from launch import plan
+from pruning_gen.launch import cloud
+from pruning_gen.launch import plan
+
 from pruning_gen.errors import EXIT_PREEMPTED
 from pruning_gen.errors import UserError
 

@@ -21,7 +21,6 @@ from typing import NamedTuple
 from etils import epath
 from pruning_gen.launch import lease
 
-from launch import lease
 from pruning_gen.errors import EXIT_PREEMPTED
 from pruning_gen.errors import UserError
 

@@ -8,6 +8,7 @@ import re
 import sys
 import traceback
 from collections.abc import Collection
+from collections.abc import Sequence
 
 from absl import app
 from absl import flags
@@ -39,7 +40,7 @@ def parse(argv: list[str], config: flags.FlagHolder[ConfigDict]) -> list[str]:
     print(describe_keys())
     sys.exit()
   try:
-    arguments = flags.FLAGS(_locate_config(argv))
+    arguments = flags.FLAGS(locate_config(argv))
     # If no key is set, a file that cannot be loaded raises only here.
     getattr(config.value, 'keys', None)
     if not isinstance(config.value, ConfigDict):
@@ -58,15 +59,16 @@ def parse(argv: list[str], config: flags.FlagHolder[ConfigDict]) -> list[str]:
   except (OSError, ImportError) as error:
     sys.exit(
       f'error: --config: {error}\nname a file, such as configs/lenet.py, or one'
-      f' of: {", ".join(_config_names())}'
+      f' of: {", ".join(config_names())}'
     )
 
 
-def _config_names() -> list[str]:
+def config_names() -> list[str]:
+  """List the configs that come with the program."""
   return sorted(path.stem for path in CONFIGS.glob('[!_]*.py'))
 
 
-def _locate_config(argv: list[str]) -> list[str]:
+def locate_config(argv: Sequence[str]) -> list[str]:
   """Put the path of a config in the place of its name."""
   words = list(argv)
   for i, word in enumerate(words):

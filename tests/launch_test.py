@@ -14,10 +14,10 @@ import subprocess
 import sys
 
 import pytest
+from pruning_gen.launch import devices
+from pruning_gen.launch import plan
+from pruning_gen.launch import sweep
 
-from launch import devices
-from launch import plan
-from launch import sweep
 from pruning_gen.errors import UserError
 from pruning_gen.experiments import EXPERIMENTS
 from pruning_gen.experiments import label_sets

@@ -9,7 +9,6 @@ from pruning_gen.launch import plan
 
 from docs import cost
 from docs import scaling
-from launch import plan
 from pruning_gen.errors import UserError
 from pruning_gen.experiments import el2n
 from pruning_gen.experiments import label_sets

@@ -4,7 +4,6 @@ import json
 import math
 
 import pytest
-from pruning_gen.launch import cost
 from pruning_gen.launch import plan
 
 from docs import cost

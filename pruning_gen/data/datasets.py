@@ -79,7 +79,7 @@ class DatasetInfo(NamedTuple):
       images.
     std: likewise.
     is_streamed: whether images are read as they are used.
-    num_test: how many validation and test examples, for `launch.cost`.
+    num_test: how many validation and test examples.
   """
 
   read: Callable[[str, str, int], Any]

@@ -285,6 +285,26 @@ def test_bytes_that_change_on_disk_are_detected(stopped, calm):
   assert main_test.results(stopped) == calm
 
 
+@pytest.mark.long
+def test_sigkill_while_a_run_grows(calm, folder):
+  """By an arm and by levels, of a run that was finished without them."""
+  workdir, generator = folder / 'grown', random.Random(3)
+  less = "--config.arms=('pruning',)", '--config.levels=6'
+  code, _, err = run(workdir, *less)
+  assert code == 0, err
+  before = main_test.results(workdir)
+  assert before.keys() < calm.keys()
+  for _ in range(max(3, FAULTS // 5)):
+    process = start(workdir)
+    time.sleep(generator.uniform(2, 12))
+    process.kill()
+    code, _, err = program.finish(process)
+    assert code in (0, -signal.SIGKILL), err
+  code, _, err = run(workdir)
+  assert code == 0, err
+  assert main_test.results(workdir) == calm
+
+
 def test_checkpoints_that_are_gone_stop_the_run(stopped):
   before = main_test.results(stopped)
   shutil.rmtree(stopped / 'checkpoints')

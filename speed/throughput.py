@@ -48,6 +48,12 @@ def main():
   parser.add_argument('--members', type=int, nargs='+', default=[1, 3, 12])
   parser.add_argument('--peer', help='script of the PyTorch peer')
   parser.add_argument(
+    '--stacking', default='auto', help='how ours stacks members: vmap or map'
+  )
+  parser.add_argument(
+    '--images', type=int, help='to train on, instead of what suits a CPU'
+  )
+  parser.add_argument(
     '--dtype', default='float32', help='what ours computes in'
   )
   parser.add_argument('--peer_flags', nargs='*', default=[], help='--amp ...')
@@ -56,7 +62,13 @@ def main():
   parser.add_argument('--worker', type=int, help=argparse.SUPPRESS)
   args = parser.parse_args()
   if args.worker:
-    print(json.dumps(measure(args.model, args.worker, args.dtype)))
+    print(
+      json.dumps(
+        measure(
+          args.model, args.worker, args.dtype, args.stacking, args.images
+        )
+      )
+    )
     return
   result = run_in_turn(args)
   print_table(result)
@@ -82,6 +94,8 @@ def run_in_turn(args):
         *('--model', args.model),
         *('--worker', str(members)),
         *('--dtype', args.dtype),
+        *('--stacking', args.stacking),
+        *(('--images', str(args.images)) if args.images else ()),
       )
       if members not in ours or better(turn, ours[members]):
         ours[members] = turn
@@ -121,7 +135,7 @@ def timed(function):
   return time.perf_counter() - start
 
 
-def measure(model, num_members, dtype):
+def measure(model, num_members, dtype, stacking='auto', num_train=None):
   """Measure one stack in its steady state; return a dict of numbers."""
   import importlib
 
@@ -136,9 +150,11 @@ def measure(model, num_members, dtype):
   from pruning_gen.experiments import label_sets
   from pruning_gen.training.schedule import Schedule
 
-  config_name, num_train, _ = MODELS[model]
+  config_name, suitable, _ = MODELS[model]
+  num_train = num_train or suitable
   config = importlib.import_module(f'configs.{config_name}').get_config()
   config.dtype = dtype
+  config.stacking = stacking
   environment.set_up(config, num_members)
   dataset = random_dataset(datasets, config.data.name, num_train)
   run = Run(config, None, dataset, lambda: False)
@@ -164,6 +180,7 @@ def measure(model, num_members, dtype):
     'devices': [device.device_kind for device in jax.devices()],
     'jax': jax.__version__,
     'dtype': dtype,
+    'stacking': stacking,
     'images_per_second': images / seconds['epoch'],
     'evaluated_per_second': num_evaluated / seconds['evaluate'],
     'seconds': seconds,

@@ -19,6 +19,7 @@ from pruning_gen.models import model_of
 from pruning_gen.models import MODELS
 from pruning_gen.models import resnet
 from pruning_gen.models import vgg
+from pruning_gen.models import winograd
 from pruning_gen.pruning import masks as masks_lib
 from pruning_gen.training import evaluate
 from pruning_gen.training import schedule
@@ -250,14 +251,18 @@ def test_stride_two_starts_on_the_padding():
 
 
 def test_unknown_convolution_is_an_error():
-  with pytest.raises(ValueError, match=r"'winograd'.*'auto'"):
-    conv.conv2d(jnp.ones((1, 3, 3, 1)), jnp.ones((3, 3, 1, 1)), 1, 'winograd')
+  with pytest.raises(ValueError, match=r"'fft'.*'auto'"):
+    conv.conv2d(jnp.ones((1, 3, 3, 1)), jnp.ones((3, 3, 1, 1)), 1, 'fft')
 
 
+@pytest.mark.parametrize('method', ['im2col', 'winograd'])
 @pytest.mark.parametrize(
   'size, stride, image_shape, features',
   [
     (3, 1, (8, 8, 16), 16),
+    (3, 1, (4, 12, 8), 9),
+    (3, 1, (6, 8, 9), 8),
+    (3, 1, (2, 2, 8), 8),
     (3, 1, (5, 6, 3), 2),
     (3, 1, (1, 1, 4), 3),
     (3, 2, (8, 8, 4), 8),
@@ -269,7 +274,7 @@ def test_unknown_convolution_is_an_error():
     (7, 2, (15, 15, 3), 4),
   ],
 )
-def test_gradients_agree(size, stride, image_shape, features):
+def test_gradients_agree(method, size, stride, image_shape, features):
   rng = np.random.default_rng(0)
   x = rng.standard_normal((6, *image_shape), np.float32)
   kernel = rng.standard_normal(
@@ -285,7 +290,7 @@ def test_gradients_agree(size, stride, image_shape, features):
     )
     return value, *vjp(cotangent)
 
-  actual = value_and_gradients('im2col', x, kernel, cotangent)
+  actual = value_and_gradients(method, x, kernel, cotangent)
   expected = value_and_gradients('plain', x, kernel, cotangent)
   for array, expected_array in zip(actual, expected):
     assert_close(array, expected_array, 1e-5)
@@ -309,14 +314,42 @@ def test_kernel_gradient_takes_any_number_of_images_at_a_time(
   assert_close(gradient('im2col'), gradient('plain'), 1e-5)
 
 
-def test_gradients_under_vmap_are_each_members_own():
-  rng = np.random.default_rng(0)
-  x = rng.standard_normal((2, 4, 6, 6, 3), np.float32)
-  kernel = rng.standard_normal((2, 3, 3, 3, 5), np.float32)
+@pytest.mark.parametrize('block_size, images', [(1, 1), (1000, 3), (10**6, 12)])
+def test_winograd_takes_any_number_of_images_at_a_time(
+  monkeypatch, block_size, images
+):
+  monkeypatch.setattr(winograd, '_BLOCK_SIZE', block_size)
+  x = np.random.default_rng(0).standard_normal((12, 6, 6, 8), np.float32)
+  kernel = np.random.default_rng(1).standard_normal((3, 3, 8, 9), np.float32)
 
-  def gradients(x, kernel, method='im2col'):
+  def value_and_gradients(method):
+    value, vjp = jax.vjp(lambda *args: conv.conv2d(*args, 1, method), x, kernel)
+    return value, *vjp(value)
+
+  assert winograd._sizes(x.shape) == (2, images)
+  actual, expected = map(value_and_gradients, ('winograd', 'plain'))
+  for array, expected_array in zip(actual, expected):
+    assert_close(array, expected_array, 1e-5)
+
+
+def test_winograd_rounds_in_float32_only():
+  kernel = jnp.ones((3, 3, 8, 8))
+  for dtype, expected in ((jnp.float32, True), (jnp.bfloat16, False)):
+    x = jnp.ones((2, 8, 8, 8), dtype)
+    assert winograd.supports(x, kernel.astype(dtype), 1) == expected
+
+
+@pytest.mark.parametrize(
+  'method, stride, channels', [('im2col', 2, 3), ('winograd', 1, 8)]
+)
+def test_gradients_under_vmap_are_each_members_own(method, stride, channels):
+  rng = np.random.default_rng(0)
+  x = rng.standard_normal((2, 4, 6, 6, channels), np.float32)
+  kernel = rng.standard_normal((2, 3, 3, channels, 5), np.float32)
+
+  def gradients(x, kernel, method=method):
     def loss(x, kernel):
-      return jnp.sum(conv.conv2d(x, kernel, 2, method) ** 3)
+      return jnp.sum(conv.conv2d(x, kernel, stride, method) ** 3)
 
     return jax.grad(loss, argnums=(0, 1))(x, kernel)
 
@@ -388,9 +421,11 @@ RUNS = [
     pytest.param(name, method, marks=(pytest.mark.slow, *marks))
     for name, method, *marks in [
       ('resnet20', 'plain', pytest.mark.long),
-      ('resnet20', 'im2col'),
+      ('resnet20', 'im2col', pytest.mark.long),
+      ('resnet20', 'winograd'),
       ('resnet32_cifar100', 'im2col', pytest.mark.long),
       ('vgg16', 'im2col', pytest.mark.long),
+      ('vgg16', 'winograd', pytest.mark.long),
       ('resnet50', 'im2col', pytest.mark.long),
     ]
   ),

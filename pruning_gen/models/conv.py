@@ -1,11 +1,10 @@
-"""The convolution, with a kernel gradient that is also fast on a CPU.
+"""The convolution, with gradients that are also fast on a CPU.
 
 XLA's CPU compiler transposes the gradients of a convolution into the layout
 that its fast kernels need only outside of loops, so that in the scan over an
 epoch they run some 30 times slower
-(https://github.com/jax-ml/jax/issues/12868). `conv2d` with method 'im2col' has
-custom gradients that do not depend on that pass: ResNet-20 at batch 128 trains
-at 320 images per second on 2 cores, instead of 7.
+(https://github.com/jax-ml/jax/issues/12868). The custom gradients of the
+methods 'im2col' and 'winograd' do not depend on that pass.
 """
 
 import functools
@@ -14,6 +13,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 from jaxtyping import Float
+
+from pruning_gen.models import winograd
 
 # Positions of the output in one product of `_kernel_gradient`: few enough for
 # their patches to stay in a core's cache, but enough for a large product.
@@ -35,21 +36,22 @@ def conv2d(
     x: images.
     kernel: of the same dtype; its size is odd.
     stride: in both directions.
-    method: how the gradients are computed; all agree up to rounding. 'plain'
-      leaves them to XLA, 'im2col' is for CPUs, 'auto' is 'im2col' on a CPU and
-      'plain' elsewhere.
+    method: how to compute; all agree up to rounding. 'plain' leaves it to XLA;
+      'im2col' has gradients for CPUs; 'winograd' is the same, but computes what
+      it can by `winograd.convolve`; 'auto' is 'winograd' on a CPU and 'plain'
+      elsewhere.
 
   Raises:
     ValueError: another method.
   """
   if method == 'auto':
-    method = 'im2col' if jax.default_backend() == 'cpu' else 'plain'
-  if method == 'im2col':
-    return _im2col(x, kernel, stride)
+    method = 'winograd' if jax.default_backend() == 'cpu' else 'plain'
   if method == 'plain':
     return _plain(x, kernel, stride)
+  if method in ('im2col', 'winograd'):
+    return _for_cpu(x, kernel, stride, method == 'winograd')
   raise ValueError(
-    f"convolution={method!r} must be 'auto', 'plain' or 'im2col'"
+    f"convolution={method!r} must be 'auto', 'plain', 'im2col' or 'winograd'"
   )
 
 
@@ -70,25 +72,33 @@ def _convolve(x, kernel, padding, stride=1, dilation=1):
   )
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
-def _im2col(x, kernel, stride):
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
+def _for_cpu(x, kernel, stride, may_transform):
+  if may_transform and winograd.supports(x, kernel, stride):
+    return winograd.convolve(x, kernel)
   return _plain(x, kernel, stride)
 
 
-def _im2col_forward(x, kernel, stride):
-  return _plain(x, kernel, stride), (x, kernel)
+def _for_cpu_forward(x, kernel, stride, may_transform):
+  return _for_cpu(x, kernel, stride, may_transform), (x, kernel)
 
 
-def _im2col_backward(stride, residuals, grad):
+def _for_cpu_backward(stride, may_transform, residuals, grad):
+  # XLA removes the input's gradient if it is not used: in a network's first
+  # layer.
   x, kernel = residuals
-  # XLA removes the first if it is not used: in a network's first layer.
+  if may_transform and winograd.supports(x, kernel, stride):
+    return (
+      winograd.convolve(grad, _rotate(kernel)),
+      winograd.kernel_gradient(x, grad),
+    )
   return (
     _input_gradient(grad, kernel, stride, x.shape),
     _kernel_gradient(x, grad, kernel.shape[0], stride).astype(kernel.dtype),
   )
 
 
-_im2col.defvjp(_im2col_forward, _im2col_backward)
+_for_cpu.defvjp(_for_cpu_forward, _for_cpu_backward)
 
 
 def _input_gradient(grad, kernel, stride, input_shape):
@@ -104,8 +114,11 @@ def _input_gradient(grad, kernel, stride, input_shape):
     (before, length + size - 2 - stride * (grad_length - 1) - before)
     for length, grad_length in zip(input_shape[1:3], grad.shape[1:3])
   ]
-  rotated = kernel[::-1, ::-1].swapaxes(2, 3)
-  return _convolve(grad, rotated, padding, dilation=stride)
+  return _convolve(grad, _rotate(kernel), padding, dilation=stride)
+
+
+def _rotate(kernel):
+  return kernel[::-1, ::-1].swapaxes(2, 3)
 
 
 def _kernel_gradient(x, grad, size, stride):

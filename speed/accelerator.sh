@@ -81,7 +81,7 @@ rm -f "$output"/.peer_*
 # Stopped by SIGTERM it saves, exits with 75, and leaves the levels it finished.
 left=$((limit - SECONDS - 20))
 if ((left > 20)); then
-  timeout "$left" python -m pruning_gen.main --config=configs/resnet20.py \
+  timeout --preserve-status "$left" python -m pruning_gen.main --config=configs/resnet20.py \
     --workdir="$output/chain" --config.data.dir="${DATA:-}" \
     --config.experiments="('chain',)" --config.noise_fractions='(0.0,0.3)' \
     --config.epochs=16 --config.rewind_epoch=1 --config.milestones='(8,12)' \

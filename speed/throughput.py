@@ -64,9 +64,7 @@ def main():
   if args.worker:
     print(
       json.dumps(
-        measure(
-          args.model, args.worker, args.dtype, args.stacking, args.images
-        )
+        measure(args.model, args.worker, args.dtype, args.stacking, args.images)
       )
     )
     return
@@ -152,7 +150,9 @@ def measure(model, num_members, dtype, stacking='auto', num_train=None):
 
   config_name, suitable, _ = MODELS[model]
   num_train = num_train or suitable
-  config = importlib.import_module(f'configs.{config_name}').get_config()
+  config = importlib.import_module(
+    f'pruning_gen.configs.{config_name}'
+  ).get_config()
   config.dtype = dtype
   config.stacking = stacking
   environment.set_up(config, num_members)
@@ -176,6 +176,7 @@ def measure(model, num_members, dtype, stacking='auto', num_train=None):
   overhead = seconds['evaluate'] + seconds['start_level'] + saving
   images = stack.images_per_epoch(config.batch_size)
   return {
+    'model': model,
     'members': num_members,
     'devices': [device.device_kind for device in jax.devices()],
     'jax': jax.__version__,

@@ -5,9 +5,10 @@
 Runs the real programs on random images of the data set's shape: 1, 3 and 12
 members (or --members), each in a process of its own, in turn with the peer (any
 script that takes a model's name and --seconds, and prints a JSON line with
-images_per_second and torch, its version). Prints a table and writes JSON, with
-the machine's matrix-multiply peak. For --turns above 1 the best of the turns
-counts, for each side alike.
+images_per_second and torch, its version). Prints medians over --turns, and
+writes JSON after every turn, with the machine's matrix-multiply peak. The ratio
+to the peer is taken within each turn. speed/table.py makes README's table from
+speed/results/throughput_MODEL.json.
 """
 
 import argparse
@@ -15,6 +16,7 @@ import json
 import os
 import pathlib
 import platform
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -57,7 +59,7 @@ def main():
     '--dtype', default='float32', help='what ours computes in'
   )
   parser.add_argument('--peer_flags', nargs='*', default=[], help='--amp ...')
-  parser.add_argument('--turns', type=int, default=2)
+  parser.add_argument('--turns', type=int, default=3)
   parser.add_argument('--output', help='file for the JSON result')
   parser.add_argument('--worker', type=int, help=argparse.SUPPRESS)
   args = parser.parse_args()
@@ -68,44 +70,44 @@ def main():
       )
     )
     return
-  result = run_in_turn(args)
-  print_table(result)
-  if args.output:
-    pathlib.Path(args.output).write_text(json.dumps(result, indent=2) + '\n')
-
-
-def run_in_turn(args):
-  """Run the peer and ours alternately; keep the best turn of each."""
-  peer, ours = None, {}
-  peak = 0.0
+  turns = []
   for _ in range(args.turns):
-    peak = max(peak, matmul_peak())
-    if args.peer:
-      turn = run_json(
+    turns.append(run_turn(args))
+    result = {
+      'model': args.model,
+      'processor': processor(),
+      'cores': len(os.sched_getaffinity(0)),
+      'turns': turns,
+    }
+    if args.output:
+      pathlib.Path(args.output).write_text(json.dumps(result, indent=2) + '\n')
+  print_table(result)
+
+
+def run_turn(args):
+  """Run the peer, and ours with each number of members."""
+  peak, peer = matmul_peak(), None
+  if args.peer:
+    try:
+      peer = run_json(
         args.peer, args.model, '--seconds', '12', *args.peer_flags
       )
-      if peer is None or better(turn, peer):
-        peer = turn
-    for members in args.members:
-      turn = run_json(
-        __file__,
-        *('--model', args.model),
-        *('--worker', str(members)),
-        *('--dtype', args.dtype),
-        *('--stacking', args.stacking),
-        *(('--images', str(args.images)) if args.images else ()),
-      )
-      if members not in ours or better(turn, ours[members]):
-        ours[members] = turn
-  return {
-    'model': args.model,
-    'processor': processor(),
-    'cores': len(os.sched_getaffinity(0)),
-    'turns': args.turns,
-    'matmul_peak_gflops': peak,
-    'peer': peer,
-    'ours': list(ours.values()),
-  }
+    except subprocess.CalledProcessError as error:
+      print(f'skipped: {args.peer} ended with {error.returncode}')
+  else:
+    print('skipped: the comparison with PyTorch, since no --peer is given')
+  ours = [
+    run_json(
+      __file__,
+      *('--model', args.model),
+      *('--worker', str(members)),
+      *('--dtype', args.dtype),
+      *('--stacking', args.stacking),
+      *(('--images', str(args.images)) if args.images else ()),
+    )
+    for members in args.members
+  ]
+  return {'matmul_peak_gflops': peak, 'peer': peer, 'ours': ours}
 
 
 def run_json(*command):
@@ -114,10 +116,6 @@ def run_json(*command):
     [sys.executable, *command], check=True, stdout=subprocess.PIPE, text=True
   ).stdout
   return json.loads(output.splitlines()[-1])
-
-
-def better(a, b):
-  return a['images_per_second'] > b['images_per_second']
 
 
 def matmul_peak():
@@ -276,28 +274,40 @@ def processor():
 
 
 def print_table(result):
-  peak = result['matmul_peak_gflops']
+  """Print medians over turns."""
+  turns = result['turns']
   flops = 2 * MODELS[result['model']][2]
-  print(f'{result["processor"]}, {result["cores"]} cores')
+  peak = statistics.median(turn['matmul_peak_gflops'] for turn in turns)
+  print(f'{result["processor"]}, {result["cores"]} cores, {len(turns)} turns')
   print(f'matrix-multiply peak: {peak:.0f} GFLOP/s')
-  peer = result['peer']
-  if peer:
-    rate = peer['images_per_second']
-    print(
-      f'PyTorch {peer["torch"]}, one network: {rate:,.0f} images/s, '
-      f'{rate * flops / 1e9 / peak:.0%} of the peak'
-    )
-  for ours in result['ours']:
-    rate = ours['images_per_second']
-    against = rate / peer['images_per_second'] if peer else float('nan')
+  for i, ours in enumerate(turns[0]['ours']):
+
+    def median(key, i=i):
+      return statistics.median(turn['ours'][i][key] for turn in turns)
+
+    rate = median('images_per_second')
     print(
       f'{ours["members"]:3d} members: {rate:,.0f} images/s, all together; '
-      f'{against:.2f} x PyTorch; {rate * flops / 1e9 / peak:.0%} of the peak; '
-      f'evaluating {ours["evaluated_per_second"]:,.0f} images/s; '
-      f'everything but training {ours["overhead_fraction"]:.1%} of a '
+      f'{describe_ratio(turns, i)} x PyTorch; '
+      f'{rate * flops / 1e9 / peak:.0%} of the peak; '
+      f'evaluating {median("evaluated_per_second"):,.0f} images/s; '
+      f'everything but training {median("overhead_fraction"):.1%} of a '
       f'{EPOCHS_PER_LEVEL}-epoch level, saving alone '
-      f'{ours["saving_fraction"]:.1%}; {ours["resident_gigabytes"]:.1f} GB'
+      f'{median("saving_fraction"):.1%}; {median("resident_gigabytes"):.1f} GB'
     )
+
+
+def describe_ratio(turns, i):
+  """Return the median ratio to the peer of the i-th stack, and its range."""
+  ratios = [
+    turn['ours'][i]['images_per_second'] / turn['peer']['images_per_second']
+    for turn in turns
+    if turn['peer']
+  ]
+  if not ratios:
+    return '-'
+  low, high = min(ratios), max(ratios)
+  return f'{statistics.median(ratios):.2f} ({low:.2f} to {high:.2f})'
 
 
 if __name__ == '__main__':

@@ -34,7 +34,7 @@ program() {
   seed $((n * 7919))
   if luck stopped; then finish 75; fi
   if luck crashed; then echo it broke && finish 1; fi
-  [[ "$host" != 0 ]] || { event done; : >"$FAKE/done"; }
+  [[ "$host" != 0 ]] || { event 'done'; : >"$FAKE/done"; }
   finish 0
 }
 

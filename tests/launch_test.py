@@ -18,6 +18,10 @@ from pruning_gen.launch import devices
 from pruning_gen.launch import plan
 from pruning_gen.launch import sweep
 
+from pruning_gen.launch import devices
+from pruning_gen.launch import plan
+from pruning_gen.launch import sweep
+from pruning_gen.launch import tpu_vm
 from pruning_gen.errors import UserError
 from pruning_gen.experiments import EXPERIMENTS
 from pruning_gen.experiments import label_sets
@@ -578,5 +582,12 @@ def test_commands_of_the_document_are_understood():
     args = sweep.parse(words)
     if words[0] == 'plan':
       plan.make_plan(args.benchmarks, 'r', args.experiments, overrides=args.set)
+  (line,) = re.findall('launch.tpu_vm (.*)', '\n'.join(blocks))
+  args = tpu_vm.parse(shlex.split(line))
+  assert {word.partition('=')[0] for word in args.create} == {
+    '--runtime-version',
+    '--spot',
+    '--service-account',
+  }
   for target in re.findall(r'\]\((?!http)([^)#]+)\)', DOCUMENT):
     assert (ROOT / 'docs' / target).exists(), target

@@ -55,8 +55,8 @@ def _count_images(run: Run) -> dict[str, float]:
   num_other = len(dataset.validation_labels) + len(dataset.test_labels)
   return {
     name: sum(
-      load.num_images(num_train, num_other, config)
-      for load in EXPERIMENTS[name].loads(config)
+      each.num_images(num_train, num_other, config)
+      for each in EXPERIMENTS[name].workloads(config)
     )
     for name in config.experiments
   }
@@ -107,11 +107,11 @@ def describe(run: Run) -> str:
   )
   speed = _measure(run, spec)
   counts = _count_images(run)
-  loads = {name: EXPERIMENTS[name].loads(config) for name in counts}
-  num_stacks = sum(map(len, loads.values()))
+  workloads = {name: EXPERIMENTS[name].workloads(config) for name in counts}
+  num_stacks = sum(map(len, workloads.values()))
   seconds = {
     name: count / speed.images_per_second
-    + len(loads[name]) * speed.compile_seconds
+    + len(workloads[name]) * speed.compile_seconds
     for name, count in counts.items()
   }
   lines = [
@@ -126,8 +126,8 @@ def describe(run: Run) -> str:
     f'together; compiling takes {format_time(speed.compile_seconds)} for each '
     f'of {num_stacks} stacks of networks',
     *(
-      f'{name}: {sum(load.networks for load in loads[name])} networks, '
-      f'{max(load.epochs for load in loads[name]):,} epochs each: '
+      f'{name}: {sum(each.networks for each in workloads[name])} networks, '
+      f'{max(each.epochs for each in workloads[name]):,} epochs each: '
       f'{format_time(seconds[name])}'
       for name in counts
     ),

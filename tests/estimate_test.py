@@ -33,15 +33,15 @@ def test_images_that_each_experiment_trains_on(run):
 def test_leave_out_without_sets_of_one_kind(config):
   config.leave_out.sets = ('most_improved',)
   config.leave_out.levels = (1, 2)
-  (load,) = leave_out.loads(config)
+  (workload,) = leave_out.workloads(config)
   # 2 levels and a random set, of 2 label sets.
-  assert load.networks == 6 and load.fraction == 0.8
+  assert workload.networks == 6 and workload.fraction == 0.8
   config.leave_out.sets = ('subgroups', 'misclassified')
-  assert {load.networks for load in leave_out.loads(config)} == {4, 42}
+  assert {each.networks for each in leave_out.workloads(config)} == {4, 42}
 
 
 def test_every_experiment_has_an_estimate(config):
-  assert all(own.loads(config) for own in EXPERIMENTS.values())
+  assert all(own.workloads(config) for own in EXPERIMENTS.values())
 
 
 def test_weeks_are_announced(run, monkeypatch, capsys):

@@ -11,7 +11,7 @@ from pruning_gen.experiments import difficulty
 from pruning_gen.experiments import el2n
 from pruning_gen.experiments import leave_out
 from pruning_gen.experiments import width
-from pruning_gen.experiments.load import Load
+from pruning_gen.experiments.workload import Workload
 
 
 class Experiment(NamedTuple):
@@ -21,28 +21,32 @@ class Experiment(NamedTuple):
     train: trains, measures and writes what is not finished.
     is_finished: whether everything is written.
     needs: the experiments whose results it reads.
-    loads: how much it trains, for estimates.
+    workloads: how much it trains, for estimates.
   """
 
   train: Callable[[Run], None]
   is_finished: Callable[[Run], bool]
   needs: Callable[[ConfigDict], tuple[str, ...]] = lambda config: ()
-  loads: Callable[[ConfigDict], list[Load]] = lambda config: []
+  workloads: Callable[[ConfigDict], list[Workload]] = lambda config: []
 
 
 EXPERIMENTS = {
   # Sections 2 to 5.
-  'chain': Experiment(chain.train, chain.is_finished, loads=chain.loads),
+  'chain': Experiment(
+    chain.train, chain.is_finished, workloads=chain.workloads
+  ),
   # Section 5.2.
-  'width': Experiment(width.train, width.is_finished, loads=width.loads),
+  'width': Experiment(
+    width.train, width.is_finished, workloads=width.workloads
+  ),
   # Section 3.
-  'el2n': Experiment(el2n.train, el2n.is_finished, loads=el2n.loads),
+  'el2n': Experiment(el2n.train, el2n.is_finished, workloads=el2n.workloads),
   # Sections 3 and 4.
   'leave_out': Experiment(
     leave_out.train,
     leave_out.is_finished,
     leave_out.needs,
-    leave_out.loads,
+    leave_out.workloads,
   ),
   # Not in the paper.
   'difficulty': Experiment(difficulty.train, difficulty.is_finished),

@@ -23,7 +23,7 @@ from pruning_gen.engine.stack import Stack
 from pruning_gen.experiments import build
 from pruning_gen.experiments import effects
 from pruning_gen.experiments import label_sets
-from pruning_gen.experiments.load import Load
+from pruning_gen.experiments.workload import Workload
 from pruning_gen.training.schedule import Schedule
 
 NAME = 'chain'
@@ -58,10 +58,10 @@ def make_schedule(config: ConfigDict) -> Schedule:
   return Schedule(config.epochs, config.rewind_epoch, config.levels)
 
 
-def loads(config: ConfigDict) -> list[Load]:
+def workloads(config: ConfigDict) -> list[Workload]:
   """Return how much it trains."""
   epochs = make_schedule(config).epochs_by(config.levels)
-  return [Load(len(make_part(config).members), epochs, config.levels + 1)]
+  return [Workload(len(make_part(config).members), epochs, config.levels + 1)]
 
 
 def train(run: Run) -> None:

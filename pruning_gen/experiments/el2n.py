@@ -14,7 +14,7 @@ from pruning_gen.engine.stack import Member
 from pruning_gen.errors import UserError
 from pruning_gen.experiments import chain
 from pruning_gen.experiments import label_sets
-from pruning_gen.experiments.load import Load
+from pruning_gen.experiments.workload import Workload
 from pruning_gen.storage import results
 from pruning_gen.training.schedule import Schedule
 
@@ -52,9 +52,9 @@ def list_members(
   ]
 
 
-def loads(config: ConfigDict) -> list[Load]:
+def workloads(config: ConfigDict) -> list[Workload]:
   """Return how much it trains."""
-  return [Load(len(list_members(config)), config.el2n.epoch)]
+  return [Workload(len(list_members(config)), config.el2n.epoch)]
 
 
 def train(run: Run) -> None:

@@ -21,7 +21,7 @@ from pruning_gen.experiments import chain
 from pruning_gen.experiments import effects
 from pruning_gen.experiments import el2n
 from pruning_gen.experiments import label_sets
-from pruning_gen.experiments.load import Load
+from pruning_gen.experiments.workload import Workload
 from pruning_gen.storage import results
 from pruning_gen.storage import roster
 from pruning_gen.training.schedule import Schedule
@@ -115,7 +115,7 @@ def needs(config: ConfigDict) -> tuple[str, ...]:
   return (chain.NAME, el2n.NAME) if has_subgroups else (chain.NAME,)
 
 
-def loads(config: ConfigDict) -> list[Load]:
+def workloads(config: ConfigDict) -> list[Workload]:
   """Return how much it trains, at most: some sets are known only later."""
   label_sets_ = len(label_sets.list_label_sets(config))
   sets, levels = config.leave_out.sets, len(config.leave_out.levels) or 1
@@ -129,7 +129,7 @@ def loads(config: ConfigDict) -> list[Load]:
     ),
   }
   return [
-    Load(label_sets_ * number, config.epochs, fraction=1 - fraction)
+    Workload(label_sets_ * number, config.epochs, fraction=1 - fraction)
     for fraction, number in networks.items()
     if number
   ]

@@ -12,7 +12,7 @@ from pruning_gen.engine.stack import Member
 from pruning_gen.experiments import build
 from pruning_gen.experiments import chain
 from pruning_gen.experiments import label_sets
-from pruning_gen.experiments.load import Load
+from pruning_gen.experiments.workload import Workload
 from pruning_gen.training.schedule import Schedule
 
 NAME = 'width'
@@ -30,11 +30,11 @@ def list_parts(run: Run) -> list[Part]:
   ]
 
 
-def loads(config: ConfigDict) -> list[Load]:
+def workloads(config: ConfigDict) -> list[Workload]:
   """Return how much it trains."""
   networks = len(label_sets.list_label_sets(config))
   return [
-    Load(networks, config.epochs, width=config.width.fraction**level)
+    Workload(networks, config.epochs, width=config.width.fraction**level)
     for level in range(config.width.levels + 1)
   ]
 

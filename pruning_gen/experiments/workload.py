@@ -5,7 +5,7 @@ from typing import NamedTuple
 from ml_collections import ConfigDict
 
 
-class Load(NamedTuple):
+class Workload(NamedTuple):
   """Networks that train as one stack.
 
   Attributes:

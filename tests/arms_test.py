@@ -92,4 +92,6 @@ def test_the_most_worsened_examples_are_of_two_sparsities(workdir, monkeypatch):
   monkeypatch.setattr(effects, '_read_curve', lambda *_: curve)
   assert effects.optimal_level(run, 0.2) == 2
   assert effects.highest_improving_level(run, 0.2) == 1
-  assert effects._worsened_levels(run, 0.2) == [1, 2]
+  assert effects._worsened_networks(run) == [
+    (0.2, replicate, level) for replicate in (0, 1) for level in (1, 2)
+  ]

@@ -9,10 +9,9 @@ import pathlib
 import random
 import sys
 
-from pruning_gen.launch import plan
-
 from docs import cost
 from pruning_gen.experiments import label_sets
+from pruning_gen.launch import plan
 
 DOCUMENT = pathlib.Path(__file__).with_suffix('.md')
 SLICES = ('v4-8', 'v5litepod-8', 'v5p-8', 'v6e-8')

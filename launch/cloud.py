@@ -5,9 +5,8 @@ import shutil
 import subprocess
 import sys
 
-from pruning_gen.launch import plan
-
 from pruning_gen.errors import UserError
+from pruning_gen.launch import plan
 
 # Beside machine.sh itself.
 FILES = ('machine.sh', 'plan.jsonl', 'requirements.lock', 'pruning_gen.bundle')

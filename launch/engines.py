@@ -10,10 +10,10 @@ import subprocess
 import sys
 
 import yaml
-from pruning_gen.launch import cloud
-from pruning_gen.launch import plan
 
 from pruning_gen.errors import UserError
+from pruning_gen.launch import cloud
+from pruning_gen.launch import plan
 
 HERE = pathlib.Path(__file__).parent
 

@@ -16,14 +16,13 @@ import pathlib
 import sys
 from collections.abc import Sequence
 
+from pruning_gen import output
+from pruning_gen.errors import EXIT_PREEMPTED
+from pruning_gen.errors import UserError
 from pruning_gen.launch import devices
 from pruning_gen.launch import engines
 from pruning_gen.launch import plan
 from pruning_gen.launch import workers
-
-from pruning_gen import output
-from pruning_gen.errors import EXIT_PREEMPTED
-from pruning_gen.errors import UserError
 
 
 def main(argv: Sequence[str] | None = None) -> None:

@@ -28,11 +28,10 @@ import tempfile
 import time
 from collections.abc import Iterator
 
-from pruning_gen.launch import cloud
-from pruning_gen.launch import plan
-
 from pruning_gen.errors import EXIT_PREEMPTED
 from pruning_gen.errors import UserError
+from pruning_gen.launch import cloud
+from pruning_gen.launch import plan
 
 # Between two looks, in seconds.
 POLL = float(os.environ.get('POLL_SECONDS', '30'))

@@ -19,10 +19,10 @@ from typing import Any
 from typing import NamedTuple
 
 from etils import epath
-from pruning_gen.launch import lease
 
 from pruning_gen.errors import EXIT_PREEMPTED
 from pruning_gen.errors import UserError
+from pruning_gen.launch import lease
 
 
 class Task(NamedTuple):

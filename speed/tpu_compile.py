@@ -32,8 +32,6 @@ from jax.experimental import topologies
 ROOT = pathlib.Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
-from pruning_gen.launch import plan
-
 from pruning_gen.data import datasets
 from pruning_gen.data import imagenet
 from pruning_gen.engine import memory
@@ -44,6 +42,7 @@ from pruning_gen.engine.inputs import Spec
 from pruning_gen.engine.part import Run
 from pruning_gen.experiments import build
 from pruning_gen.experiments import label_sets
+from pruning_gen.launch import plan
 from pruning_gen.training.schedule import Schedule
 
 # Of a core: the chip's peak divided by its 4 or 8 arrays of 128 x 128

@@ -14,17 +14,14 @@ import subprocess
 import sys
 
 import pytest
-from pruning_gen.launch import devices
-from pruning_gen.launch import plan
-from pruning_gen.launch import sweep
 
+from pruning_gen.errors import UserError
+from pruning_gen.experiments import EXPERIMENTS
+from pruning_gen.experiments import label_sets
 from pruning_gen.launch import devices
 from pruning_gen.launch import plan
 from pruning_gen.launch import sweep
 from pruning_gen.launch import tpu_vm
-from pruning_gen.errors import UserError
-from pruning_gen.experiments import EXPERIMENTS
-from pruning_gen.experiments import label_sets
 
 ROOT = pathlib.Path(__file__).parents[1]
 DOCUMENT = (ROOT / 'docs' / 'launch.md').read_text()

@@ -4,13 +4,13 @@ import json
 import math
 
 import pytest
-from pruning_gen.launch import plan
 
 from docs import cost
 from docs import scaling
 from pruning_gen.errors import UserError
 from pruning_gen.experiments import el2n
 from pruning_gen.experiments import label_sets
+from pruning_gen.launch import plan
 
 
 def test_the_tables_are_those_of_the_code():

@@ -18,12 +18,12 @@ import threading
 import time
 
 import pytest
+
+from pruning_gen.errors import UserError
 from pruning_gen.launch import lease
 from pruning_gen.launch import plan
 from pruning_gen.launch import sweep
 from pruning_gen.launch import workers
-
-from pruning_gen.errors import UserError
 
 ROOT = pathlib.Path(__file__).parents[1]
 KILL_SECONDS = float(os.environ.get('SWEEP_KILL_SECONDS', '45'))

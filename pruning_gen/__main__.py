@@ -2,16 +2,21 @@
 
   pruning-gen --config=quickstart --workdir=runs/quickstart
   pruning-gen report --workdir=runs/quickstart
+  pruning-gen export --workdir=runs/quickstart --output=net.safetensors
   pruning-gen sweep plan --sweep=paper
 
-The same as python -m pruning_gen.main, pruning_gen.report and
-pruning_gen.launch.sweep.
+The same as python -m pruning_gen.main, pruning_gen.report, pruning_gen.export
+and pruning_gen.launch.sweep.
 """
 
 import runpy
 import sys
 
-MODULES = {'report': 'pruning_gen.report', 'sweep': 'pruning_gen.launch.sweep'}
+MODULES = {
+  'report': 'pruning_gen.report',
+  'export': 'pruning_gen.export',
+  'sweep': 'pruning_gen.launch.sweep',
+}
 
 
 def main() -> None:

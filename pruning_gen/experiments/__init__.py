@@ -49,5 +49,7 @@ EXPERIMENTS = {
     leave_out.workloads,
   ),
   # Not in the paper.
-  'difficulty': Experiment(difficulty.train, difficulty.is_finished),
+  'difficulty': Experiment(
+    difficulty.train, difficulty.is_finished, workloads=difficulty.workloads
+  ),
 }

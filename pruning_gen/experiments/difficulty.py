@@ -23,6 +23,7 @@ from pruning_gen.errors import UserError
 from pruning_gen.experiments import chain
 from pruning_gen.experiments import el2n
 from pruning_gen.experiments import label_sets
+from pruning_gen.experiments.workload import Workload
 from pruning_gen.storage import difficulty as storage
 from pruning_gen.training.schedule import Schedule
 
@@ -43,6 +44,11 @@ def list_members(config: ConfigDict) -> list[Member]:
   return el2n.list_members(config, config.difficulty.networks)
 
 
+def workloads(config: ConfigDict) -> list[Workload]:
+  """Return how much it trains, and evaluates after every epoch."""
+  return [Workload(len(list_members(config)), config.epochs, config.epochs)]
+
+
 def train(run: Run) -> None:
   """Train all networks together; measure after every epoch; average."""
   part = Part(NAME, NAME, list_members(run.config), arrays=('cross_entropy',))
@@ -50,8 +56,7 @@ def train(run: Run) -> None:
   def watch(*args):
     _measure(run, *args)
 
-  if not part.is_finished(run.workdir):
-    chain.train_levels(run, part, Schedule(run.config.epochs), watch=watch)
+  chain.train_levels(run, part, Schedule(run.config.epochs), watch=watch)
   if processes.is_primary():
     write_scores(run)
 

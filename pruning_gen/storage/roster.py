@@ -156,7 +156,7 @@ def undo_unfinished(workdir: epath.PathLike) -> None:
 def _move(
   paths: Iterable[epath.Path], old: list[tuple], new: list[tuple]
 ) -> None:
-  """Give arrays of some members, where they are not, the rows of others."""
+  """Give arrays the rows of other members, unless they have them already."""
   for path in paths:
     arrays = files.read_arrays(path)
     if any(

@@ -192,7 +192,7 @@ def read_config(flags: Sequence[str]) -> ConfigDict:
   try:
     values(words)
     command_line.check_keys(values.config)
-  except (absl_flags.Error, AttributeError) as error:
+  except (absl_flags.Error, AttributeError, KeyError) as error:
     reason = str(error).strip().splitlines()[-1]
     raise UserError(
       f'{" ".join(flags)} is wrong ({reason}); configs/default.py explains '

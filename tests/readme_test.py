@@ -17,6 +17,7 @@ from pruning_gen.analysis import figures
 from pruning_gen.experiments import EXPERIMENTS
 from pruning_gen.pruning.arms import ARMS
 from pruning_gen.storage import provenance
+from speed import table
 
 ROOT = pathlib.Path(__file__).parents[1]
 README = (ROOT / 'README.md').read_text()
@@ -148,3 +149,9 @@ def test_the_figure_on_the_first_screen(tmp_path):
     # More than white paper.
     assert len(drawn.getcolors()) > 10
   assert lenet_noise.IMAGE.stat().st_size < 150_000
+
+
+@pytest.mark.parametrize('page', ['README.md', 'docs/speed.md'])
+def test_the_table_of_speed_is_what_was_measured(page):
+  marker = '<!-- table: speed -->\n\n'
+  assert f'{marker}{table.make_table()}\n\n' in (ROOT / page).read_text()

@@ -287,9 +287,9 @@ def test_bytes_that_change_on_disk_are_detected(stopped, calm):
 
 @pytest.mark.long
 def test_sigkill_while_a_run_grows(calm, folder):
-  """By an arm and by levels, of a run that was finished without them."""
+  """By a noise level and by levels, of a run that was finished without them."""
   workdir, generator = folder / 'grown', random.Random(3)
-  less = "--config.arms=('pruning',)", '--config.levels=6'
+  less = '--config.noise_fractions=(0.3,)', '--config.levels=6'
   code, _, err = run(workdir, *less)
   assert code == 0, err
   before = main_test.results(workdir)

@@ -9,6 +9,8 @@ import pandas as pd
 from ml_collections import ConfigDict
 
 from pruning_gen import processes
+from pruning_gen.engine.part import Part
+from pruning_gen.engine.part import Run
 from pruning_gen.engine.programs import Programs
 from pruning_gen.storage import layers
 from pruning_gen.storage import networks
@@ -29,7 +31,7 @@ def count_bytes(config: ConfigDict, programs: Programs) -> int:
 
 
 def write_level(
-  run: Any, part: Any, programs: Programs, state: Any, rows: list[dict]
+  run: Run, part: Part, programs: Programs, state: Any, rows: list[dict]
 ) -> None:
   """Write layers.csv and the networks to keep, and drop what is superseded.
 
@@ -37,8 +39,8 @@ def write_level(
   then measured again, and leaves the same files.
 
   Args:
-    run: of type `session.Run`.
-    part: of type `session.Part`.
+    run: the run.
+    part: the part that has finished a level.
     programs: of the part.
     state: of its networks.
     rows: of results.csv, by member.
@@ -80,7 +82,7 @@ def write_level(
       list(pool.map(keep_one, range(len(rows))))
 
 
-def _find_optima(run: Any, part: Any, rows: list[dict[str, Any]]) -> tuple:
+def _find_optima(run: Run, part: Part, rows: list[dict[str, Any]]) -> tuple:
   """Return the optimal level of each curve, before a level and after it."""
   before = results.read_results(run.workdir)
   before = before[before.experiment == part.experiment]
@@ -90,7 +92,7 @@ def _find_optima(run: Any, part: Any, rows: list[dict[str, Any]]) -> tuple:
   return part.find_optima(before), part.find_optima(pd.concat([before, after]))
 
 
-def _describe(run: Any, row: dict[str, Any]) -> dict[str, Any]:
+def _describe(run: Run, row: dict[str, Any]) -> dict[str, Any]:
   """Return `StoredNetwork.metadata`: nothing that a later start may change."""
   dataset = run.dataset
   return {

@@ -167,7 +167,8 @@ def network(config: ml_collections.ConfigDict) -> Network:
 @functools.cache
 def _trace(used, num_classes, image_shape, batch_size):
   config = ml_collections.ConfigDict(json.loads(used))
-  model = build.make_model(config, num_classes)
+  # Accelerators take no CPU's algorithm.
+  model = build.make_model(config, num_classes, convolution='plain')
   traced = 8
   images = jax.ShapeDtypeStruct((traced, *image_shape), jnp.float32)
   labels = jax.ShapeDtypeStruct((traced,), jnp.int32)

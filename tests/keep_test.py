@@ -10,6 +10,8 @@ from pruning_gen.analysis import statistics
 from pruning_gen.engine import inputs
 from pruning_gen.engine import keep
 from pruning_gen.engine.stack import Member
+from pruning_gen.errors import UserError
+from pruning_gen.storage import files
 from pruning_gen.storage import layers
 from pruning_gen.storage import networks
 from pruning_gen.storage import results
@@ -167,3 +169,10 @@ def test_layers_are_listed_from_input_to_output():
   names = inputs.layer_names(spec)
   assert names[:3] == ['conv_stem', 'block_0_0/conv_0', 'block_0_0/conv_1']
   assert names[-1] == 'output' and len(names) == len(set(names)) == 22
+
+
+def test_what_cannot_be_removed_is_named(tmp_path):
+  (tmp_path / 'taken').mkdir()
+  with pytest.raises(UserError, match=r'taken.*cannot be written'):
+    files.remove(tmp_path / 'taken')
+  files.remove(tmp_path / 'absent')

@@ -12,6 +12,7 @@ from pruning_gen import processes
 from pruning_gen.engine.part import Part
 from pruning_gen.engine.part import Run
 from pruning_gen.engine.programs import Programs
+from pruning_gen.storage import files
 from pruning_gen.storage import layers
 from pruning_gen.storage import networks
 from pruning_gen.storage import results
@@ -74,7 +75,7 @@ def write_level(
     superseded = old.get(curve)
     if is_optimal and superseded is not None and superseded not in keep:
       path = networks.path_of(run.workdir, *identity, superseded)
-      path.unlink(missing_ok=True)
+      files.remove(path)
 
   if keep:
     # Each waits for the disk, or for a bucket.

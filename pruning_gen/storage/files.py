@@ -70,6 +70,20 @@ def write_bytes(path: epath.PathLike, content: bytes | memoryview) -> None:
     raise unwritable(path, error) from error
 
 
+def remove(path: epath.PathLike) -> None:
+  """Remove a file, if it is there.
+
+  Raises:
+    UserError: it cannot be removed.
+  """
+  path = path_of(path)
+  try:
+    with _errors_of_buckets(path):
+      path.unlink(missing_ok=True)
+  except OSError as error:
+    raise unwritable(path, error) from error
+
+
 def unwritable(what: Any, problem: Any) -> UserError:
   """Return the UserError for a write that the file system refuses."""
   return UserError(
@@ -259,4 +273,4 @@ def remove_leftovers(workdir: epath.PathLike) -> None:
     below = ('*', 'leave_out/*', 'checkpoints/*', 'checkpoints/leave_out/*')
     for folder in (workdir, *(f for name in below for f in workdir.glob(name))):
       for path in folder.glob('.*.tmp'):
-        path.unlink(missing_ok=True)
+        remove(path)

@@ -268,7 +268,7 @@ def _write_pair(path: epath.Path, table: pd.DataFrame, **arrays: Any) -> None:
   While the arrays are replaced, there is no table: it marks both as written.
   """
   if processes.is_primary():
-    path.with_suffix('.csv').unlink(missing_ok=True)
+    files.remove(path.with_suffix('.csv'))
   files.write_arrays(path.with_suffix('.npz'), arrays)
   files.write_table(path.with_suffix('.csv'), table)
 

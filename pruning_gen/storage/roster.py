@@ -132,7 +132,7 @@ def _grow(
   files.write_arrays(path / 'labels.npz', _stack(labels, everyone))
   # Last: it says whose rows the arrays have.
   _write(path / 'members.csv', everyone)
-  (path / _GROWING).unlink(missing_ok=True)
+  files.remove(path / _GROWING)
 
 
 def undo_unfinished(workdir: epath.PathLike) -> None:
@@ -150,7 +150,7 @@ def undo_unfinished(workdir: epath.PathLike) -> None:
       moved = [*folder.glob('level_*.npz'), folder / 'labels.npz']
       if there != everyone:
         _move(moved, everyone, there)
-      growing.unlink()
+      files.remove(growing)
 
 
 def _move(
@@ -252,5 +252,5 @@ def remove(workdir: epath.PathLike) -> None:
     for folder in files.path_of(workdir).iterdir():
       if folder.is_dir():
         for name in (*results.MEMBER_FILES, 'epochs.csv'):
-          (folder / name).unlink(missing_ok=True)
+          files.remove(folder / name)
     results.remove_checkpoints(workdir)

@@ -172,7 +172,7 @@ def test_layers_are_listed_from_input_to_output():
 
 
 def test_what_cannot_be_removed_is_named(tmp_path):
-  (tmp_path / 'taken').mkdir()
+  (tmp_path / 'taken' / 'full').mkdir(parents=True)
   with pytest.raises(UserError, match=r'taken.*cannot be written'):
     files.remove(tmp_path / 'taken')
   files.remove(tmp_path / 'absent')

@@ -16,6 +16,7 @@ from jaxtyping import Float
 
 from pruning_gen.errors import UserError
 from pruning_gen.storage import files
+from pruning_gen.storage import results
 
 FOLDER = 'difficulty'
 IDENTITY = ('noise_fraction', 'replicate', 'score', 'epoch')
@@ -56,10 +57,8 @@ def write_scores(
   scores: Float[np.ndarray, 'row example'],
 ) -> None:
   """Write the scores of all examples, and the table of their rows."""
-  folder = files.path_of(workdir) / FOLDER
-  files.write_arrays(folder / 'scores.npz', {'score': scores})
-  # Written last, since `has_scores` looks for it.
-  files.write_table(folder / 'scores.csv', table)
+  path = files.path_of(workdir) / FOLDER / 'scores'
+  results.write_pair(path, table, score=scores)
 
 
 def has_scores(workdir: epath.PathLike) -> bool:

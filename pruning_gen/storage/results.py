@@ -259,10 +259,10 @@ def write_el2n(
       of networks that EL2N is averaged over.
     scores: for each row of the table, by example_id.
   """
-  _write_pair(files.path_of(workdir) / 'el2n' / 'scores', table, el2n=scores)
+  write_pair(files.path_of(workdir) / 'el2n' / 'scores', table, el2n=scores)
 
 
-def _write_pair(path: epath.Path, table: pd.DataFrame, **arrays: Any) -> None:
+def write_pair(path: epath.Path, table: pd.DataFrame, **arrays: Any) -> None:
   """Write NAME.csv, and NAME.npz with arrays [row, ...] of its rows.
 
   While the arrays are replaced, there is no table: it marks both as written.
@@ -309,7 +309,7 @@ def write_most_worsened(
     images: for each row of the table.
   """
   path = files.path_of(workdir) / 'chain' / 'most_worsened'
-  _write_pair(path, table, images=images)
+  write_pair(path, table, images=images)
 
 
 def has_most_worsened(workdir: epath.PathLike) -> bool:

@@ -21,8 +21,8 @@ import jax
 import jax.extend
 import jax.numpy as jnp
 import ml_collections
-import optax
 
+from pruning_gen import estimate
 from pruning_gen.data import datasets
 from pruning_gen.errors import UserError
 from pruning_gen.experiments import build
@@ -170,22 +170,11 @@ def _trace(used, num_classes, image_shape, batch_size):
   # Accelerators take no CPU's algorithm.
   model = build.make_model(config, num_classes, convolution='plain')
   traced = 8
-  images = jax.ShapeDtypeStruct((traced, *image_shape), jnp.float32)
-  labels = jax.ShapeDtypeStruct((traced,), jnp.int32)
-  variables = jax.eval_shape(
-    lambda key, x: model.init(key, x, False), jax.random.key(0), images
-  )
-
-  def loss(variables, images, labels):
-    logits, _ = model.apply(variables, images, True, mutable=['batch_stats'])
-    return optax.softmax_cross_entropy_with_integer_labels(
-      logits.astype(jnp.float32), labels
-    ).mean()
-
-  step = jax.jit(jax.grad(loss)).lower(variables, images, labels)
-  forward = jax.make_jaxpr(loss)(variables, images, labels)
+  loss, arguments = estimate.abstract_loss(model, image_shape, traced)
+  step = jax.jit(jax.grad(loss)).lower(*arguments)
+  forward = jax.make_jaxpr(loss)(*arguments)
   outputs = _layer_outputs(forward.jaxpr) / traced
-  parameters = sum(x.size for x in jax.tree.leaves(variables['params']))
+  parameters = sum(x.size for x in jax.tree.leaves(arguments[0]['params']))
   return Network(
     parameters,
     step.cost_analysis()['flops'] / traced,

@@ -2,12 +2,15 @@
 
 import functools
 import time
+from collections.abc import Callable
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from flax import linen as nn
 
 from pruning_gen import environment
 from pruning_gen import processes
@@ -66,9 +69,21 @@ def _count_flops(run: Run) -> float:
   """Count the operations of a training step, per image."""
   num_images = 8
   model = build.make_model(run.config, run.dataset.num_classes)
-  images = jax.ShapeDtypeStruct(
-    (num_images, *run.dataset.image_shape), jnp.float32
-  )
+  loss, arguments = abstract_loss(model, run.dataset.image_shape, num_images)
+  step = jax.jit(jax.grad(loss)).lower(*arguments)
+  return step.cost_analysis()['flops'] / num_images
+
+
+def abstract_loss(
+  model: nn.Module, image_shape: Sequence[int], num_images: int
+) -> tuple[Callable, tuple]:
+  """Return a network's training loss, and the shapes of its arguments.
+
+  Returns:
+    loss(variables, images, labels) and (variables, images, labels), to trace it
+    with.
+  """
+  images = jax.ShapeDtypeStruct((num_images, *image_shape), jnp.float32)
   labels = jax.ShapeDtypeStruct((num_images,), jnp.int32)
   variables = jax.eval_shape(
     functools.partial(model.init, train=False), jax.random.key(0), images
@@ -80,8 +95,7 @@ def _count_flops(run: Run) -> float:
       logits.astype(jnp.float32), labels
     ).mean()
 
-  step = jax.jit(jax.grad(loss)).lower(variables, images, labels)
-  return step.cost_analysis()['flops'] / num_images
+  return loss, (variables, images, labels)
 
 
 def describe(run: Run) -> str:

@@ -91,7 +91,7 @@ def main(argv: list[str]) -> None:
 
 
 def parse(argv: list[str]) -> argparse.Namespace:
-  """Parse a command line; what is not known goes to gcloud."""
+  """Parse a command line; flags that it does not know go to gcloud."""
   parser = argparse.ArgumentParser(
     description=__doc__,
     formatter_class=argparse.RawTextHelpFormatter,

@@ -422,8 +422,11 @@ def test_a_calm_day_of_a_slice(cloud, hosts):
   args = ['--service-account=s', '--network=n', '--data=gs://tfds/prepared']
   day = live_a_day(cloud, 1, 'lag=100', args=args, HOSTS=hosts)
   assert day['code'] == 0 and day['state'] == 'GONE', day
-  ends = [event for event in day['events'] if event.startswith('end')]
-  assert sorted(ends) == [f'end {host} 0' for host in range(int(hosts))]
+  ends = [event.split() for event in day['events'] if event.startswith('end')]
+  assert sorted(host for _, host, _ in ends) == ['0', '1'][: int(hosts)]
+  # The slice is deleted once the job is done, when a process may still exit.
+  assert 'done' in day['events']
+  assert {how for *_, how in ends} <= {'0', 'power'}
   # The data are read-only, and a lock that nobody holds is removed.
   mounts = [event for event in day['events'] if event.startswith('gcsfuse')]
   assert len(mounts) == int(hosts) and '-o ro' in mounts[0]

@@ -33,8 +33,8 @@ sys.path.insert(0, str(ROOT))
 # every layer but the first.
 MODELS = {
   'lenet': ('lenet', 60_000, 3 * 266_200 - 784 * 300),
-  'resnet20': ('resnet20', 1_280, 3 * 40_813_184 - 9 * 3 * 16 * 1024),
-  'vgg16': ('vgg16', 640, 3 * 313_201_664 - 9 * 3 * 64 * 1024),
+  'resnet20': ('resnet20', 1_500, 3 * 40_813_184 - 9 * 3 * 16 * 1024),
+  'vgg16': ('vgg16', 500, 3 * 313_201_664 - 9 * 3 * 64 * 1024),
 }
 
 EPOCHS_PER_LEVEL = 40
@@ -131,15 +131,13 @@ def timed(function):
   return time.perf_counter() - start
 
 
-def measure(model, num_members, dtype, stacking='auto', num_train=None):
-  """Measure one stack in its steady state; return a dict of numbers."""
+def make_programs(
+  model, num_members, num_train=None, dtype='float32', stacking='auto'
+):
+  """Compile a stack on random images; return its run, stack and programs."""
   import importlib
 
-  import jax
-
   from pruning_gen import environment
-  from pruning_gen.data import datasets
-  from pruning_gen.engine import measure as measuring
   from pruning_gen.engine.part import Run
   from pruning_gen.engine.stack import Member
   from pruning_gen.experiments import build
@@ -147,19 +145,35 @@ def measure(model, num_members, dtype, stacking='auto', num_train=None):
   from pruning_gen.training.schedule import Schedule
 
   config_name, suitable, _ = MODELS[model]
-  num_train = num_train or suitable
   config = importlib.import_module(
     f'pruning_gen.configs.{config_name}'
   ).get_config()
   config.dtype = dtype
   config.stacking = stacking
   environment.set_up(config, num_members)
-  dataset = random_dataset(datasets, config.data.name, num_train)
+  # One full batch: the last batch is padded, which the splits of real data,
+  # with many, do not notice.
+  num_held_out = config.eval_batch_size
+  dataset = random_dataset(
+    config.data.name, num_train or suitable, num_held_out
+  )
   run = Run(config, None, dataset, lambda: False)
   members = [Member('pruning', 0.0, i) for i in range(num_members)]
   stack = label_sets.make_stack(run, members)
   schedule = Schedule(config.epochs, config.rewind_epoch, config.levels)
-  programs = build.make_programs(run, stack, schedule)
+  return run, stack, build.make_programs(run, stack, schedule)
+
+
+def measure(model, num_members, dtype, stacking='auto', num_train=None):
+  """Measure one stack in its steady state; return a dict of numbers."""
+  import jax
+
+  from pruning_gen.engine import measure as measuring
+
+  run, stack, programs = make_programs(
+    model, num_members, num_train, dtype, stacking
+  )
+  config, dataset = run.config, run.dataset
   seconds = time_programs(programs)
   num_evaluated = num_members * sum(
     len(labels)
@@ -236,8 +250,10 @@ def time_programs(programs):
   return seconds
 
 
-def random_dataset(datasets, name, num_train):
-  """Make random images of a data set's shape, and a sixth as many for tests."""
+def random_dataset(name, num_train, num_held_out):
+  """Make random images of a data set's shape; one of 5 held out validates."""
+  from pruning_gen.data import datasets
+
   rng = np.random.default_rng(0)
   info = datasets.DATASETS[name]
 
@@ -251,8 +267,8 @@ def random_dataset(datasets, name, num_train):
     info.mean,
     info.std,
     *draw(num_train),
-    *draw(num_train // 30),
-    *draw(num_train // 30 * 4),
+    *draw(num_held_out // 5),
+    *draw(num_held_out - num_held_out // 5),
   )
 
 

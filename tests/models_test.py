@@ -267,6 +267,9 @@ def test_unknown_convolution_is_an_error():
     (3, 1, (1, 1, 4), 3),
     (3, 2, (8, 8, 4), 8),
     (3, 2, (7, 8, 4), 8),
+    (3, 2, (8, 6, 4), 40),
+    (5, 1, (6, 8, 3), 4),
+    (7, 1, (8, 8, 1), 4),
     (1, 1, (8, 8, 4), 16),
     (1, 2, (8, 8, 4), 8),
     (1, 2, (7, 7, 4), 8),
@@ -393,7 +396,7 @@ NETWORKS = {
     CIFAR,
     32,
     1e-3,
-    5,
+    4,
   ),
   'resnet32_cifar100': Network(
     lambda method: resnet.CifarResNet(100, 5, convolution=method),

@@ -11,6 +11,7 @@ import functools
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array
 from jaxtyping import Float
 
@@ -76,7 +77,36 @@ def _convolve(x, kernel, padding, stride=1, dilation=1):
 def _for_cpu(x, kernel, stride, may_transform):
   if may_transform and winograd.supports(x, kernel, stride):
     return winograd.convolve(x, kernel)
+  if stride == 1 and x.shape[3] < 8 and x.shape[2] % 2 == 0:
+    return _convolve_pairs(x, kernel)
   return _plain(x, kernel, stride)
+
+
+def _convolve_pairs(x, kernel):
+  """Convolve with two columns of the images as one of twice the channels.
+
+  Half of the kernel is then zeros, but rows are longer: 2.4 instead of 8.5 ms
+  in ResNet-20's first layer.
+  """
+  batch, height, width, channels = x.shape
+  size = kernel.shape[0]
+  # Blocks of two columns on each side of a pair.
+  reach = (size // 2 + 1) // 2
+  left = 2 * reach - size // 2
+  total = 2 * (2 * reach + 1)
+  pairs = jnp.concatenate(
+    [
+      jnp.pad(kernel, ((0, 0), (i, total - size - i), (0, 0), (0, 0)))
+      for i in (left, left + 1)
+    ],
+    axis=-1,
+  ).reshape(size, 2 * reach + 1, 2 * channels, -1)
+  pad = size // 2
+  return _convolve(
+    x.reshape(batch, height, width // 2, 2 * channels),
+    pairs,
+    ((pad, pad), (reach, reach)),
+  ).reshape(batch, height, width, -1)
 
 
 def _for_cpu_forward(x, kernel, stride, may_transform):
@@ -109,6 +139,9 @@ def _input_gradient(grad, kernel, stride, input_shape):
   channels swapped.
   """
   size = kernel.shape[0]
+  is_even = input_shape[1] % 2 == input_shape[2] % 2 == 0
+  if is_even and (size, stride) == (3, 2) and kernel.shape[3] <= 32:
+    return _input_gradient_by_parity(grad, kernel)
   before = size - 1 - size // 2
   padding = [
     (before, length + size - 2 - stride * (grad_length - 1) - before)
@@ -117,29 +150,66 @@ def _input_gradient(grad, kernel, stride, input_shape):
   return _convolve(grad, _rotate(kernel), padding, dilation=stride)
 
 
+def _input_gradient_by_parity(grad, kernel):
+  """Return the gradient of the input of a 3x3 convolution with stride 2.
+
+  Pixels of even and odd rows and columns are channels of one 2x2 convolution,
+  without zeros in between: 6 instead of 9 ms from 32 to 16 channels, but slower
+  where there are more.
+  """
+  batch, height, width, features = grad.shape
+  # Which row of the kernel leads from a pixel to the output at its place, and
+  # to the next; row 3 holds zeros.
+  rows = np.array([[1, 3], [2, 0]])
+  padded = jnp.pad(kernel, ((0, 1), (0, 1), (0, 0), (0, 0)))
+  # [parity, row, parity, column, channel, feature]
+  phases = padded[rows][:, :, rows]
+  phases = phases.transpose(1, 3, 5, 0, 2, 4).reshape(2, 2, features, -1)
+  pixels = _convolve(grad, phases, ((0, 1), (0, 1)))
+  return (
+    pixels.reshape(batch, height, width, 2, 2, -1)
+    .transpose(0, 1, 3, 2, 4, 5)
+    .reshape(batch, 2 * height, 2 * width, -1)
+  )
+
+
 def _rotate(kernel):
   return kernel[::-1, ::-1].swapaxes(2, 3)
 
 
 def _kernel_gradient(x, grad, size, stride):
-  """Return the gradient of the kernel: the output's, times the input's patches.
+  """Return the gradient of the kernel: the input's patches, times the output's.
 
   A few images at a time. Otherwise the patches (size**2 times the input) do
   not fit the cache, and memory halves the speed of ResNet-20.
   """
   batch, height, width, features = grad.shape
   images = _divisor(batch, _POSITIONS // (height * width))
-  # Transposed here, the product has the form that XLA's fastest kernel wants.
-  grad = grad.transpose(3, 0, 1, 2)
+  pad = size // 2
+  # Channels first, patches are copied row by row and not channel by channel:
+  # 3.1 instead of 7.8 ms in ResNet-20's first layer, and no slower elsewhere.
+  last_row, last_column = stride * (height - 1), stride * (width - 1)
 
   def add_images(i, total):
     # Sliced here and not scanned over, for which XLA would compute a ReLU
     # before the convolution twice, to write it as [steps, images, ...].
     own_x = jax.lax.dynamic_slice_in_dim(x, i * images, images)
-    own_grad = jax.lax.dynamic_slice_in_dim(grad, i * images, images, axis=1)
+    own_x = jnp.pad(
+      own_x.transpose(3, 0, 1, 2), ((0, 0), (0, 0), (pad, pad), (pad, pad))
+    )
+    own_grad = jax.lax.dynamic_slice_in_dim(grad, i * images, images)
+    patches = jnp.stack(
+      [
+        own_x[
+          ..., i : i + last_row + 1 : stride, j : j + last_column + 1 : stride
+        ]
+        for i in range(size)
+        for j in range(size)
+      ]
+    )
     return total + jnp.matmul(
-      own_grad.reshape(features, -1),
-      _patches(own_x, size, stride, height, width),
+      patches.reshape(size**2 * x.shape[3], -1),
+      own_grad.reshape(-1, features),
       preferred_element_type=jnp.float32,
     )
 
@@ -147,35 +217,9 @@ def _kernel_gradient(x, grad, size, stride):
     0,
     batch // images,
     add_images,
-    jnp.zeros_like(grad, jnp.float32, (features, size**2 * x.shape[-1])),
+    jnp.zeros_like(grad, jnp.float32, (size**2 * x.shape[3], features)),
   )
-  return total.T.reshape(size, size, -1, features)
-
-
-def _patches(x, size, stride, height, width):
-  """Return the input patch of every output position.
-
-  Args:
-    x: [batch, height in, width in, channels].
-    size: int, of the kernel.
-    stride: int.
-    height: int, of the output.
-    width: int, of the output.
-
-  Returns:
-    [batch * height * width, size * size * channels].
-  """
-  pad = size // 2
-  x = jnp.pad(x, ((0, 0), (pad, pad), (pad, pad), (0, 0)))
-  last_row, last_column = stride * (height - 1), stride * (width - 1)
-  columns = [
-    x[:, i : i + last_row + 1 : stride, j : j + last_column + 1 : stride]
-    for i in range(size)
-    for j in range(size)
-  ]
-  return jnp.concatenate(columns, axis=-1).reshape(
-    -1, size * size * x.shape[-1]
-  )
+  return total.reshape(size, size, -1, features)
 
 
 def _divisor(number, limit):

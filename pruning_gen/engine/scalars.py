@@ -12,27 +12,34 @@ class Writer:
   """
 
   def __init__(self, directory, names):
-    """Open an event file for each name in a folder, or turn scalars off."""
+    """Take the folder, and the name in it of each network."""
+    self._paths = {name: str(directory / name) for name in names}
+    self._writers = None
+
+  def _open(self):
+    """Open an event file for each name, or turn scalars off."""
     self._writers = {}
     try:
       # TensorFlow takes seconds to import, and some machines have none.
       from clu import metric_writers
 
-      for name in names:
-        path = str(directory / name)
+      for name, path in self._paths.items():
         self._writers[name] = metric_writers.SummaryWriter(path)
     except Exception as error:
       self._turn_off(error)
 
   def write(self, step, values):
     """Write {metric: a float for each name} at a step."""
+    if self._writers is None:
+      # After the first epoch, which so begins 2 s sooner.
+      self._open()
     for i, name in enumerate(list(self._writers)):
       own = {metric: float(column[i]) for metric, column in values.items()}
       self._try(name, 'write_scalars', step, own)
 
   def close(self):
     """Flush and close the event files."""
-    for name in list(self._writers):
+    for name in list(self._writers or ()):
       self._try(name, 'close')
 
   def _try(self, name, method, *args):

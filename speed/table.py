@@ -23,8 +23,9 @@ NAMES = {
 def make_table() -> str:
   """Return the table in Markdown, of each throughput_MODEL.json."""
   lines = [
-    '| network | members | images per second | PyTorch | ratio | evaluating |',
-    '|---|---|---|---|---|---|',
+    '| network | members | images per second | PyTorch | ratio | evaluating '
+    '| turns |',
+    '|---|---|---|---|---|---|---|',
   ]
   for model, name in NAMES.items():
     path = FOLDER / f'throughput_{model}.json'
@@ -41,7 +42,7 @@ def make_table() -> str:
       )
       ratio = throughput.describe_ratio(turns, i)
       cells = f'{trained:,.0f} | {peer:,.0f} | {ratio} | {evaluated:,.0f}'
-      lines.append(f'| {name} | {ours["members"]} | {cells} |')
+      lines.append(f'| {name} | {ours["members"]} | {cells} | {len(turns)} |')
   return '\n'.join(lines)
 
 

@@ -323,7 +323,8 @@ def describe_ratio(turns, i):
   if not ratios:
     return '-'
   low, high = min(ratios), max(ratios)
-  return f'{statistics.median(ratios):.2f} ({low:.2f} to {high:.2f})'
+  spread = f' ({low:.2f} to {high:.2f})' if len(ratios) > 1 else ''
+  return f'{statistics.median(ratios):.2f}{spread}'
 
 
 if __name__ == '__main__':

@@ -4,13 +4,16 @@
   python speed/tpu_compile.py --benchmarks=lenet,resnet20 --topology=v5e:2x4
 
 Prints for each benchmark and way of stacking how long XLA takes, how much
-memory a core needs, and XLA's own estimate of a training step: millions of
-cycles per member and, at the chip's clock, images per second. These are the
-compiler's estimates, not measurements: it has none for gathers, which count
-nothing here. Needs Linux; `--output` appends to a JSON file.
+memory a core needs, which collectives it uses, and XLA's own estimate of a
+training step: millions of cycles per member and, at the chip's clock, images
+per second. These are the compiler's estimates, not measurements: it has none
+for gathers, which count nothing here. Needs Linux; `--output` names a JSON
+file, in which a row replaces the earlier one of the same case.
 """
 
 import argparse
+import collections
+import itertools
 import json
 import os
 import pathlib
@@ -45,10 +48,19 @@ from pruning_gen.experiments import label_sets
 from pruning_gen.launch import plan
 from pruning_gen.training.schedule import Schedule
 
-# Of a core: the chip's peak divided by its 4 or 8 arrays of 128 x 128
-# multipliers.
-CLOCKS = {'v4': 1.05e9, 'v5e': 1.5e9}
+# Of a device, in Hz: the chip's peak divided by two operations of each of its
+# multipliers, which are 8 (v4) or 4 (v5e) squares of 128 x 128, or 4 (v6e) of
+# 256 x 256.
+CLOCKS = {'v4': 1.05e9, 'v5e': 1.5e9, 'v6e': 1.75e9}
+# JAX sees the two cores of a v4 chip as one device.
+CHIP_CONFIGS = {'v4': 'megacore'}
 CYCLES = re.compile(r'"estimated_cycles":"(\d+)"')
+COLLECTIVES = re.compile(
+  r' (all-reduce|all-gather|reduce-scatter|all-to-all|collective-permute)'
+  r'(?:-start)?\('
+)
+# What a row of the output is of.
+CASE = ('benchmark', 'stacking', 'dtype', 'topology')
 
 
 def main():
@@ -58,34 +70,37 @@ def main():
   parser.add_argument('--benchmarks', default='lenet,resnet20')
   parser.add_argument('--topology', default='v5e:2x4', help='as JAX names it')
   parser.add_argument('--stacking', default='vmap,map')
-  parser.add_argument('--output', help='JSON file to append to')
+  parser.add_argument('--dtypes', default='float32')
+  parser.add_argument('--output', help='JSON file to add to')
   args = parser.parse_args()
+  chip = args.topology.partition(':')[0]
   topology = topologies.get_topology_desc(
-    platform='tpu', topology_name=args.topology
+    platform='tpu',
+    topology_name=args.topology,
+    chip_config_name=CHIP_CONFIGS.get(chip, 'default'),
   )
-  for benchmark in args.benchmarks.split(','):
-    for stacking in args.stacking.split(','):
-      spec = make_spec(benchmark, stacking, list(topology.devices))
-      row = {
-        'benchmark': benchmark,
-        'stacking': stacking,
-        'topology': args.topology,
-        **compile_training(spec, CLOCKS.get(args.topology.partition(':')[0])),
-      }
-      print(json.dumps(row), flush=True)
-      if args.output:
-        append(pathlib.Path(args.output), row)
+  for case in itertools.product(
+    args.benchmarks.split(','), args.stacking.split(','), args.dtypes.split(',')
+  ):
+    spec = make_spec(*case, list(topology.devices))
+    row = dict(zip(CASE, (*case, args.topology)))
+    row |= compile_training(spec, CLOCKS.get(chip))
+    print(json.dumps(row), flush=True)
+    if args.output:
+      add(pathlib.Path(args.output), row)
 
 
-def append(path, row):
+def add(path, row):
   rows = json.loads(path.read_text()) if path.exists() else []
-  path.write_text(json.dumps([*rows, row], indent=2) + '\n')
+  kept = [old for old in rows if any(old[key] != row[key] for key in CASE)]
+  path.write_text(json.dumps([*kept, row], indent=2) + '\n')
 
 
-def make_spec(benchmark, stacking, devices):
+def make_spec(benchmark, stacking, dtype, devices):
   """Return what a benchmark's chain is compiled from, on other devices."""
   config = plan.load_config(benchmark)
   config.stacking = stacking
+  config.dtype = dtype
   dataset = blank_dataset(config.data.name)
   members = label_sets.list_members(config)
   stack = label_sets.make_stack(
@@ -128,7 +143,9 @@ def compile_training(spec, clock):
     'compile_seconds': round(seconds, 1),
     'gigabytes_per_core': round(memory.count_bytes(compiled) / 1e9, 3),
   }
-  cycles = step_cycles(compiled.as_text())
+  text = compiled.as_text()
+  row['collectives'] = collections.Counter(COLLECTIVES.findall(text))
+  cycles = step_cycles(text)
   if layout.vectorize:
     cycles //= len(layout.rows) // layout.mesh.shape['member']
   row['estimated_megacycles_per_step_and_member'] = round(cycles / 1e6, 4)

@@ -19,7 +19,8 @@ def get_config():
 
   # The chain's arms, from the table in pruning_gen/pruning/arms.py, which says
   # what each of them does. By default pruning (section 2) and the same training
-  # with nothing removed (section 5.1); the others are ablations (appendix J).
+  # with nothing removed (section 5.1); the others are ablations (appendix J),
+  # and, not in the paper, 'uniform', 'erk' and 'lamp', which weigh layers.
   config.arms = ('pruning', 'extended_dense')
   # Fractions of the training labels that are changed.
   config.noise_fractions = (0.0,)

@@ -190,6 +190,121 @@ def test_random_scores_depend_on_level_and_key(context):
     assert (first != other).all()
 
 
+def with_kernels(**kernels):
+  """Return the context of a network of these kernels, all kept."""
+  params = {
+    name: {'kernel': jnp.asarray(kernel, jnp.float32)}
+    for name, kernel in kernels.items()
+  }
+  kept = masks.all_kept(params)
+  return scores.Context(None, params, {}, kept, None, 1, (), None)
+
+
+@functools.cache
+def pruner(name):
+  def prune(params, kept, number):
+    context = with_kernels()._replace(params=params, masks=kept)
+    prunable = masks.prunable(params, prune_output=True)
+    return masks.prune(kept, SCORES[name].function(context), prunable, number)
+
+  return jax.jit(prune, compiler_options={'xla_backend_optimization_level': 0})
+
+
+def prune(context, name, *num_pruned):
+  """Prune by a score, in several steps, and return the masks by layer."""
+  params, kept = context.params, context.masks
+  for number in num_pruned:
+    kept = pruner(name)(params, kept, jnp.int32(number))
+    params = jax.tree.map(np.multiply, params, kept)
+  return {name: np.asarray(layer['kernel']) for name, layer in kept.items()}
+
+
+def count(kept):
+  return [mask.sum() for mask in kept.values()]
+
+
+def draw(*shapes):
+  rng = np.random.default_rng(0)
+  return {f'dense_{i}': rng.normal(size=own) for i, own in enumerate(shapes)}
+
+
+def test_lamp_by_hand():
+  own = with_kernels(dense_0=[[3, -1], [2, 1]], dense_1=[[0, 0]])
+  score = scores.lamp(own)
+  np.testing.assert_allclose(
+    score['dense_0']['kernel'], [[1, 1 / 15], [4 / 13, 1 / 15]], rtol=1e-6
+  )
+  np.testing.assert_array_equal(score['dense_1']['kernel'], [[0, 0]])
+  # Without the 2.
+  kept = np.array([[True, True], [False, True]])
+  own.masks['dense_0']['kernel'] = kept
+  score = np.asarray(scores.lamp(own)['dense_0']['kernel'])
+  np.testing.assert_allclose(score[kept], [1, 1 / 11, 1 / 11], rtol=1e-6)
+
+
+SHAPES = (4, 50), (3, 3, 5, 6), (6, 2)
+
+
+def test_lamp_empties_no_layer_before_all_have_one_weight_left():
+  kernels = draw(*SHAPES)
+  own = with_kernels(**kernels | {'dense_1': 0.01 * kernels['dense_1']})
+  assert count(prune(own, 'lamp', 482 - 3)) == [1, 1, 1]
+  assert count(prune(own, 'magnitude', 482 - 3))[1] == 0
+
+
+@pytest.mark.parametrize('name', ['uniform', 'erk', 'lamp'])
+def test_layers_keep_their_largest_weights_in_one_step_or_several(name):
+  own = with_kernels(**draw(*SHAPES))
+  once = prune(own, name, 400)
+  steps = prune(own, name, 100, 1, 1, 1, 97, 200)
+  for layer, mask in once.items():
+    np.testing.assert_array_equal(mask, steps[layer])
+    sizes = np.abs(own.params[layer]['kernel'])
+    kept, gone = sizes[mask], sizes[~mask]
+    assert len(kept) == 0 or len(gone) == 0 or kept.min() > gone.max()
+
+
+@pytest.mark.parametrize(
+  'num_kept, expected',
+  [
+    (15, [10, 5]),
+    (9, [6, 3]),
+    # 5 1/3 and 2 2/3.
+    (8, [5, 3]),
+    (1, [1, 0]),
+    (0, [0, 0]),
+  ],
+)
+def test_uniform_leaves_every_layer_the_same_fraction(num_kept, expected):
+  own = with_kernels(**draw((2, 5), (5, 1)))
+  assert count(prune(own, 'uniform', 15 - num_kept)) == expected
+
+
+@pytest.mark.parametrize(
+  'num_kept, expected',
+  [
+    # In proportion to 6, 8, 7 and 10, the sums of the dimensions.
+    (24, [5, 6, 5, 8]),
+    # The third has 6 weights.
+    (30, [6, 8, 6, 10]),
+    # 7.7, 10.3, 9.0 and 12.9, but the third has 6; then 8.5, 11.3 and 14.2, but
+    # the first has 8; then 11.6 and 14.4.
+    (40, [8, 12, 6, 14]),
+    (62, [8, 12, 6, 36]),
+  ],
+)
+def test_erk_quotas_by_hand(num_kept, expected):
+  own = with_kernels(**draw((4, 2), (2, 6), (6, 1), (3, 3, 2, 2)))
+  assert count(prune(own, 'erk', 62 - num_kept)) == expected
+
+
+@pytest.mark.parametrize('name', ['uniform', 'erk'])
+def test_of_equal_weights_the_first_goes_first(name):
+  own = with_kernels(dense_0=np.ones((2, 3)), dense_1=-np.ones((3, 2)))
+  for mask in prune(own, name, 6).values():
+    assert mask.ravel().astype(int).tolist() == [0, 0, 0, 1, 1, 1]
+
+
 def make_score_weights(model, names):
   loss_gradient = evaluate.make_loss_gradient(model, 4, prepare)
   return level.make_score_weights(model, names, (2, 2, 1), loss_gradient)

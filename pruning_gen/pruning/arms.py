@@ -60,6 +60,25 @@ ARMS = {
   'synflow': Arm(
     score='synflow', dense_control='extended_dense', color='#5A00F0'
   ),
+  # Not in the paper: how much of each layer goes.
+  'uniform': Arm(
+    score='uniform',
+    dense_control='extended_dense',
+    label='uniform by layer',
+    color='#A569FF',
+  ),
+  'erk': Arm(
+    score='erk',
+    dense_control='extended_dense',
+    label='ERK',
+    color='#870F78',
+  ),
+  'lamp': Arm(
+    score='lamp',
+    dense_control='extended_dense',
+    label='LAMP',
+    color='#965A2D',
+  ),
 }
 
 # A network that is trained once from scratch: every experiment but the chain.

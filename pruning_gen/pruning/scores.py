@@ -5,6 +5,7 @@ A new score is a function of a `Context` and one entry of `SCORES`; an arm
 the parameters; only the scores of kept kernels are compared, over all layers.
 """
 
+import math
 from collections.abc import Callable
 from typing import Any
 from typing import NamedTuple
@@ -121,12 +122,78 @@ def _times_gradient(params: Any, grads: Any) -> Any:
   return jax.tree.map(lambda w, g: jnp.abs(w * g), params, grads)
 
 
+def lamp(context: Context) -> Any:
+  """Return w^2 over the sum of all w'^2 >= w^2 in its layer (Lee et al. 2021).
+
+  The sum is of kept weights. The largest of each layer has 1, so that no layer
+  is emptied before all others are down to one.
+  """
+
+  def score(weight, mask):
+    squares = jnp.square(jnp.where(mask, weight, 0))
+    rising = jnp.sort(squares.ravel())
+    not_smaller = jnp.cumsum(rising[::-1])[::-1]
+    total = not_smaller[jnp.searchsorted(rising, squares)]
+    # A layer may be all zeros.
+    return squares / jnp.where(total > 0, total, 1)
+
+  return jax.tree.map(score, context.params, context.masks)
+
+
+def uniform(context: Context) -> Any:
+  """Score weights so that every layer keeps the same fraction, its largest."""
+  return _share_out(context, math.prod)
+
+
+def erk(context: Context) -> Any:
+  """Score weights so that layers keep what ERK allots them, their largest.
+
+  Erdos-Renyi kernel (Evci et al. 2020): numbers in proportion to the sum of the
+  kernel's dimensions, but no more than the layer has; what remains is shared
+  out among the others.
+  """
+  return _share_out(context, sum)
+
+
+def _share_out(
+  context: Context, share_of: Callable[[tuple[int, ...]], int]
+) -> Any:
+  """Score weights so that layers keep numbers in proportion to their shares.
+
+  The j-th largest kept weight of a layer has (1/2 - j) / share. Those above a
+  threshold -c are the round(c share) largest, or all that there are. Whatever
+  number is removed, it so fixes one c for all layers (Webster's method), and
+  c falls from level to level: no layer would need more than it has.
+
+  Args:
+    context: which network.
+    share_of: kernel's shape -> its layer's share.
+  """
+
+  def score(weight, mask):
+    # Of equal weights the first is removed first, as `masks.prune` does.
+    order = jnp.argsort(jnp.where(mask, jnp.abs(weight), -1), axis=None)
+    place = (
+      jnp.zeros(weight.size, jnp.int32)
+      .at[order]
+      .set(jnp.arange(weight.size, dtype=jnp.int32))
+    )
+    rank = (weight.size - place.reshape(weight.shape)).astype(jnp.float32)
+    return (0.5 - rank) / max(share_of(weight.shape), 1)
+
+  return jax.tree.map(score, context.params, context.masks)
+
+
 SCORES = {
   'magnitude': Score(magnitude),
   # The ablations of appendix J.
   'random': Score(random),
   'gradient': Score(gradient, needs_images=True),
   'synflow': Score(synflow),
+  # Not in the paper: layer by layer.
+  'uniform': Score(uniform),
+  'erk': Score(erk),
+  'lamp': Score(lamp),
 }
 
 

@@ -14,7 +14,8 @@ def get_config():
 
   # What to run, in this order: 'chain' (sections 2 to 5), 'width' (5.2), 'el2n'
   # (3), 'leave_out' (3 and 4; reads the results of chain and el2n), and, not in
-  # the paper, 'difficulty'. May change from one start of a workdir to the next.
+  # the paper, 'difficulty' and 'extended_width'. May change from one start of a
+  # workdir to the next.
   config.experiments = ('chain', 'width', 'el2n', 'leave_out')
 
   # The chain's arms, from the table in pruning_gen/pruning/arms.py, which says
@@ -65,6 +66,14 @@ def get_config():
   config.width.levels = 10
   # Each level multiplies every layer's width by this; 0.8 (paper).
   config.width.fraction = 0.8
+
+  # Narrow networks that train as long as the chain, with nothing removed: for
+  # the experiment 'extended_width', which is ours. It costs what the arm
+  # 'extended_dense' does, times the square of the width.
+  config.extended_width = ml_collections.ConfigDict()
+  # Multiplies every layer's width; 0 for the one, in thousandths, with about as
+  # many weights as pruning leaves at its optimal sparsity.
+  config.extended_width.width = 0.0
 
   config.el2n = ml_collections.ConfigDict()
   # The epoch after which examples are scored. Ours: 2 for LeNet, 10 for the

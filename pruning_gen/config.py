@@ -13,6 +13,7 @@ from pruning_gen.data import streams
 from pruning_gen.errors import UserError
 from pruning_gen.experiments import build
 from pruning_gen.experiments import EXPERIMENTS
+from pruning_gen.experiments import extended_width
 from pruning_gen.experiments import leave_out
 from pruning_gen.pruning import arms
 from pruning_gen.pruning.scores import SCORES
@@ -72,6 +73,10 @@ def _image_size(c: ConfigDict) -> str:
 def _image_arms(c: ConfigDict) -> list[str]:
   """Return the arms whose score needs all training images on the devices."""
   return [arm for arm in c.arms if SCORES[arms.ARMS[arm].score].needs_images]
+
+
+def _prunes(c: ConfigDict) -> bool:
+  return 'pruning' in c.arms and c.levels > 0
 
 
 def _has_something_to_prune(widths: tuple[int, ...], c: ConfigDict) -> bool:
@@ -274,9 +279,34 @@ EXPERIMENT_RULES = (
     'leave it out of config.experiments',
   ),
   rules.if_run(
+    'extended_width',
+    'extended_width.width',
+    lambda width, c: 0 <= width < 1,
+    'must be in (0, 1), or 0 for that of the optimal sparsity',
+  ),
+  rules.if_run(
+    'extended_width',
+    'extended_width.width',
+    lambda width, c: width or _prunes(c),
+    lambda c: (
+      f'needs a chain that prunes, but config.arms={c.arms!r} and '
+      f"config.levels={c.levels}: use the arm 'pruning' and at least 1 level, "
+      'or pass a width in (0, 1)'
+    ),
+  ),
+  rules.if_run(
+    'extended_width',
+    'extended_width.width',
+    lambda width, c: extended_width.is_narrower(c),
+    lambda c: (
+      'gives the full network, since layers have whole numbers of units: pass '
+      f'a smaller width, or give config.model ({c.model.name}) more of them'
+    ),
+  ),
+  rules.if_run(
     'leave_out',
     'experiments',
-    lambda names, c: 'pruning' in c.arms and c.levels > 0,
+    lambda names, c: _prunes(c),
     lambda c: (
       f'needs a chain that prunes for leave_out, but config.arms={c.arms!r} '
       f"and config.levels={c.levels}: use the arm 'pruning' and at least 1 "

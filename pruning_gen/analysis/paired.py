@@ -4,15 +4,41 @@ Every comparison is paired by replicate; its sign is that of the first minus
 the second, so a positive difference in error means that the first is worse.
 """
 
+from typing import NamedTuple
+
 import numpy as np
 import pandas as pd
 
 from pruning_gen.analysis import statistics
+from pruning_gen.analysis import verdicts
 from pruning_gen.pruning.arms import ARMS
 
 # Networks are of one size up to this factor in weights; a network and the next
 # narrower one are a factor 1 / 0.8**2 = 1.56 apart.
 SAME_SIZE = 1.5
+
+
+class Point(NamedTuple):
+  """One network of results.csv, of all replicates of a noise level."""
+
+  arm: str
+  level: int
+  experiment: str = 'chain'
+  chosen_at: int = -1
+
+
+# Of `compare_at_optimum`.
+COLUMNS = (
+  'noise_fraction',
+  'network',
+  'level',
+  'mean',
+  'std',
+  'n',
+  'against_pruning_mean',
+  'against_pruning_std',
+  'against_pruning_verdict',
+)
 
 
 def dense_controls(summary: pd.DataFrame) -> dict[str, str]:
@@ -49,45 +75,104 @@ def compare_at_optimum(
     'extended_dense_best', 'pruning'; level; the test error's mean, std, n; and
     against_pruning_mean, _std and _verdict, of the paired difference.
   """
-  chain = results[results.experiment == 'chain']
   best = statistics.optimal_levels(summary, 'chain', 'extended_dense')
   rows = []
   for noise_fraction, level in statistics.optimal_levels(
     summary, 'chain', 'pruning'
   ).items():
-    networks = {'dense': ('pruning', 0)}
+    networks = {'dense': Point('pruning', 0)}
     if noise_fraction in best:
-      networks['extended_dense'] = ('extended_dense', level)
-      networks['extended_dense_best'] = ('extended_dense', best[noise_fraction])
-    networks['pruning'] = ('pruning', level)
-    errors = {
-      network: statistics.select(
-        chain,
-        'test_error',
-        noise_fraction=noise_fraction,
-        arm=arm,
-        level=own_level,
+      networks['extended_dense'] = Point('extended_dense', level)
+      networks['extended_dense_best'] = Point(
+        'extended_dense', best[noise_fraction]
       )
-      for network, (arm, own_level) in networks.items()
+    networks['pruning'] = Point('pruning', level)
+    own = results[results.noise_fraction == noise_fraction]
+    rows += _compare_with_pruning(own, noise_fraction, networks)
+  return pd.DataFrame(rows, columns=list(COLUMNS))
+
+
+def compare_size_and_time(results: pd.DataFrame) -> pd.DataFrame:
+  """Compare the full and a narrow network, trained once or as long as pruned.
+
+  The pruned network is that of the lowest validation error above level 0, and
+  the narrow one has about as many weights, unless the config sets its width.
+
+  Args:
+    results: DataFrame like results.csv.
+
+  Returns:
+    Like `compare_at_optimum`, with the networks 'dense', 'extended_dense',
+    'narrow', 'narrow_extended' and 'pruning'; and against_pruning_unpaired, the
+    verdict without pairing; weights_remaining and epochs_trained. Noise levels
+    without `extended_width` have no rows.
+  """
+  rows = []
+  for noise_fraction, own in results.groupby('noise_fraction'):
+    is_pruned = (own.experiment == 'chain') & (own.arm == 'pruning')
+    level = statistics.optimal_level(own[is_pruned & (own.level > 0)])
+    widths = set(own[own.experiment == 'extended_width'].chosen_at)
+    chosen_at = level if level in widths else -1
+    if level is None or chosen_at not in widths:
+      continue
+    narrow = Point('dense', 0, 'extended_width', chosen_at)
+    networks = {
+      'dense': Point('pruning', 0),
+      'extended_dense': Point('extended_dense', level),
+      'narrow': narrow,
+      'narrow_extended': narrow._replace(level=level),
+      'pruning': Point('pruning', level),
     }
-    for network, (_, own_level) in networks.items():
-      if errors[network].empty:
-        continue
-      difference = statistics.compare(errors[network], errors['pruning'])
-      rows.append(
-        {
-          'noise_fraction': noise_fraction,
-          'network': network,
-          'level': own_level,
-          'mean': errors[network].mean(skipna=False),
-          'std': errors[network].std(skipna=False),
-          'n': len(errors[network]),
-          'against_pruning_mean': difference.mean,
-          'against_pruning_std': difference.std,
-          'against_pruning_verdict': difference.verdict,
-        }
-      )
+    rows += _compare_with_pruning(own, noise_fraction, networks)
   return pd.DataFrame(rows)
+
+
+def _compare_with_pruning(
+  results: pd.DataFrame, noise_fraction: float, networks: dict[str, Point]
+) -> list[dict]:
+  """Compare the test errors of networks with those of 'pruning'.
+
+  Args:
+    results: of the noise level.
+    noise_fraction: of it.
+    networks: by name; what is not in `results` is left out.
+  """
+  found = {network: _find(results, own) for network, own in networks.items()}
+  pruned, rows = found['pruning'].test_error, []
+  for network, own in found.items():
+    if own.empty:
+      continue
+    errors = own.test_error
+    difference = statistics.compare(errors, pruned)
+    values = (
+      noise_fraction,
+      network,
+      networks[network].level,
+      errors.mean(skipna=False),
+      errors.std(skipna=False),
+      len(own),
+      difference.mean,
+      difference.std,
+      difference.verdict,
+    )
+    rows.append(
+      dict(zip(COLUMNS, values))
+      | {
+        'against_pruning_unpaired': verdicts.judge_unpaired(
+          errors.to_numpy(), pruned.to_numpy()
+        ),
+        'weights_remaining': own.weights_remaining.mean(),
+        'epochs_trained': own.epochs_trained.mean(),
+      }
+    )
+  return rows
+
+
+def _find(results: pd.DataFrame, point: Point) -> pd.DataFrame:
+  """Return the rows of a network, by replicate."""
+  for column, value in point._asdict().items():
+    results = results[results[column] == value]
+  return results.set_index('replicate')
 
 
 def pair_leave_out(results: pd.DataFrame) -> pd.DataFrame:

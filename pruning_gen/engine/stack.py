@@ -21,7 +21,7 @@ class Member(NamedTuple):
       which share its labels and nothing else.
     left_out: in leave-out, the kind of examples it does not train on.
     chosen_at: the chain level whose losses chose them, the subgroup, or the
-      size of a random set.
+      size of a random set; in extended_width, the level that it is as large as.
   """
 
   arm: str

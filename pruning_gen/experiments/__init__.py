@@ -9,6 +9,7 @@ from pruning_gen.engine.part import Run
 from pruning_gen.experiments import chain
 from pruning_gen.experiments import difficulty
 from pruning_gen.experiments import el2n
+from pruning_gen.experiments import extended_width
 from pruning_gen.experiments import leave_out
 from pruning_gen.experiments import width
 from pruning_gen.experiments.workload import Workload
@@ -51,5 +52,12 @@ EXPERIMENTS = {
   # Not in the paper.
   'difficulty': Experiment(
     difficulty.train, difficulty.is_finished, workloads=difficulty.workloads
+  ),
+  # Not in the paper.
+  'extended_width': Experiment(
+    extended_width.train,
+    extended_width.is_finished,
+    extended_width.needs,
+    extended_width.workloads,
   ),
 }

@@ -1,6 +1,5 @@
 """From a config to a model, an optimizer and compiled programs."""
 
-import functools
 from types import ModuleType
 from typing import Any
 
@@ -96,12 +95,20 @@ OPTIMIZERS = {
 }
 
 
-def num_weights(run: Run) -> int:
-  """Count the weights in all kernels of a network of full width."""
-  model = make_model(run.config, run.dataset.num_classes)
-  images = jax.ShapeDtypeStruct((1, *run.dataset.image_shape), jnp.float32)
+def num_weights(config: ConfigDict, data: Any, width: float = 1.0) -> int:
+  """Count the weights in all kernels of a network, without using a device.
+
+  Args:
+    config: the config.
+    data: has `num_classes` and `image_shape`: a data set, or its entry of
+      `DATASETS`.
+    width: the multiplier of every layer's width.
+  """
+  # 'auto' would ask which devices there are.
+  model = make_model(config, data.num_classes, width, 'plain')
+  images = jax.ShapeDtypeStruct((1, *data.image_shape), jnp.float32)
   variables = jax.eval_shape(
-    functools.partial(model.init, train=False), jax.random.key(0), images
+    lambda images: model.init(jax.random.key(0), images, train=False), images
   )
   return masks.num_weights(variables['params'])
 

@@ -28,6 +28,13 @@ def optimal_level(run: Run, noise_fraction: float) -> int:
   return statistics.optimal_level(curve[curve.level > 0])
 
 
+def num_weights_at(run: Run, noise_fraction: float, level: int) -> int:
+  """Return how many weights pruning leaves at a level."""
+  curve = _read_curve(run, noise_fraction)
+  row = curve[curve.level == level].iloc[0]
+  return round(row.num_weights * row.weights_remaining)
+
+
 def highest_improving_level(run: Run, noise_fraction: float) -> int | None:
   """Return the sparsest level that is better than dense, if there is one."""
   curve = _read_curve(run, noise_fraction)

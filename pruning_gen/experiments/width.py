@@ -46,7 +46,7 @@ def is_finished(run: Run) -> bool:
 
 def train(run: Run) -> None:
   """Train the networks of each width that is not finished."""
-  full = build.num_weights(run)
+  full = build.num_weights(run.config, run.dataset)
   for part in list_parts(run):
     part = part._replace(full_num_weights=full)
     chain.train_levels(run, part, Schedule(run.config.epochs))

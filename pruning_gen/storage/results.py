@@ -153,6 +153,8 @@ def write_rows(
       'level': table.level.astype(int),
       # Leave-out has a folder for each, most examples first.
       'folder': -pd.to_numeric(table.num_train),
+      # And extended_width, widest first.
+      'width': -pd.to_numeric(table.width),
       'member': _positions(table, members),
     }
   )

@@ -14,6 +14,7 @@ from pruning_gen.analysis.figures import layers
 from pruning_gen.analysis.figures import learning
 from pruning_gen.analysis.figures import leave_out
 from pruning_gen.analysis.figures import noise
+from pruning_gen.analysis.figures import size_and_time
 from pruning_gen.analysis.figures import sparsity
 from pruning_gen.analysis.figures import subgroups
 from pruning_gen.analysis.figures import tables
@@ -56,6 +57,7 @@ FIGURES = (
   noise.AT_OPTIMUM,
   extended.DIFFERENCES,
   width.SAME_SIZE,
+  size_and_time.SIZE_AND_TIME,
   leave_out.MOST_WORSENED,
   harm.ERRORS,
   harm.HARM,

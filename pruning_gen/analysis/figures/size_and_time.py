@@ -1,0 +1,136 @@
+"""Narrow networks that train as long as pruned ones: the paper's missing cell.
+
+Full or narrow, trained once or for longer, and pruning next to them.
+"""
+
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure as Drawing
+
+from pruning_gen.analysis import paired
+from pruning_gen.analysis.figures import base
+from pruning_gen.analysis.figures import drawing
+from pruning_gen.analysis.figures import grids
+from pruning_gen.analysis.figures import style
+from pruning_gen.analysis.load import Benchmark
+
+# The networks at the ends of each line, its label, and whose style it has.
+LINES = (
+  ('dense', 'extended_dense', 'full width', 'extended_dense'),
+  ('narrow', 'narrow_extended', 'narrow', 'width'),
+  ('dense', 'pruning', 'pruning', 'pruning'),
+)
+CELLS = {
+  'dense': 'dense',
+  'extended_dense': 'extended dense',
+  'narrow': 'narrow',
+  'narrow_extended': 'narrow and extended',
+}
+
+
+@base.of_each
+def tabulate(benchmark: Benchmark) -> pd.DataFrame:
+  """Tabulate `paired.compare_size_and_time`."""
+  table = paired.compare_size_and_time(benchmark.results)
+  return table.rename(
+    columns={'mean': 'test_error_mean', 'std': 'test_error_std'}
+  )
+
+
+def draw(table: pd.DataFrame) -> Drawing:
+  """Draw a line for each size, from standard to longer training."""
+  figure, grid, cells = grids.grid_by_noise(table, height=2.9)
+  for axes, rows in cells:
+    _draw_lines(axes, rows.set_index('network'))
+  grids.label_left(grid)
+  white = {'marker': 'o', 'mfc': 'white', 'ls': '', 'ms': 5}
+  style.add_legend(figure, [style.key('white: matches pruning', **white)])
+  return figure
+
+
+def _draw_lines(axes: Axes, networks: pd.DataFrame) -> None:
+  for i, (begin, end, label, arm) in enumerate(LINES):
+    # Bars next to each other.
+    at = pd.Series({begin: 0.06 * (i - 1), end: 1 + 0.06 * (i - 1)})
+    rows = networks.reindex([begin, end]).dropna(subset='test_error_mean')
+    at = at[rows.index]
+    look = {'color': style.color_of(arm), 'marker': style.marker_of(arm)}
+    drawing.draw_points(
+      axes,
+      at,
+      rows.test_error_mean,
+      rows.test_error_std,
+      fmt='-',
+      label=label,
+      **look,
+    )
+    is_match = rows.against_pruning_verdict == 'match'
+    is_match &= rows.index != 'pruning'
+    look |= {'mfc': 'white', 'ms': 5, 'ls': '', 'zorder': 5}
+    axes.plot(at[is_match], rows.test_error_mean[is_match], **look)
+  epochs = networks.loc['pruning'].epochs_trained
+  longer = f'as long as pruning\n({epochs:,.0f} epochs)'
+  once = f'once\n({networks.loc["dense"].epochs_trained:,.0f} epochs)'
+  axes.set_xticks([0, 1], [once, longer])
+  axes.set_xlim(-0.35, 1.35)
+  axes.set_ylabel('test error (%)')
+  drawing.show_percent(axes.yaxis)
+
+
+def note_verdicts(
+  benchmarks: list[Benchmark], table: pd.DataFrame
+) -> list[str]:
+  """Give the verdict on each network against pruning, and what is missing."""
+  notes = []
+  for own in benchmarks:
+    rows = table[table.benchmark == own.title] if len(table) else table
+    for noise_fraction, networks in rows.groupby('noise_fraction'):
+      networks = networks.set_index('network')
+      width = networks.weights_remaining.get('narrow', float('nan'))
+      pruned = networks.weights_remaining['pruning']
+      parts = [
+        f'{name} {100 * row.against_pruning_mean:+.2f} ± '
+        f'{100 * row.against_pruning_std:.2f} points, '
+        f'{row.against_pruning_verdict or "no verdict"} (unpaired: '
+        f'{row.against_pruning_unpaired or "none"})'
+        for network, name in CELLS.items()
+        if network in networks.index
+        for row in [networks.loc[network]]
+      ]
+      notes.append(
+        f'{own.title}, {style.noise_label(noise_fraction)}, against pruning: '
+        f'{"; ".join(parts)}. The narrow network has {100 * width:.3g} % of '
+        f'the weights, the pruned one {100 * pruned:.3g} %.'
+      )
+    drawn = set(rows.noise_fraction) if len(rows) else set()
+    ran = own.results[own.results.experiment == 'extended_width']
+    notes += [
+      f'{own.title}: {style.noise_label(noise_fraction)} is not drawn: the '
+      'optimal sparsity has moved since its narrow networks were trained; '
+      'start the same command again.'
+      for noise_fraction in sorted(set(ran.noise_fraction) - drawn)
+    ]
+  return notes
+
+
+SIZE_AND_TIME = base.Figure(
+  'more_size_and_time',
+  'Size and time: narrow networks that train as long as pruned ones',
+  caption=(
+    'Test error of the full network and of a narrow one with about as many '
+    'weights as the pruned network of the lowest validation error, trained '
+    'once (left) or as long as that one, with the learning rate replayed and '
+    'nothing removed (right). Pruning begins as the dense network. If a small '
+    'network and a long training together were the reason for what pruning '
+    'does, the narrow line would end where that of pruning does. White points '
+    'match pruning by the rule of the paper. Bars are one standard deviation '
+    'over replicates.'
+  ),
+  needs=(
+    "'extended_width' in --config.experiments, after 'chain' with the arms "
+    "'pruning' and 'extended_dense'"
+  ),
+  tabulate=tabulate,
+  draw=draw,
+  notes=note_verdicts,
+)

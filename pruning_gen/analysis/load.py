@@ -13,6 +13,7 @@ from etils import epath
 
 from pruning_gen.analysis import difficulty
 from pruning_gen.analysis import examples
+from pruning_gen.analysis import overlap
 from pruning_gen.analysis import paired
 from pruning_gen.analysis import runs
 from pruning_gen.analysis import statistics
@@ -48,6 +49,7 @@ class Benchmark(NamedTuple):
     score_effects: of `difficulty.tabulate_effects`.
     rankings: of `difficulty.correlate`.
     epochs: like chain/epochs.csv, of the networks in `results`.
+    overlap: from `overlap.tabulate`.
     title: network and data set, and what tells it from others of that name.
   """
 
@@ -68,6 +70,7 @@ class Benchmark(NamedTuple):
   score_effects: pd.DataFrame = _NOTHING
   rankings: pd.DataFrame = _NOTHING
   epochs: pd.DataFrame = pd.DataFrame(columns=list(epochs.COLUMNS))
+  overlap: pd.DataFrame = _NOTHING
   title: str = ''
 
 
@@ -153,6 +156,7 @@ def _join(
   of_examples['score_effects'] = difficulty.tabulate_effects(
     table, optima, scores, config['num_subgroups']
   )
+  overlaps = overlap.tabulate(table)
   table = table.reset_index(drop=True)
   histories = {run.workdir: run.provenance for run in parts}
   if len(parts) > 1:
@@ -170,6 +174,7 @@ def _join(
     most_worsened=_read_most_worsened(workdirs),
     layers=read_layers(workdirs, table),
     epochs=_read_epochs(workdirs, table),
+    overlap=overlaps,
     title=_make_title(config),
     notes=[*notes, *incomplete, *_note_dense_optima(summary)],
   )

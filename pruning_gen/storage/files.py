@@ -137,8 +137,15 @@ def write_arrays(
   write_bytes(path, buffer.getbuffer())
 
 
-def read_arrays(path: epath.Path, *names: str) -> dict[str, np.ndarray]:
+def read_arrays(
+  path: epath.Path, *names: str, prefix: str = ''
+) -> dict[str, np.ndarray]:
   """Read the arrays of a file by name.
+
+  Args:
+    path: of the file.
+    *names: of arrays that it must have.
+    prefix: what the names of those to read begin with.
 
   Raises:
     UserError: the file is missing or damaged, or lacks one of `names`.
@@ -151,7 +158,9 @@ def read_arrays(path: epath.Path, *names: str) -> dict[str, np.ndarray]:
     if not isinstance(file, np.lib.npyio.NpzFile):
       raise ValueError('it is a single array')
     with file:
-      arrays = dict(file)
+      arrays = {
+        name: file[name] for name in file.files if name.startswith(prefix)
+      }
     missing = [name for name in names if name not in arrays]
     if missing:
       raise ValueError(f'it has no array {missing[0]}')

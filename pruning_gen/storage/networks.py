@@ -125,6 +125,20 @@ def read(path: epath.PathLike) -> StoredNetwork:
   return StoredNetwork(**trees, metadata=json.loads(metadata))
 
 
+def read_masks(path: epath.PathLike) -> dict[str, np.ndarray]:
+  """Read which weights an .npz file's network keeps, by its layers' names.
+
+  Raises:
+    UserError: as `read`.
+  """
+  arrays = files.read_arrays(files.path_of(path), prefix='masks/')
+  return {
+    name.removeprefix('masks/').removesuffix('/kernel'): array
+    for name, array in arrays.items()
+    if name.endswith('/kernel')
+  }
+
+
 def _read_safetensors(path: epath.Path) -> tuple[dict[str, np.ndarray], str]:
   import safetensors
   from safetensors import numpy

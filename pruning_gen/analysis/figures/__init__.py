@@ -14,6 +14,7 @@ from pruning_gen.analysis.figures import layers
 from pruning_gen.analysis.figures import learning
 from pruning_gen.analysis.figures import leave_out
 from pruning_gen.analysis.figures import noise
+from pruning_gen.analysis.figures import overlap
 from pruning_gen.analysis.figures import size_and_time
 from pruning_gen.analysis.figures import sparsity
 from pruning_gen.analysis.figures import subgroups
@@ -52,6 +53,7 @@ FIGURES = (
   tables.INFLUENTIAL,
   sparsity.TRAINING_LOSS,
   layers.LAYERS,
+  overlap.OVERLAP,
   learning.LOSSES,
   learning.ERRORS,
   noise.AT_OPTIMUM,

@@ -590,11 +590,13 @@ def test_every_figure_is_empty_or_drawn(benchmark):
   assert len(set(names)) == len(names)
   assert all(isinstance(figure, base.Figure) for figure in FIGURES)
   empty = [f.name for f in FIGURES if f.tabulate([benchmark]).empty]
-  # No other arms or scores; and the optimum of width is level 0.
+  # No other arms or scores, no networks; the optimum of width is level 0.
   assert empty == [
     'appendix_i_width_subgroups',
     'appendix_j1_rewinding',
     'appendix_j2_scores',
+    'more_mask_overlap',
+    'more_size_and_time',
     'more_difficulty_effects',
     'more_difficulty_rankings',
   ]

@@ -19,7 +19,7 @@ from tests import small_chain
 
 pytestmark = pytest.mark.slow
 
-ALL = ('chain', 'width', 'el2n', 'leave_out')
+ALL = ('chain', 'width', 'el2n', 'leave_out', 'extended_width')
 # What the first start names less of.
 LESS = {
   'a level': {'levels': 1},
@@ -54,6 +54,7 @@ def make_config(**changes):
   config.leave_out.sets = ('most_improved', 'misclassified')
   # Not the optimal sparsity: more replicates or levels may move it.
   config.leave_out.levels = (1, 2)
+  config.extended_width.width = 0.5
   config.devices.count = 2
   config.update_from_flattened_dict(changes)
   return config

@@ -29,14 +29,11 @@ def needs(config: ConfigDict) -> tuple[str, ...]:
 
 
 def choose_width(config: ConfigDict, num_weights: int) -> float:
-  """Return the multiplier of the network that is nearest in its weights.
+  """Return the width, in thousandths, of the network nearest in its weights.
 
   Args:
     config: the config.
     num_weights: in all kernels.
-
-  Returns:
-    In thousandths; 1.0 if the full network is the nearest.
   """
   info = datasets.info_in(config.data)
 

@@ -268,3 +268,11 @@ def test_the_figure(tmp_path, table):
   assert white.get_ydata()[0] == pytest.approx(0.15)
   (note,) = size_and_time.note_verdicts([benchmark], drawn)
   assert 'dense +20.00 ± 0.00 points, worse (unpaired: worse)' in note
+  # Of another width, and without any.
+  stale = benchmark._replace(results=table[table.chosen_at != 2])
+  (note,) = size_and_time.note_verdicts(
+    [stale], size_and_time.tabulate([stale])
+  )
+  assert '0 % noise is not drawn' in note
+  none = benchmark._replace(results=table[table.experiment == 'chain'])
+  assert not size_and_time.note_verdicts([none], size_and_time.tabulate([none]))

@@ -589,7 +589,9 @@ def test_every_figure_is_empty_or_drawn(benchmark):
   names = [figure.name for figure in FIGURES]
   assert len(set(names)) == len(names)
   assert all(isinstance(figure, base.Figure) for figure in FIGURES)
-  empty = [f.name for f in FIGURES if f.tabulate([benchmark]).empty]
+  drawn = {f: f.tabulate([benchmark]) for f in FIGURES}
+  assert all(isinstance(f.notes([benchmark], drawn[f]), list) for f in FIGURES)
+  empty = [f.name for f in FIGURES if drawn[f].empty]
   # No other arms or scores, no networks; the optimum of width is level 0.
   assert empty == [
     'appendix_i_width_subgroups',

@@ -84,33 +84,38 @@ def note_verdicts(
   notes = []
   for own in benchmarks:
     rows = table[table.benchmark == own.title] if len(table) else table
-    for noise_fraction, networks in rows.groupby('noise_fraction'):
-      networks = networks.set_index('network')
-      width = networks.weights_remaining.get('narrow', float('nan'))
-      pruned = networks.weights_remaining['pruning']
-      parts = [
-        f'{name} {100 * row.against_pruning_mean:+.2f} ± '
-        f'{100 * row.against_pruning_std:.2f} points, '
-        f'{row.against_pruning_verdict or "no verdict"} (unpaired: '
-        f'{row.against_pruning_unpaired or "none"})'
-        for network, name in CELLS.items()
-        if network in networks.index
-        for row in [networks.loc[network]]
-      ]
-      notes.append(
-        f'{own.title}, {style.noise_label(noise_fraction)}, against pruning: '
-        f'{"; ".join(parts)}. The narrow network has {100 * width:.3g} % of '
-        f'the weights, the pruned one {100 * pruned:.3g} %.'
-      )
-    drawn = set(rows.noise_fraction) if len(rows) else set()
     ran = own.results[own.results.experiment == 'extended_width']
-    notes += [
-      f'{own.title}: {style.noise_label(noise_fraction)} is not drawn: the '
-      'optimal sparsity has moved since its narrow networks were trained; '
-      'start the same command again.'
-      for noise_fraction in sorted(set(ran.noise_fraction) - drawn)
-    ]
+    for noise_fraction in sorted(set(ran.noise_fraction)):
+      name = f'{own.title}, {style.noise_label(noise_fraction)}'
+      drawn = rows[rows.noise_fraction == noise_fraction] if len(rows) else rows
+      notes.append(
+        f'{name}, against pruning: {_describe(drawn.set_index("network"))}'
+        if len(drawn)
+        else f'{name} is not drawn: no narrow network of the size of the '
+        'optimally sparse one is trained. The optimum moves as a chain grows: '
+        'start the same command again.'
+      )
   return notes
+
+
+def _describe(networks: pd.DataFrame) -> str:
+  """Describe the differences from pruning, in points, and the sizes."""
+  parts = [
+    f'{CELLS[row.Index]} {100 * row.against_pruning_mean:+.2f} ± '
+    f'{100 * row.against_pruning_std:.2f} points, '
+    f'{row.against_pruning_verdict or "no verdict"} (unpaired: '
+    f'{row.against_pruning_unpaired or "none"})'
+    for row in networks.itertuples()
+    if row.Index in CELLS
+  ]
+  narrow, pruned = (
+    f'{100 * networks.weights_remaining[network]:.3g} %'
+    for network in ('narrow', 'pruning')
+  )
+  return (
+    f'{"; ".join(parts)}. The narrow network has {narrow} of the weights, the '
+    f'pruned one {pruned}.'
+  )
 
 
 SIZE_AND_TIME = base.Figure(

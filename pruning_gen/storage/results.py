@@ -20,7 +20,8 @@
     checkpoints/FOLDER/   Orbax; tensorboard/FOLDER/  scalars
     report/          index.html, figures/*, tables/*
 
-FOLDER is chain, width, el2n, or one of leave_out's, as leave_out/train_48000.
+FOLDER is chain, width, el2n, or one of several, as leave_out/train_48000 and
+extended_width_0.016.
 Files are replaced in one move: a reader never sees a partial file.
 """
 

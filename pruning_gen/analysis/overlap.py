@@ -16,6 +16,17 @@ from pruning_gen.storage import networks
 
 # True where a weight is kept, by the layer's name.
 Masks = dict[str, Bool[np.ndarray, '...']]
+# Of `tabulate`.
+COLUMNS = (
+  'noise_fraction',
+  'level',
+  'arm',
+  'replicate',
+  'other_arm',
+  'other_replicate',
+  'overlap',
+  'by_chance',
+)
 
 
 def measure(one: Masks, other: Masks) -> tuple[float, float]:
@@ -49,10 +60,9 @@ def tabulate(table: pd.DataFrame) -> pd.DataFrame:
     table: from `load.join_tables`; its index begins with the workdir.
 
   Returns:
-    noise_fraction, level, arm, other_arm, replicate, other_replicate, overlap
-    and by_chance, for each pair of kept networks of one noise fraction and
-    level that have the arm or the replicate in common. Only arms that prune,
-    and levels above 0.
+    `COLUMNS`, for each pair of kept networks of one noise fraction and level
+    that have the arm or the replicate in common. Only arms that prune, and
+    levels above 0.
   """
   rows = []
   for (noise_fraction, level), kept in _find_kept(table).items():
@@ -60,16 +70,9 @@ def tabulate(table: pd.DataFrame) -> pd.DataFrame:
     found = [network for network, masks in read.items() if masks]
     for one, other in itertools.combinations(found, 2):
       if one[0] == other[0] or one[1] == other[1]:
-        identity = (noise_fraction, level, *zip(one, other))
-        rows.append((*identity, *measure(read[one], read[other])))
-  columns = ['noise_fraction', 'level', 'arms', 'replicates']
-  pairs = pd.DataFrame(rows, columns=[*columns, 'overlap', 'by_chance'])
-  for i, name in enumerate(
-    ('arm', 'other_arm', 'replicate', 'other_replicate')
-  ):
-    pair = pairs[('arms', 'replicates')[i // 2]]
-    pairs.insert(2 + i, name, [own[i % 2] for own in pair])
-  return pairs.drop(columns=['arms', 'replicates'])
+        pair = (noise_fraction, level, *one, *other)
+        rows.append((*pair, *measure(read[one], read[other])))
+  return pd.DataFrame(rows, columns=list(COLUMNS))
 
 
 def _find_kept(

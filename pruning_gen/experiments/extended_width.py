@@ -61,8 +61,9 @@ def is_narrower(config: ConfigDict) -> bool:
 def list_parts(run: Run) -> list[Part]:
   """List the widths, widest first: each has a folder.
 
-  Reads a finished chain, unless the config has a width. Its optimal sparsities
-  are of levels above 0, as those of leave-out.
+  Reads a finished chain, unless the config has a width. As for leave-out, its
+  optimal sparsities are of levels above 0, and label sets whose pruned network
+  diverged are left out.
   """
   config, by_width = run.config, {}
 

@@ -160,10 +160,10 @@ def _share_out(
 ) -> Any:
   """Score weights so that layers keep numbers in proportion to their shares.
 
-  The j-th largest kept weight of a layer has (1/2 - j) / share. Those above a
-  threshold -c are the round(c share) largest, or all that there are. Whatever
-  number is removed, it so fixes one c for all layers (Webster's method), and
-  c falls from level to level: no layer would need more than it has.
+  The j-th largest kept weight of a layer has (1/2 - j) / share, so a threshold
+  of -c leaves each layer its round(c * share) largest, or all that it has.
+  Pruning to a total finds the c that belongs to it: quotas that sum up exactly
+  (Webster's method). From level to level c falls, and with it every quota.
 
   Args:
     context: which network.
@@ -171,7 +171,7 @@ def _share_out(
   """
 
   def score(weight, mask):
-    # Of equal weights the first is removed first, as `masks.prune` does.
+    # Of equal weights the first goes first, as in `masks.prune`.
     order = jnp.argsort(jnp.where(mask, jnp.abs(weight), -1), axis=None)
     place = (
       jnp.zeros(weight.size, jnp.int32)

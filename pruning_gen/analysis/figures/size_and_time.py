@@ -4,6 +4,7 @@ Full or narrow, trained once or for longer, and pruning next to them.
 """
 
 import pandas as pd
+from matplotlib import ticker
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Drawing
 
@@ -68,10 +69,13 @@ def _draw_lines(axes: Axes, networks: pd.DataFrame) -> None:
     is_match &= rows.index != 'pruning'
     look |= {'mfc': 'white', 'ms': 5, 'ls': '', 'zorder': 5}
     axes.plot(at[is_match], rows.test_error_mean[is_match], **look)
-  epochs = networks.loc['pruning'].epochs_trained
-  longer = f'as long as pruning\n({epochs:,.0f} epochs)'
-  once = f'once\n({networks.loc["dense"].epochs_trained:,.0f} epochs)'
-  axes.set_xticks([0, 1], [once, longer])
+  epochs = [networks.epochs_trained[name] for name in ('dense', 'pruning')]
+  axes.set_xticks([0, 1])
+  # Of points next to the ticks, too.
+  axes.xaxis.set_major_formatter(
+    ticker.FuncFormatter(lambda x, _: f'{epochs[round(x)]:,.0f} epochs')
+  )
+  axes.set_xlabel('trained once, or as long as pruning')
   axes.set_xlim(-0.35, 1.35)
   axes.set_ylabel('test error (%)')
   drawing.show_percent(axes.yaxis)

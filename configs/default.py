@@ -192,8 +192,9 @@ def get_config():
   # each arm and noise level) or 'all'; () for none.
   config.checkpoint.keep_levels = (0, 'optimal')
 
-  # Evaluate the validation examples every so many epochs, for epochs.csv; 0 for
-  # never. It has the training loss of every epoch in any case.
+  # Evaluate validation and test examples every so many epochs, for epochs.csv,
+  # which has the training loss of every epoch in any case; 0 for never. At 1,
+  # LeNet on MNIST takes about 7 % longer.
   config.validate_every_epochs = 0
   # Whether to write TensorBoard scalars. This imports TensorFlow, which takes
   # 7 s.

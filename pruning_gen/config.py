@@ -3,10 +3,13 @@
 configs/default.py explains every key.
 """
 
+from typing import Any
+
 from ml_collections import ConfigDict
 
 from pruning_gen import models
 from pruning_gen import rules
+from pruning_gen.configs import default
 from pruning_gen.data import datasets
 from pruning_gen.data import label_noise
 from pruning_gen.data import streams
@@ -37,6 +40,14 @@ def check(config: ConfigDict) -> None:
     if not rule.holds(value, config):
       text = rule.text(config) if callable(rule.text) else rule.text
       raise UserError(f'config.{rule.key}={value!r} {text}')
+
+
+def defaults(config: ConfigDict) -> dict[str, Any]:
+  """Return the default of every key, those of the config's model among them."""
+  known = default.get_config()
+  known.model.name = config.model.name
+  models.add_hyperparameters(known)
+  return known.to_dict()
 
 
 def _num_train(c: ConfigDict) -> int:

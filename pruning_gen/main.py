@@ -181,7 +181,8 @@ def run(run: Run, allow_device_change: bool = False) -> None:
   config, workdir = run.config, run.workdir
   check_processes_agree(config)
   with lock.hold(workdir):
-    provenance.open_workdir(workdir, config.to_dict())
+    defaults = config_rules.defaults(config)
+    provenance.open_workdir(workdir, config.to_dict(), defaults)
     files.remove_leftovers(workdir)
     roster.undo_unfinished(workdir)
     processes.wait_for_all('workdir')

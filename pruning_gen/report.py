@@ -19,17 +19,14 @@ figures/NAME.png and .pdf, and the plotted numbers as tables/NAME.csv.
 
 import datetime
 import hashlib
-import io
 import os
 import sys
 from typing import Any
 
-import numpy as np
 import pandas as pd
 from absl import app
 from absl import flags
 from etils import epath
-from PIL import Image
 
 from pruning_gen import command_line
 from pruning_gen import output
@@ -248,9 +245,14 @@ def _section(
   figure: Any, table: pd.DataFrame, notes: list[str], output: epath.Path
 ) -> dict[str, Any]:
   """Write a figure's files; return what the page shows."""
-  image, alt, width = None, '', 0.0
+  from pruning_gen.analysis.figures import render
+
+  drawn = render.Drawn()
   if figure.draw:
-    image, alt, width = _draw(figure, table, output / 'figures')
+    drawn = render.draw(figure, table)
+    for suffix, content in (('pdf', drawn.pdf), ('png', drawn.png)):
+      path = output / 'figures' / f'{figure.name}.{suffix}'
+      files.write_bytes(path, content)
   # A column of images is drawn, and is no number.
   table = table.drop(columns='image', errors='ignore')
   if table.benchmark.cat.categories.size == 1:
@@ -261,57 +263,24 @@ def _section(
     'title': figure.title,
     'caption': figure.caption,
     'notes': notes,
-    'image': image,
-    'alt': alt,
-    'width': width,
+    'image': drawn.png or None,
+    'alt': drawn.alt,
+    'width': drawn.width,
     'table': page.lay_out(table),
   }
-
-
-def _draw(
-  figure: Any, table: pd.DataFrame, folder: epath.Path
-) -> tuple[bytes, str, float]:
-  """Draw a table, and save it as PNG and PDF.
-
-  Returns:
-    The PNG, its description, and its width in inches.
-  """
-  from matplotlib.backends.backend_agg import FigureCanvasAgg
-
-  from pruning_gen.analysis.figures import describe
-  from pruning_gen.analysis.figures import style
-
-  with style.context():
-    drawn = figure.draw(table)
-    canvas = FigureCanvasAgg(drawn)
-    canvas.draw()
-    # The layout is found once and holds for both.
-    drawn.set_layout_engine('none')
-    pdf, png = io.BytesIO(), io.BytesIO()
-    drawn.savefig(pdf, format='pdf')
-    alt = describe.describe(drawn)
-  # A palette makes the page a third of its size.
-  pixels = Image.fromarray(np.asarray(canvas.buffer_rgba())).convert('RGB')
-  palette = pixels.quantize(128, Image.Quantize.FASTOCTREE)
-  # White is not left to the choice of a palette.
-  colors = palette.getpalette()
-  palette.putpalette([255 if value > 252 else value for value in colors])
-  palette.save(png, format='png')
-  files.write_bytes(folder / f'{figure.name}.pdf', pdf.getvalue())
-  files.write_bytes(folder / f'{figure.name}.png', png.getvalue())
-  return png.getvalue(), alt, drawn.get_figwidth()
 
 
 def _describe_run(benchmark: Benchmark) -> dict[str, Any]:
   return {
     'title': benchmark.title,
-    'lead': [_progress(benchmark), *benchmark.notes],
+    'lead': [describe_progress(benchmark), *benchmark.notes],
     'config': benchmark.config,
     'provenance': benchmark.provenance,
   }
 
 
-def _progress(benchmark: Benchmark) -> str:
+def describe_progress(benchmark: Benchmark) -> str:
+  """Say which levels are finished, and how many replicates there are."""
   chain = benchmark.results[benchmark.results.experiment == 'chain']
   if chain.empty:
     return 'The chain has no finished level.'

@@ -113,6 +113,7 @@ def test_every_epoch(unbroken):
   both = table.merge(results.read_results(workdir), on=own)
   assert len(both) == 12
   assert (both.validation_error_x == both.validation_error_y).all()
+  assert (both.test_error_x == both.test_error_y).all()
 
 
 def test_both_arms_begin_with_the_same_network(unbroken):

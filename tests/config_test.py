@@ -11,6 +11,8 @@ from configs import resnet50
 from configs import vgg16
 from pruning_gen import config as config_rules
 from pruning_gen.errors import UserError
+from pruning_gen.models import MODELS
+from pruning_gen.storage import provenance
 
 
 @pytest.mark.parametrize(
@@ -198,3 +200,14 @@ def test_leave_out_needs_a_chain_that_prunes(key, value):
   assert f'config.{key}={value!r}' in message and "'pruning'" in message
   config.experiments = ('chain', 'width', 'el2n')
   config_rules.check(config)
+
+
+def test_defaults_are_of_every_key_also_of_a_model_of_its_own(monkeypatch):
+  own = MODELS['lenet']._replace(hyperparameters={'depth': 3})
+  monkeypatch.setitem(MODELS, 'lenet', own)
+  config = default.get_config()
+  config.model.depth = 5
+  config.epochs = 7
+  defaults = provenance.flatten(config_rules.defaults(config))
+  assert defaults.keys() == provenance.flatten(config.to_dict()).keys()
+  assert (defaults['model.depth'], defaults['epochs']) == (3, 40)

@@ -211,7 +211,7 @@ def write_epochs(workdir):
   table = epochs.Epochs(workdir, 'chain', members)
   for epoch in range(1, 7):
     losses = [0.5**epoch * (1 + member[2]) for member in members]
-    errors = None if epoch % 2 else [loss / 10 for loss in losses]
+    errors = None if epoch % 2 else [(loss / 10, loss / 9) for loss in losses]
     table.add(members, (epoch - 1) // 2, epoch, losses, errors)
   table.write()
 

@@ -21,6 +21,7 @@ from pruning_gen.analysis.figures import learning
 from pruning_gen.analysis.figures import leave_out
 from pruning_gen.analysis.figures import noise
 from pruning_gen.analysis.figures import sparsity
+from pruning_gen.analysis.figures import stopping
 from pruning_gen.analysis.figures import style
 from pruning_gen.analysis.figures import subgroups
 from pruning_gen.analysis.figures import tables
@@ -333,6 +334,27 @@ def test_points_stand_at_their_noise(benchmark):
   assert np.round(points.get_xdata()).tolist() == [1, 0]
   # Level 3 is .06 and .03 better than dense, at both noise levels.
   assert points.get_ydata().tolist() == pytest.approx([0.045, 0.045])
+
+
+def test_early_stopping_is_drawn_on_the_test_split_where_it_has_one(benchmark):
+  older = benchmark.epochs.assign(test_error=np.nan)
+  older = benchmark._replace(title='older', epochs=older)
+  table = stopping.tabulate([benchmark, older])
+  (note,) = stopping.STOPPING.notes([benchmark, older], table)
+  assert note.startswith('older: ')
+  drawn = [
+    points.lines[0].get_ydata()
+    for axes in stopping.draw(table).axes
+    for points in axes.containers
+    if points.get_label() == style.label_of('dense_stopped')
+  ]
+  # After epoch 2: .25 and .5, over 9 and 10. Level 3 has .24 and .29, and with
+  # noise .44 and .29.
+  test, validation = (
+    [(0.75 / k - 0.53) / 2, (0.75 / k - 0.73) / 2] for k in (9, 10)
+  )
+  assert drawn[0] == pytest.approx(test)
+  assert drawn[1] == pytest.approx(validation)
 
 
 def test_equal_errors_are_not_magnified(benchmark):

@@ -1,10 +1,12 @@
 """A run that grows ends with the bytes of one that had all from the start."""
 
+import json
 import shutil
 from unittest import mock
 
 import pytest
 
+from pruning_gen import config as config_rules
 from pruning_gen.engine.part import Run
 from pruning_gen.engine.session import Session
 from pruning_gen.errors import Preempted
@@ -62,7 +64,8 @@ def make_config(**changes):
 
 def start(config, workdir, dataset, should_stop=lambda: False):
   """Run what is not finished, as `main.run` does."""
-  provenance.open_workdir(workdir, config.to_dict())
+  defaults = config_rules.defaults(config)
+  provenance.open_workdir(workdir, config.to_dict(), defaults)
   files.remove_leftovers(workdir)
   roster.undo_unfinished(workdir)
   run = Run(config, workdir, dataset, should_stop)
@@ -111,6 +114,20 @@ def test_grown_by(folder, digits, complete, what):
   workdir = folder / what
   start(make_config(**LESS[what]), workdir, digits)
   assert read(workdir) != complete
+  start(make_config(), workdir, digits)
+  expect_same(workdir, complete)
+
+
+def test_after_keys_were_added_to_the_program(folder, digits, complete):
+  workdir = folder / 'older'
+  start(make_config(levels=1), workdir, digits)
+  path = workdir / 'config.json'
+  stored = json.loads(path.read_text())
+  for key in ('noise', 'optimizer', 'difficulty'):
+    del stored[key]
+  path.write_text(json.dumps(stored))
+  with pytest.raises(UserError, match=r"noise\.kind: 'other' .* 'pair' now"):
+    start(make_config(**{'noise.kind': 'pair'}), workdir, digits)
   start(make_config(), workdir, digits)
   expect_same(workdir, complete)
 

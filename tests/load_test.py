@@ -194,6 +194,19 @@ def test_runs_on_other_data_are_not_joined(tmp_path):
   assert second.results.replicate.tolist() == [1]
 
 
+def test_parts_of_an_older_version_are_parts(tmp_path):
+  """A key that one of them lacks had its default."""
+  write_dense(tmp_path / 'a', 0)
+  for replicate, kind in enumerate(('other', 'pair'), 1):
+    noise = {'noise': {'kind': kind}}
+    write_dense(tmp_path / kind, replicate, config=noise)
+  first, second = load.read_all(
+    [tmp_path / name for name in ('a', 'other', 'pair')]
+  )
+  assert first.results.replicate.tolist() == [0, 1]
+  assert second.results.replicate.tolist() == [2]
+
+
 def write_dense(workdir, replicate, config=(), digest='12'):
   """Write a run that has a dense network and nothing else."""
   provenance.open_workdir(workdir, fake_runs.CONFIG | dict(config))

@@ -66,6 +66,8 @@ def test_compare_at_optimum():
   assert row.against_pruning_mean == pytest.approx(0.1)
   assert row.against_pruning_verdict == 'worse'
   assert found.against_pruning_verdict['extended_dense_best'] == 'match'
+  # .1 apart, and the std of a difference of two of std .07 is .1, too.
+  assert row.against_pruning_unpaired == 'worse'
 
 
 def test_missing_errors_are_not_averaged_over():

@@ -14,6 +14,7 @@ import pytest
 from configs import default
 from pruning_gen.engine.stack import Member
 from pruning_gen.errors import UserError
+from pruning_gen.storage import epochs
 from pruning_gen.storage import files
 from pruning_gen.storage import provenance
 from pruning_gen.storage import results
@@ -58,6 +59,27 @@ def test_another_config_is_refused_with_the_difference(tmp_path):
   assert json.loads((tmp_path / 'config.json').read_text())['seed'] == 0
 
 
+def test_a_key_that_is_newer_than_the_workdir_has_its_default(tmp_path):
+  provenance.open_workdir(tmp_path, CONFIG)
+  results.write_rows(tmp_path, [row(0, 0, 0.1)])
+  defaults = {'seed': 5, 'noise': {'kind': 'other', 'classes': (0, 1)}}
+  for noise, line in (
+    ({'kind': 'pair'}, "noise.kind: 'other' there, by default, 'pair' now"),
+    # Not even its default would be right: nothing says what it is.
+    ({'more': 1}, "noise.more: 'absent' there, 1 now"),
+  ):
+    newer = CONFIG | {'noise': defaults['noise'] | noise}
+    with pytest.raises(UserError) as error:
+      provenance.open_workdir(tmp_path, newer, defaults)
+    assert str(error.value).splitlines()[1:-1] == [f'  {line}']
+  # One that is there has no other.
+  with pytest.raises(UserError, match='seed: 0 there, 5 now'):
+    provenance.open_workdir(tmp_path, CONFIG | {'seed': 5}, defaults)
+  newer = CONFIG | {'noise': defaults['noise']}
+  provenance.open_workdir(tmp_path, newer, defaults)
+  assert provenance.read_config(tmp_path)['noise']['kind'] == 'other'
+
+
 @pytest.mark.parametrize('key', provenance.MAY_CHANGE)
 def test_what_no_result_depends_on_may_change(tmp_path, key):
   outer, _, inner = key.partition('.')
@@ -71,6 +93,25 @@ def test_what_no_result_depends_on_may_change(tmp_path, key):
   assert provenance.read_config(tmp_path) == new
   # They are keys that there are.
   assert key in provenance.flatten(default.get_config().to_dict())
+
+
+def test_epochs_of_an_older_version_have_no_test_errors(tmp_path):
+  member = Member('pruning', 0.1, 0)
+  table = epochs.Epochs(tmp_path, 'chain', [member])
+  table.add([member], 0, 1, [0.5], [(0.2, 0.3)])
+  table.add([member], 0, 2, [0.25], None)
+  table.write()
+  path = epochs.path_of(tmp_path, 'chain')
+  older = [line.rpartition(',')[0] for line in path.read_text().splitlines()]
+  path.write_text('\n'.join(older) + '\n')
+  assert epochs.read(tmp_path, 'chain').test_error.isna().tolist() == [True] * 2
+  # A start of this version continues it.
+  table = epochs.Epochs(tmp_path, 'chain', [member])
+  table.add([member], 0, 3, [0.1], [(0.2, 0.4)])
+  table.write()
+  found = epochs.read(tmp_path, 'chain')
+  assert found.test_error.fillna(-1).tolist() == [-1, -1, 0.4]
+  assert found.validation_error.fillna(-1).tolist() == [0.2, -1, 0.2]
 
 
 def test_until_something_is_saved_the_config_may_change(tmp_path):

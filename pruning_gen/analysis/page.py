@@ -44,6 +44,7 @@ COLUMNS = {
   'extended_dense': ('extended dense', '%'),
   'against_pruning': ('minus pruning', 'points'),
   'against_pruning_verdict': ('verdict', ''),
+  'against_pruning_unpaired': ('unpaired', ''),
   'without': ('without the set', '%'),
   'random': ('without random ones', '%'),
   'dense': ('all examples', '%'),
@@ -120,7 +121,7 @@ def _lay_out_column(name: str, table: pd.DataFrame) -> list[str]:
     values = factor * values
   if name == 'noise_fraction':
     # All digits: two noise levels must not look alike.
-    return [f'{value:g}' for value in values]
+    return ['-' if pd.isna(value) else f'{value:g}' for value in values]
   if _std_name(name) not in table.columns:
     return [_text(value) for value in values]
   stds = factor * table[_std_name(name)]

@@ -38,6 +38,7 @@ COLUMNS = (
   'against_pruning_mean',
   'against_pruning_std',
   'against_pruning_verdict',
+  'against_pruning_unpaired',
 )
 
 
@@ -73,7 +74,8 @@ def compare_at_optimum(
   Returns:
     DataFrame with noise_fraction; network, 'dense', 'extended_dense',
     'extended_dense_best', 'pruning'; level; the test error's mean, std, n; and
-    against_pruning_mean, _std and _verdict, of the paired difference.
+    against_pruning_mean, _std and _verdict, of the paired difference; and
+    against_pruning_unpaired.
   """
   best = statistics.optimal_levels(summary, 'chain', 'extended_dense')
   rows = []
@@ -103,9 +105,8 @@ def compare_size_and_time(results: pd.DataFrame) -> pd.DataFrame:
 
   Returns:
     Like `compare_at_optimum`, with the networks 'dense', 'extended_dense',
-    'narrow', 'narrow_extended' and 'pruning'; and against_pruning_unpaired, the
-    verdict without pairing; weights_remaining and epochs_trained. Noise levels
-    without `extended_width` have no rows.
+    'narrow', 'narrow_extended' and 'pruning'; and weights_remaining and
+    epochs_trained. Noise levels without `extended_width` have no rows.
   """
   rows = []
   for noise_fraction, own in results.groupby('noise_fraction'):
@@ -142,30 +143,44 @@ def _compare_with_pruning(
   for network, own in found.items():
     if own.empty:
       continue
-    errors = own.test_error
-    difference = statistics.compare(errors, pruned)
-    values = (
-      noise_fraction,
-      network,
-      networks[network].level,
-      errors.mean(skipna=False),
-      errors.std(skipna=False),
-      len(own),
-      difference.mean,
-      difference.std,
-      difference.verdict,
-    )
     rows.append(
-      dict(zip(COLUMNS, values))
-      | {
-        'against_pruning_unpaired': verdicts.judge_unpaired(
-          errors.to_numpy(), pruned.to_numpy()
-        ),
+      {
+        'noise_fraction': noise_fraction,
+        'network': network,
+        'level': networks[network].level,
+        **compare_errors(own.test_error, pruned),
         'weights_remaining': own.weights_remaining.mean(),
         'epochs_trained': own.epochs_trained.mean(),
       }
     )
   return rows
+
+
+def compare_errors(
+  errors: pd.Series, pruned: pd.Series
+) -> dict[str, float | str]:
+  """Average errors, and compare them with those of pruned networks.
+
+  Args:
+    errors: of a network, by replicate.
+    pruned: likewise.
+
+  Returns:
+    The columns of `COLUMNS` from 'mean' on.
+  """
+  own, others = errors.align(pruned, join='inner')
+  difference = statistics.compare(own, others)
+  return {
+    'mean': errors.mean(skipna=False),
+    'std': errors.std(skipna=False),
+    'n': len(errors),
+    'against_pruning_mean': difference.mean,
+    'against_pruning_std': difference.std,
+    'against_pruning_verdict': difference.verdict,
+    'against_pruning_unpaired': verdicts.judge_unpaired(
+      own.to_numpy(), others.to_numpy()
+    ),
+  }
 
 
 def _find(results: pd.DataFrame, point: Point) -> pd.DataFrame:

@@ -12,6 +12,7 @@ from typing import NamedTuple
 import pandas as pd
 
 from pruning_gen.analysis import statistics
+from pruning_gen.configs import default
 from pruning_gen.errors import UserError
 from pruning_gen.storage import provenance
 from pruning_gen.storage import results
@@ -129,11 +130,17 @@ def group(runs: list[Run]) -> list[list[Run]]:
   return [parts for _, _, parts in groups]
 
 
+def complete(config: dict) -> dict:
+  """Flatten a config; keys that are newer than it get their default."""
+  defaults = default.get_config().to_dict()
+  return provenance.flatten(defaults) | provenance.flatten(config)
+
+
 def _describe(run: Run) -> str:
   """Return what the parts of one benchmark have in common, as text."""
   config = {
     key: value
-    for key, value in provenance.flatten(run.config).items()
+    for key, value in complete(run.config).items()
     if not {key, key.split('.')[0]} & set(PART_KEYS)
   }
   # data.dir may differ, but not the content of that folder.

@@ -89,13 +89,19 @@ def measure(
   return arrays, rows
 
 
-def validation_errors(
+def held_out_errors(
   programs: Programs, state: Any, dataset: Any
-) -> Float[np.ndarray, ' members']:
-  """Evaluate a stack on the validation examples alone."""
-  predictions = programs.validate(state).prediction
-  errors = [_error(own, dataset.validation_labels) for own in predictions]
-  return np.array(errors)
+) -> Float[np.ndarray, 'members splits']:
+  """Evaluate a stack on the validation and the test examples."""
+  evaluated = programs.evaluate_held_out(state)
+  columns = [
+    [_error(own, labels) for own in evaluated[split].prediction]
+    for split, labels in (
+      ('validation', dataset.validation_labels),
+      ('test', dataset.test_labels),
+    )
+  ]
+  return np.array(columns).T
 
 
 def _stored(prediction: Int[np.ndarray, '...']) -> np.ndarray:

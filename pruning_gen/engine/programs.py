@@ -40,7 +40,7 @@ class Programs(NamedTuple):
       to.
     evaluate: (state) -> {split: PerExample [members, N]}, on the training
       split by the training labels, noisy where they are noisy.
-    validate: (state) -> PerExample [members, N] of the validation examples.
+    evaluate_held_out: (state) -> the same without the training split.
     num_kept: (state) -> int [members], the kept weights in all kernels.
     networks: (state) -> {'params', 'batch_stats', 'masks'}, as in a TrainState.
     pack: (state) -> PackedState, independent of the devices.
@@ -58,7 +58,7 @@ class Programs(NamedTuple):
   start_level: Callable
   set_rewind_point: Callable
   evaluate: Callable
-  validate: Callable
+  evaluate_held_out: Callable
   num_kept: Callable
   networks: Callable
   pack: Callable
@@ -95,7 +95,7 @@ def build(spec: Spec) -> Programs:
     spec.prepare,
     spec.config.eval_precision,
   )
-  evaluate_train, evaluate_held_out = (
+  evaluate_train, evaluate_both = (
     over_members(evaluate_split, layout, axes, skip_copies=True)
     for axes in ((0, 0, None), (0, None, None))
   )
@@ -111,8 +111,8 @@ def build(spec: Spec) -> Programs:
 
   cut = len(dataset.validation_labels)
 
-  def evaluate_both(state):
-    both = jax.tree.map(own, evaluate_held_out(state, *held_out))
+  def evaluate_held_out(state):
+    both = jax.tree.map(own, evaluate_both(state, *held_out))
     return {
       'validation': jax.tree.map(lambda array: array[:, :cut], both),
       'test': jax.tree.map(lambda array: array[:, cut:], both),
@@ -121,12 +121,8 @@ def build(spec: Spec) -> Programs:
   def evaluate_splits(state):
     # Both are started before the host waits for either.
     on_train = evaluate_train(state, data.labels, images)
-    on_held_out = evaluate_both(state)
+    on_held_out = evaluate_held_out(state)
     return {'train': jax.tree.map(own, on_train), **on_held_out}
-
-  def validate(state):
-    # Of all held-out examples: another program would take seconds to compile.
-    return evaluate_both(state)['validation']
 
   return assemble(
     spec,
@@ -134,7 +130,7 @@ def build(spec: Spec) -> Programs:
     images,
     train_epoch=train_epoch,
     evaluate=evaluate_splits,
-    validate=validate,
+    evaluate_held_out=evaluate_held_out,
     memory=memory_needed,
     gradient_norms=measure_gradients,
   )

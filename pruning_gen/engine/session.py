@@ -154,9 +154,7 @@ class Session(contextlib.AbstractContextManager):
   ) -> None:
     every, errors = self._run.config.validate_every_epochs, None
     if every and done % every == 0:
-      errors = measure.validation_errors(
-        self._programs, state, self._run.dataset
-      )
+      errors = measure.held_out_errors(self._programs, state, self._run.dataset)
     losses = losses.mean(axis=1)
     shown = self._part.level + level
     self._epochs.add(self._stack.members, shown, done, losses, errors)

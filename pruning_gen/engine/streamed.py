@@ -89,7 +89,7 @@ def lower(spec: Spec) -> jax.stages.Lowered:
 
 
 def _make_evaluate(spec: Spec, data: MemberData):
-  """Make `Programs.evaluate` and `Programs.validate`.
+  """Make `Programs.evaluate` and `Programs.evaluate_held_out`.
 
   An image that cannot be decoded gets NaN, and -1 as its prediction.
   """
@@ -128,19 +128,17 @@ def _make_evaluate(spec: Spec, data: MemberData):
         total[:, ids[valid]] = own[:, valid]
     return result
 
-  def evaluate_held_out(state, split):
-    return evaluate_split(on_held_out, held_out_labels[split], state, split)
-
-  def evaluate_splits(state):
-    results = {'train': evaluate_split(on_train, data.labels, state, 'train')}
-    return results | {
-      split: evaluate_held_out(state, split) for split in held_out_labels
+  def evaluate_held_out(state):
+    return {
+      split: evaluate_split(on_held_out, labels, state, split)
+      for split, labels in held_out_labels.items()
     }
 
-  return {
-    'evaluate': evaluate_splits,
-    'validate': lambda state: evaluate_held_out(state, 'validation'),
-  }
+  def evaluate_splits(state):
+    on_train_split = evaluate_split(on_train, data.labels, state, 'train')
+    return {'train': on_train_split, **evaluate_held_out(state)}
+
+  return {'evaluate': evaluate_splits, 'evaluate_held_out': evaluate_held_out}
 
 
 def read_epoch(

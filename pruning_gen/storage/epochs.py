@@ -18,9 +18,13 @@ COLUMNS = (
   'epochs_trained',
   # The mean, over the steps of the epoch, of the loss before each.
   'train_loss',
-  # After the epoch; missing where nothing was evaluated.
+  # After the epoch; missing where nothing was evaluated. Tables of older
+  # versions end with the validation error.
   'validation_error',
+  'test_error',
 )
+_OLDER = COLUMNS[:-1]
+_IDENTITY = COLUMNS[: COLUMNS.index('train_loss')]
 
 
 def path_of(workdir: epath.PathLike, folder: str) -> epath.Path:
@@ -37,7 +41,8 @@ def read(workdir: epath.PathLike, folder: str) -> pd.DataFrame:
   path = path_of(workdir, folder)
   if not path.exists():
     return pd.DataFrame(columns=list(COLUMNS))
-  return files.read_table(path, COLUMNS, identity=COLUMNS[:-2])
+  table = files.read_table(path, _OLDER, identity=_IDENTITY)
+  return table.reindex(columns=list(COLUMNS))
 
 
 class Epochs:
@@ -66,7 +71,8 @@ class Epochs:
       table = read(workdir, folder)
       lines = self._path.read_text().splitlines()[1:]
       for row, line in zip(table.itertuples(index=False, name=None), lines):
-        self._lines[self._key(row[:6], *row[6:8])] = line
+        missing = len(COLUMNS) - 1 - line.count(',')
+        self._lines[self._key(row[:6], *row[6:8])] = line + ',' * missing
 
   def _key(self, member: tuple, level: int, epochs_trained: int) -> tuple:
     return level, epochs_trained, self._row_of[tuple(member)]
@@ -90,10 +96,19 @@ class Epochs:
     losses: Sequence[Any],
     errors: Sequence[Any] | None,
   ) -> None:
-    """Add an epoch of some networks."""
+    """Add an epoch of some networks.
+
+    Args:
+      members: the networks.
+      level: of the chain.
+      epochs_trained: over all levels.
+      losses: of each network.
+      errors: of each network, on validation and test examples; None where
+        nothing was evaluated.
+    """
     for i, member in enumerate(members):
-      error = '' if errors is None else errors[i]
-      values = (*member, level, epochs_trained, losses[i], error)
+      both = ('', '') if errors is None else errors[i]
+      values = (*member, level, epochs_trained, losses[i], *both)
       line = ','.join(map(str, values))
       self._lines[self._key(member, level, epochs_trained)] = line
 

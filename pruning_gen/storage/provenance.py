@@ -90,7 +90,11 @@ def _check_name(path: str) -> None:
   raise UserError(f'--workdir={path!r}: {problem}: rename the folder')
 
 
-def open_workdir(workdir: epath.PathLike, config: dict[str, Any]) -> None:
+def open_workdir(
+  workdir: epath.PathLike,
+  config: dict[str, Any],
+  defaults: dict[str, Any] | None = None,
+) -> None:
   """Claim a workdir for a config, or check that it may continue with it.
 
   Until something is saved the config may change: other values correct the
@@ -99,6 +103,8 @@ def open_workdir(workdir: epath.PathLike, config: dict[str, Any]) -> None:
   Args:
     workdir: created if it is missing. Hold it (`lock.hold`).
     config: nested dict of values that JSON can hold.
+    defaults: nested dict, of the keys that config.json may lack because it is
+      older than they are.
 
   Raises:
     UserError: it cannot be written, is of another layout version, or belongs
@@ -110,7 +116,7 @@ def open_workdir(workdir: epath.PathLike, config: dict[str, Any]) -> None:
   if path.exists():
     stored = read_config(workdir)
     if _has_begun(workdir):
-      _check_same(path, stored, config)
+      _check_same(path, stored, config, defaults or {})
     elif stored != config:
       # Its curves would mix with the new ones.
       results.remove_tensorboard(workdir)
@@ -137,21 +143,40 @@ def _has_begun(workdir: epath.PathLike) -> bool:
 
 
 def _check_same(
-  path: epath.Path, stored: dict[str, Any], config: dict[str, Any]
+  path: epath.Path,
+  stored: dict[str, Any],
+  config: dict[str, Any],
+  defaults: dict[str, Any],
 ) -> None:
-  stored, config = flatten(stored), flatten(config)
-  differences = [
-    f'  {key}: {stored.get(key, "absent")!r} there, '
-    f'{config.get(key, "absent")!r} now'
-    for key in sorted((stored.keys() | config.keys()) - set(MAY_CHANGE))
-    if stored.get(key, 'absent') != config.get(key, 'absent')
-  ]
-  if differences:
+  if differences := list_differences(stored, config, defaults):
     raise UserError(
       f'{path} belongs to another configuration:\n'
       + '\n'.join(differences)
       + '\npass another --workdir, or the same values'
     )
+
+
+def list_differences(
+  stored: dict[str, Any], config: dict[str, Any], defaults: dict[str, Any]
+) -> list[str]:
+  """List the keys that differ and may not, a line each.
+
+  Args:
+    stored: nested dict, read from JSON.
+    config: likewise.
+    defaults: nested dict of what a key that `stored` lacks stands for: an older
+      version did what the key's default does.
+  """
+  stored, config = flatten(stored), flatten(config)
+  defaults = flatten(json.loads(json.dumps(defaults)))
+  lines = []
+  for key in sorted((stored.keys() | config.keys()) - set(MAY_CHANGE)):
+    now = config.get(key, 'absent')
+    there = stored.get(key, defaults.get(key, 'absent'))
+    if there != now:
+      older = ', by default' if key in defaults.keys() - stored.keys() else ''
+      lines.append(f'  {key}: {there!r} there{older}, {now!r} now')
+  return lines
 
 
 def flatten(config: dict[str, Any], prefix: str = '') -> dict[str, Any]:

@@ -4,7 +4,7 @@ A copy of what configs/ says, on purpose: a config edited for a smaller run must
 not become the paper's. A test compares the two.
 """
 
-from pruning_gen.storage import provenance
+from pruning_gen.analysis import runs
 
 _SHARED = {
   'data.num_train': 0,
@@ -113,8 +113,7 @@ def find_difference(config: dict) -> str:
   name = name_of(config)
   if name not in SETTINGS:
     return f'the paper has no {name[0]} on {name[1]}'
-  # Runs that are older than the key had no other kind.
-  found = {'noise.kind': 'other'} | provenance.flatten(config)
+  found = runs.complete(config)
   other = [
     f'{key}={found.get(key)} (paper: {value})'
     for key, value in SETTINGS[name].items()

@@ -17,6 +17,7 @@ from pruning_gen.analysis.figures import noise
 from pruning_gen.analysis.figures import overlap
 from pruning_gen.analysis.figures import size_and_time
 from pruning_gen.analysis.figures import sparsity
+from pruning_gen.analysis.figures import stopping
 from pruning_gen.analysis.figures import subgroups
 from pruning_gen.analysis.figures import tables
 from pruning_gen.analysis.figures import width
@@ -56,6 +57,7 @@ FIGURES = (
   overlap.OVERLAP,
   learning.LOSSES,
   learning.ERRORS,
+  stopping.STOPPING,
   noise.AT_OPTIMUM,
   extended.DIFFERENCES,
   width.SAME_SIZE,

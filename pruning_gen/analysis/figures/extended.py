@@ -89,18 +89,28 @@ def two_keys(table: pd.DataFrame, other: str) -> list:
   ]
 
 
-def draw_differences(table: pd.DataFrame) -> Drawing:
-  """Draw differences to pruning; hollow where both match."""
+def draw_differences(
+  table: pd.DataFrame,
+  markers: dict[str, str] | None = None,
+  why_empty: str = 'extended dense training did not run',
+) -> Drawing:
+  """Draw differences to pruning; hollow where both match.
+
+  Args:
+    table: with the columns of `paired.compare_at_optimum`.
+    markers: of each network; those of `NETWORKS` by default.
+    why_empty: what axes without rows say.
+  """
+  markers = markers or NETWORKS
   figure, grid = grids.columns(table)
-  others = [name for name in NETWORKS if name in set(table.network)]
-  for axes, rows in grids.by_benchmark(
-    grid[0], table, 'extended dense training did not run'
-  ):
+  others = [name for name in markers if name in set(table.network)]
+  for axes, rows in grids.by_benchmark(grid[0], table, why_empty):
     noise = np.unique(rows.noise_fraction)
     for i, network in enumerate(others):
       own = rows[rows.network == network]
-      at = np.searchsorted(noise, own.noise_fraction) + 0.2 * (i - 1)
-      _draw_judged(axes, at, own, network)
+      middle = (len(others) - 1) / 2
+      at = np.searchsorted(noise, own.noise_fraction) + 0.2 * (i - middle)
+      _draw_judged(axes, at, own, markers[network])
     axes.axhline(0, color=style.color_of('pruning'), lw=1, zorder=1)
     axes.set_xticks(range(len(noise)), [f'{100 * q:g}' for q in noise])
     axes.set_xlim(-0.6, len(noise) - 0.4)
@@ -121,10 +131,11 @@ def draw_differences(table: pd.DataFrame) -> Drawing:
 
 
 def _draw_judged(
-  axes: Axes, at: np.ndarray, rows: pd.DataFrame, network: str
+  axes: Axes, at: np.ndarray, rows: pd.DataFrame, marker: str
 ) -> None:
   """Draw filled points, and on top white ones where both match."""
-  look = {'color': style.color_of(network), 'fmt': NETWORKS[network]}
+  network = rows.network.iloc[0]
+  look = {'color': style.color_of(network), 'fmt': marker}
   mean, std = rows.against_pruning_mean, rows.against_pruning_std
   drawing.draw_points(
     axes, at, mean, std, label=style.label_of(network), **look
@@ -133,7 +144,7 @@ def _draw_judged(
   axes.plot(
     at[is_match],
     mean[is_match],
-    NETWORKS[network],
+    marker,
     color='white',
     ms=3,
     zorder=5,

@@ -3,6 +3,7 @@
 import functools
 
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Drawing
 
 from pruning_gen.analysis import statistics
@@ -52,10 +53,18 @@ def draw(table: pd.DataFrame, metric: str) -> Drawing:
     if metric == 'train_loss':
       drawing.set_loss_axis(axes)
     else:
-      drawing.set_error_axis(axes, 'validation error (%)')
+      _stretch_the_first_epochs(axes)
   grids.label_left(grid)
   style.add_legend(figure)
   return figure
+
+
+def _stretch_the_first_epochs(axes: Axes) -> None:
+  """Make both axes logarithmic: errors move most in the first epochs."""
+  axes.set_xscale('log')
+  drawing.set_log_ticks(axes.xaxis, crowded=200)
+  drawing.set_loss_axis(axes, 'validation error (%)')
+  drawing.show_percent(axes.yaxis)
 
 
 LOSSES = base.Figure(
@@ -76,8 +85,9 @@ ERRORS = base.Figure(
   'more_validation_curves',
   'Validation error by epoch',
   caption=(
-    'Validation error by epoch, drawn like the learning curves. Look for '
-    f'epochs at which it rises while the training loss falls. {base.SPREAD}'
+    'Validation error by epoch, of all levels of the chain one after the '
+    'other, both on logarithmic scales. Look for epochs at which it rises '
+    f'while the training loss falls. {base.SPREAD}'
   ),
   needs='--config.validate_every_epochs above 0',
   tabulate=tabulate_errors,

@@ -49,6 +49,8 @@ OTHERS = {
   'width': ('width', '#009E73'),
   'dense': ('dense', '#4D4D4D'),
   'extended_dense_best': ('extended dense, at its own optimum', '#8A3D00'),
+  'dense_stopped': ('dense, stopped early', '#0E7C86'),
+  'extended_dense_stopped': ('extended dense, stopped early', '#6B3FA0'),
   # Sets of examples that are left out.
   'most_improved': ('without the most improved', '#332288'),
   'most_worsened': ('without the most worsened', '#AA4499'),

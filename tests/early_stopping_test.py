@@ -1,0 +1,94 @@
+import pandas as pd
+import pytest
+
+from pruning_gen.analysis import early_stopping
+from pruning_gen.analysis import statistics
+from tests import fake_runs
+
+
+def make_epochs(arm, rows):
+  """Return rows of epochs.csv: level, epoch, and the errors of 2 replicates."""
+  table = [
+    ('pruning' if arm == 'dense' else arm, i, level, epoch, *own)
+    for level, epoch, *errors in rows
+    for i, own in enumerate(errors)
+  ]
+  columns = ['arm', 'replicate', 'level', 'epochs_trained']
+  columns += ['validation_error', 'test_error']
+  return pd.DataFrame(table, columns=columns).assign(noise_fraction=0.0)
+
+
+def test_stopping_early_against_pruning():
+  pruning = fake_runs.make_results({0: [0.3, 0.3], 1: [0.1, 0.1], 2: [0.5] * 2})
+  dense = fake_runs.make_results({0: [0.3] * 2, 1: [0.4] * 2, 2: [0] * 2})
+  results = pd.concat([pruning, dense.assign(arm='extended_dense')])
+  summary = statistics.summarize(results, 0.2)
+  epochs = pd.concat(
+    [
+      # The lowest errors are of different epochs; the first of equals counts.
+      make_epochs(
+        'pruning',
+        [
+          (0, 4, (0.12, 0.15), (0.2, 0.2)),
+          (0, 6, (0.12, 0.09), (0.1, 0.13)),
+          (0, 8, (None, None), (None, None)),
+          (0, 10, (0.3, 0.3), (0.3, 0.3)),
+          # Pruned networks do not count.
+          (1, 12, (0.01, 0.01), (0.01, 0.01)),
+        ],
+      ),
+      make_epochs(
+        'extended_dense',
+        [
+          (0, 4, (0.12, 0.15), (0.2, 0.2)),
+          (1, 14, (0.08, 0.08), (0.08, 0.1)),
+          # Beyond the optimal sparsity.
+          (2, 24, (0.0, 0.0), (0.0, 0.0)),
+        ],
+      ),
+    ]
+  )
+  found = early_stopping.compare(results, summary, epochs)
+  found = found.set_index(['split', 'network'])
+  columns = ['epochs_trained_mean', 'mean', 'n']
+  test = found.loc['test']
+  assert test[columns].to_numpy() == pytest.approx(
+    pd.DataFrame(
+      [
+        ('dense', 10, 0.3, 2),
+        ('dense_stopped', 5, 0.14, 2),
+        ('extended_dense', 20, 0.4, 2),
+        ('extended_dense_stopped', 14, 0.09, 2),
+        ('pruning', 20, 0.1, 2),
+      ],
+    )
+    .set_index(0)
+    .to_numpy(float)
+  )
+  assert found.loc['validation']['mean']['dense_stopped'] == (
+    pytest.approx(0.11)
+  )
+  # Differences of .05 and .03, and of -.02 and 0.
+  assert test.against_pruning_mean.iloc[[1, 3]].tolist() == (
+    pytest.approx([0.04, -0.01])
+  )
+  assert test.against_pruning_verdict.to_dict() == {
+    'dense': 'worse',
+    'dense_stopped': 'worse',
+    'extended_dense': 'worse',
+    'extended_dense_stopped': 'match',
+    'pruning': 'match',
+  }
+  assert test.against_pruning_unpaired['dense_stopped'] == 'worse'
+
+
+def test_stopping_early_where_test_errors_or_all_are_missing():
+  results = fake_runs.make_results({0: [0.3, 0.3], 1: [0.1, 0.1]})
+  summary = statistics.summarize(results, 0.2)
+  epochs = make_epochs('dense', [(0, 4, (0.2, None), (0.2, None))])
+  found = early_stopping.compare(results, summary, epochs)
+  assert found.split.tolist() == ['validation'] * 3
+  assert found.network.tolist() == ['dense', 'dense_stopped', 'pruning']
+  assert early_stopping.compare(results, summary, epochs.head(0)).empty
+  not_measured = epochs.assign(validation_error=None)
+  assert early_stopping.compare(results, summary, not_measured).empty

@@ -5,13 +5,10 @@ import re
 import shlex
 import sys
 
-import pandas as pd
 import pytest
 from absl import flags
 from ml_collections import config_flags
-from PIL import Image
 
-from docs import lenet_noise
 from pruning_gen import config
 from pruning_gen.analysis import figures
 from pruning_gen.experiments import EXPERIMENTS
@@ -25,7 +22,6 @@ PAGES = (
   *ROOT.glob('*.md'),
   *(ROOT / 'docs').glob('*.md'),
 )
-RESULTS = ROOT / 'speed' / 'results'
 
 
 def program_lines(text):
@@ -121,34 +117,6 @@ def test_keys_that_may_change_are_listed():
   for key in provenance.MAY_CHANGE:
     group, _, name = key.rpartition('.')
     assert f'`{key}`' in text or f'`{group}.*`' in text or f'`{name}`' in text
-
-
-@pytest.mark.parametrize('name', ['lenet_mnist_noise', 'lenet_mnist_clean'])
-def test_results_are_those_of_the_committed_tables(name):
-  (row,) = re.findall(rf'^\| .*`{name}`.*$', README, re.MULTILINE)
-  table = pd.read_csv(RESULTS / f'{name}.csv')
-  pruning = table[table.arm == 'pruning'].set_index('level')
-  extended = table[table.arm == 'extended_dense'].set_index('level')
-  best = pruning.index[pruning.is_optimal][0]
-  assert f'levels 0 to {pruning.index.max()}' in row
-  for networks, level in ((pruning, 0), (pruning, best), (extended, best)):
-    mean, std = (
-      100 * networks[f'test_error_{part}'][level] for part in ('mean', 'std')
-    )
-    digits = 1 if mean > 5 else 2
-    assert f'{mean:.{digits}f} ± {std:.{digits}f} %' in row
-  weights = 100 * pruning.weights_remaining[best]
-  assert f'at {weights:.2g} % of the weights' in row
-
-
-def test_the_figure_on_the_first_screen(tmp_path):
-  path = tmp_path / 'drawn.png'
-  lenet_noise.main(path)
-  with Image.open(path) as drawn, Image.open(lenet_noise.IMAGE) as committed:
-    assert drawn.size == committed.size
-    # More than white paper.
-    assert len(drawn.getcolors()) > 10
-  assert lenet_noise.IMAGE.stat().st_size < 150_000
 
 
 @pytest.mark.parametrize('page', ['README.md', 'docs/speed.md'])

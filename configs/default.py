@@ -14,8 +14,8 @@ def get_config():
 
   # What to run, in this order: 'chain' (sections 2 to 5), 'width' (5.2), 'el2n'
   # (3), 'leave_out' (3 and 4; reads the results of chain and el2n), and, not in
-  # the paper, 'difficulty' and 'extended_width'. May change from one start of a
-  # workdir to the next.
+  # the paper, 'difficulty', 'extended_width', and 'landscape', which reads the
+  # networks of chain. May change from one start of a workdir to the next.
   config.experiments = ('chain', 'width', 'el2n', 'leave_out')
 
   # The chain's arms, from the table in pruning_gen/pruning/arms.py, which says
@@ -91,6 +91,27 @@ def get_config():
   config.difficulty.epochs = (2, 10)
   # Networks to average over.
   config.difficulty.networks = 10
+
+  # The loss around the networks that checkpoint.keep_levels keeps, for the
+  # experiment 'landscape', which is ours: what pruning does before retraining,
+  # barriers on the line from each level to the next, and curvature. The first
+  # two need the level before, too: keep_levels=('all',). Of LeNet on MNIST, a
+  # network and level takes about 1 s on 2 cores; training it takes 20.
+  config.landscape = ml_collections.ConfigDict()
+  # Levels to measure; () for all that are kept.
+  config.landscape.levels = ()
+  # Training examples that curvature and the loss on lines are of, the same for
+  # all networks; with BatchNorm, they must fit one batch.
+  config.landscape.num_examples = 1000
+  # Points on a line, its ends included.
+  config.landscape.num_points = 11
+  # Of Lanczos' algorithm, for the largest eigenvalue of the Hessian; as many
+  # vectors of the size of a network are in memory at once.
+  config.landscape.num_iterations = 20
+  # Levels that are trained once more, from the same weights, on batches in
+  # another order: each costs what the level did. They and the levels before
+  # them must be kept; arms that rewind weights are left out.
+  config.landscape.twin_levels = ()
 
   config.leave_out = ml_collections.ConfigDict()
   # Which examples to leave out: those that pruning improves or worsens most,

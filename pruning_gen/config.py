@@ -62,6 +62,19 @@ def _at_most_num_train(key: str) -> Rule:
   )
 
 
+def _is_kept(level: int, c: ConfigDict) -> bool:
+  kept = c.checkpoint.keep_levels
+  return 0 <= level <= c.levels and ('all' in kept or level in kept)
+
+
+def _kept(c: ConfigDict) -> str:
+  kept = tuple(c.checkpoint.keep_levels)
+  return (
+    f'must hold levels, 0 to {c.levels}, that config.checkpoint.keep_levels='
+    f'{kept!r} names'
+  )
+
+
 def _milestones(c: ConfigDict) -> str:
   # As for the CIFAR benchmarks: halfway and after three quarters.
   epochs = sorted({c.epochs // 2, c.epochs * 3 // 4} - {0})
@@ -118,6 +131,8 @@ ELEMENTS = (
   rules.elements('model.widths', (int,), 'whole numbers'),
   rules.elements('leave_out.levels', (int,), 'whole numbers'),
   rules.elements('difficulty.epochs', (int,), 'whole numbers'),
+  rules.elements('landscape.levels', (int,), 'whole numbers'),
+  rules.elements('landscape.twin_levels', (int,), 'whole numbers'),
   rules.elements('data.image_shape', (int,), 'whole numbers'),
   rules.elements('data.mean', (int, float), 'numbers'),
   rules.elements('data.std', (int, float), 'numbers'),
@@ -146,6 +161,9 @@ AT_LEAST = {
   'el2n.epoch': 1,
   'el2n.networks': 1,
   'difficulty.networks': 1,
+  'landscape.num_examples': 1,
+  'landscape.num_points': 3,
+  'landscape.num_iterations': 1,
 }
 
 RANGES = (
@@ -282,12 +300,36 @@ EXPERIMENT_RULES = (
     lambda epochs, c: epochs and set(epochs) <= set(range(1, c.epochs + 1)),
     lambda c: f'must name epochs, of 1 to {c.epochs}',
   ),
+  *(
+    rules.if_run(
+      name,
+      'data.name',
+      lambda name, c: not datasets.info_in(c.data).is_streamed,
+      f'is streamed, and {name} needs all training images on the devices: '
+      'leave it out of config.experiments',
+    )
+    for name in ('difficulty', 'landscape')
+  ),
+  rules.if_run('landscape', *_at_most_num_train('landscape.num_examples')),
   rules.if_run(
-    'difficulty',
-    'data.name',
-    lambda name, c: not datasets.info_in(c.data).is_streamed,
-    'is streamed, and difficulty needs all training images on the devices: '
-    'leave it out of config.experiments',
+    'landscape',
+    'checkpoint.keep_levels',
+    lambda levels, c: levels,
+    "keeps no network, and landscape reads them: pass ('all',)",
+  ),
+  rules.if_run(
+    'landscape',
+    'landscape.levels',
+    lambda levels, c: all(_is_kept(level, c) for level in levels),
+    _kept,
+  ),
+  rules.if_run(
+    'landscape',
+    'landscape.twin_levels',
+    lambda levels, c: all(
+      _is_kept(level, c) and _is_kept(max(level - 1, 0), c) for level in levels
+    ),
+    lambda c: f'{_kept(c)}, each with the level before it',
   ),
   rules.if_run(
     'extended_width',

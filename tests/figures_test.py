@@ -623,4 +623,8 @@ def test_every_figure_is_empty_or_drawn(benchmark):
     'more_size_and_time',
     'more_difficulty_effects',
     'more_difficulty_rankings',
+    'more_instability',
+    'more_barriers_test_error',
+    'more_barriers_training_loss',
+    'more_curvature',
   ]

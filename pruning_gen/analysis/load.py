@@ -5,6 +5,7 @@ part of it, as the jobs of a sweep do (`runs.group`).
 """
 
 import pathlib
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -19,6 +20,7 @@ from pruning_gen.analysis import runs
 from pruning_gen.analysis import statistics
 from pruning_gen.errors import UserError
 from pruning_gen.storage import epochs
+from pruning_gen.storage import landscape
 from pruning_gen.storage import layers
 from pruning_gen.storage import results
 
@@ -50,6 +52,8 @@ class Benchmark(NamedTuple):
     rankings: of `difficulty.correlate`.
     epochs: like chain/epochs.csv, of the networks in `results`.
     overlap: from `overlap.tabulate`.
+    landscape: like landscape.csv and, as twin_COLUMN, twins.csv, and test_error
+      of results.csv; empty without the experiment.
     title: network and data set, and what tells it from others of that name.
   """
 
@@ -71,6 +75,7 @@ class Benchmark(NamedTuple):
   rankings: pd.DataFrame = _NOTHING
   epochs: pd.DataFrame = pd.DataFrame(columns=list(epochs.COLUMNS))
   overlap: pd.DataFrame = _NOTHING
+  landscape: pd.DataFrame = _NOTHING
   title: str = ''
 
 
@@ -175,6 +180,7 @@ def _join(
     layers=read_layers(workdirs, table),
     epochs=_read_epochs(workdirs, table),
     overlap=overlaps,
+    landscape=_read_levels(workdirs, table, landscape.read_all, 'test_error'),
     title=_make_title(config),
     notes=[*notes, *incomplete, *_note_dense_optima(summary)],
   )
@@ -272,13 +278,27 @@ def _read_examples(
 
 def read_layers(workdirs: list[str], table: pd.DataFrame) -> pd.DataFrame:
   """Read the layers of the finished networks of a chain."""
+  return _read_levels(workdirs, table, lambda path: layers.read(path, 'chain'))
+
+
+def _read_levels(
+  workdirs: list[str], table: pd.DataFrame, read: Callable, *columns: str
+) -> pd.DataFrame:
+  """Read a table of the finished networks of a chain.
+
+  Args:
+    workdirs: of all parts.
+    table: from `join_tables`.
+    read: workdir -> table.
+    *columns: of `table`, to add.
+  """
   chain = table[table.experiment == 'chain']
   key = [*examples.NETWORK, 'level']
   found = [pd.DataFrame()]
   for workdir in workdirs:
-    rows = layers.read(workdir, 'chain')
+    rows = read(workdir)
     if len(rows):
-      found.append(rows.merge(chain[key], on=key))
+      found.append(rows.merge(chain[[*key, *columns]], on=key))
   return pd.concat(found, ignore_index=True)
 
 

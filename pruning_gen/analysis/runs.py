@@ -32,8 +32,8 @@ CONFIG_KEYS = (
 # Keys of a config that name the part of a benchmark, or do not change results;
 # everything under 'devices', too.
 PART_KEYS = (*provenance.MAY_CHANGE, 'devices')
-# Experiments whose networks count only by their scores.
-UNSHOWN = ('el2n', 'difficulty')
+# Experiments whose networks count only by what is measured between them.
+UNSHOWN = ('el2n', 'difficulty', 'landscape')
 TEXT_COLUMNS = ('experiment', 'arm', 'left_out')
 
 
@@ -44,8 +44,8 @@ class Run(NamedTuple):
     workdir: its path.
     config: nested dict.
     provenance: dict.
-    table: like results.csv, without EL2N's networks, of which only the scores
-      count: jobs share those without noise.
+    table: like results.csv, without the networks of `UNSHOWN`: jobs share
+      EL2N's without noise.
   """
 
   workdir: str

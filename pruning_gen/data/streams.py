@@ -11,7 +11,15 @@ from jaxtyping import Array
 from jaxtyping import Int
 from jaxtyping import Key
 
-STREAMS = ('init', 'order', 'augment', 'noise', 'prune', 'leave_out')
+STREAMS = (
+  'init',
+  'order',
+  'augment',
+  'noise',
+  'prune',
+  'leave_out',
+  'landscape',
+)
 
 # More than anyone will run; further networks are numbered beyond them.
 MAX_REPLICATES = 2**16

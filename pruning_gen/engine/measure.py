@@ -95,7 +95,7 @@ def held_out_errors(
   """Evaluate a stack on the validation and the test examples."""
   evaluated = programs.evaluate_held_out(state)
   columns = [
-    [_error(own, labels) for own in evaluated[split].prediction]
+    [error(own, labels) for own in evaluated[split].prediction]
     for split, labels in (
       ('validation', dataset.validation_labels),
       ('test', dataset.test_labels),
@@ -119,7 +119,7 @@ def _train_columns(train: Any, stack: Stack, i: int) -> dict[str, float]:
   decoded = prediction >= 0
   return {
     'train_cross_entropy': _mean(loss, decoded),
-    'train_error': _error(prediction, labels),
+    'train_error': error(prediction, labels),
     'train_cross_entropy_clean': _mean(loss, decoded & ~is_noisy),
     'train_cross_entropy_noisy': _mean(loss, decoded & is_noisy),
   }
@@ -128,15 +128,13 @@ def _train_columns(train: Any, stack: Stack, i: int) -> dict[str, float]:
 def _held_out_columns(own: dict[str, Any], dataset: Any) -> dict[str, float]:
   validation, test = own['validation'], own['test']
   return {
-    'validation_error': _error(
-      validation.prediction, dataset.validation_labels
-    ),
-    'test_error': _error(test.prediction, dataset.test_labels),
+    'validation_error': error(validation.prediction, dataset.validation_labels),
+    'test_error': error(test.prediction, dataset.test_labels),
     'test_cross_entropy': _mean(test.cross_entropy, test.prediction >= 0),
   }
 
 
-def _error(
+def error(
   prediction: Int[np.ndarray, ' n'], labels: Int[np.ndarray, ' n']
 ) -> float:
   """Return the fraction predicted wrong of the images that can be decoded."""

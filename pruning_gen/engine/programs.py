@@ -81,6 +81,32 @@ def build(spec: Spec) -> Programs:
   memory_needed = memory.check(train, layout)
   data = inputs.place_members(spec)
   images = mesh.broadcast(dataset.train_images, layout)
+  gradient_norms = _make_gradient_norms(spec)
+  own = functools.partial(mesh.gather_members, layout=layout)
+
+  def measure_gradients(state):
+    return own(gradient_norms(state, data.labels, images))
+
+  def train_epoch(state, global_epoch):
+    state, losses = train(state, data, images, np.int32(global_epoch))
+    return state, own(losses)
+
+  return assemble(
+    spec,
+    data,
+    images,
+    train_epoch=train_epoch,
+    **make_evaluate(spec, data, images),
+    memory=memory_needed,
+    gradient_norms=measure_gradients,
+  )
+
+
+def make_evaluate(
+  spec: Spec, data: MemberData, images: jax.Array
+) -> dict[str, Callable]:
+  """Make `Programs.evaluate` and `Programs.evaluate_held_out`."""
+  dataset, layout = spec.dataset, spec.layout
   # Evaluated in one pass, since every program costs seconds to compile.
   held_out = mesh.broadcast(
     (
@@ -99,16 +125,7 @@ def build(spec: Spec) -> Programs:
     over_members(evaluate_split, layout, axes, skip_copies=True)
     for axes in ((0, 0, None), (0, None, None))
   )
-  gradient_norms = _make_gradient_norms(spec)
   own = functools.partial(mesh.gather_members, layout=layout)
-
-  def measure_gradients(state):
-    return own(gradient_norms(state, data.labels, images))
-
-  def train_epoch(state, global_epoch):
-    state, losses = train(state, data, images, np.int32(global_epoch))
-    return state, own(losses)
-
   cut = len(dataset.validation_labels)
 
   def evaluate_held_out(state):
@@ -124,16 +141,7 @@ def build(spec: Spec) -> Programs:
     on_held_out = evaluate_held_out(state)
     return {'train': jax.tree.map(own, on_train), **on_held_out}
 
-  return assemble(
-    spec,
-    data,
-    images,
-    train_epoch=train_epoch,
-    evaluate=evaluate_splits,
-    evaluate_held_out=evaluate_held_out,
-    memory=memory_needed,
-    gradient_norms=measure_gradients,
-  )
+  return {'evaluate': evaluate_splits, 'evaluate_held_out': evaluate_held_out}
 
 
 def lower(spec: Spec) -> jax.stages.Lowered:

@@ -10,6 +10,7 @@ from pruning_gen.experiments import chain
 from pruning_gen.experiments import difficulty
 from pruning_gen.experiments import el2n
 from pruning_gen.experiments import extended_width
+from pruning_gen.experiments import landscape
 from pruning_gen.experiments import leave_out
 from pruning_gen.experiments import width
 from pruning_gen.experiments.workload import Workload
@@ -49,15 +50,19 @@ EXPERIMENTS = {
     leave_out.needs,
     leave_out.workloads,
   ),
-  # Not in the paper.
   'difficulty': Experiment(
     difficulty.train, difficulty.is_finished, workloads=difficulty.workloads
   ),
-  # Not in the paper.
   'extended_width': Experiment(
     extended_width.train,
     extended_width.is_finished,
     extended_width.needs,
     extended_width.workloads,
+  ),
+  'landscape': Experiment(
+    landscape.train,
+    landscape.is_finished,
+    landscape.needs,
+    landscape.workloads,
   ),
 }

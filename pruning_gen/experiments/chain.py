@@ -78,6 +78,7 @@ def train_levels(
   schedule: Schedule,
   example_ids: dict[Member, Int[np.ndarray, ' num_examples']] | None = None,
   watch: Callable | None = None,
+  adapt: Callable | None = None,
 ) -> None:
   """Train and measure what is not finished, of every experiment.
 
@@ -88,6 +89,7 @@ def train_levels(
     example_ids: the examples that each trains on; all of them by default.
     watch: called after every epoch, before it is saved, with the part, its
       stack, its programs, their state, and the number of epochs trained.
+    adapt: called with a stack and its programs, returns those to train with.
 
   Raises:
     Preempted: stopped on request, with everything saved.
@@ -97,7 +99,7 @@ def train_levels(
     stack = label_sets.make_stack(
       run, own.members, example_ids, own.num_together
     )
-    _train_stack(run, own, stack, schedule, watch)
+    _train_stack(run, own, stack, schedule, watch, adapt)
 
 
 def _train_stack(
@@ -106,6 +108,7 @@ def _train_stack(
   stack: Stack,
   schedule: Schedule,
   watch: Callable | None,
+  adapt: Callable | None,
 ) -> None:
   """Train and measure the levels of a stack that are not finished.
 
@@ -114,6 +117,8 @@ def _train_stack(
   """
   progress.say(part.name, f'compiling for {len(stack.members)} networks')
   programs = build.make_programs(run, stack, schedule, part.width)
+  if adapt:
+    programs = adapt(stack, programs)
   with Session(run, part, stack, programs, schedule) as session:
     state, done = session.restore_or_create()
     for level, epochs in schedule.remaining(done):

@@ -7,8 +7,6 @@ epoch they run some 30 times slower
 methods 'im2col' and 'winograd' do not depend on that pass.
 """
 
-import functools
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -73,8 +71,7 @@ def _convolve(x, kernel, padding, stride=1, dilation=1):
   )
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
-def _for_cpu(x, kernel, stride, may_transform):
+def _convolve_for_cpu(x, kernel, stride, may_transform):
   if may_transform and winograd.supports(x, kernel, stride):
     return winograd.convolve(x, kernel)
   if stride == 1 and x.shape[3] < 8 and x.shape[2] % 2 == 0:
@@ -109,8 +106,12 @@ def _convolve_pairs(x, kernel):
   ).reshape(batch, height, width, -1)
 
 
+_for_cpu = jax.custom_vjp(_convolve_for_cpu, nondiff_argnums=(2, 3))
+
+
 def _for_cpu_forward(x, kernel, stride, may_transform):
-  return _for_cpu(x, kernel, stride, may_transform), (x, kernel)
+  # Not `_for_cpu`, or a Hessian could not differentiate this once more.
+  return _convolve_for_cpu(x, kernel, stride, may_transform), (x, kernel)
 
 
 def _for_cpu_backward(stride, may_transform, residuals, grad):

@@ -12,6 +12,9 @@ from jaxtyping import Float
 from pruning_gen.models import conv
 from pruning_gen.models import initializers
 
+# Of the running averages: how much of them stays at every step of training.
+BATCH_NORM_MOMENTUM = 0.9
+
 
 def scale_width(width: int, multiplier: float) -> int:
   """Return the width of one layer in a network `multiplier` times as wide.
@@ -104,7 +107,7 @@ def batch_norm(
   return functools.partial(
     nn.BatchNorm,
     use_running_average=not train,
-    momentum=0.9,
+    momentum=BATCH_NORM_MOMENTUM,
     epsilon=1e-5,
     scale_init=initializers.batch_norm_scale(scale_init),
     dtype=dtype,

@@ -25,6 +25,8 @@ GROWS = (
   'width.levels',
   'leave_out.sets',
   'leave_out.levels',
+  'landscape.levels',
+  'landscape.twin_levels',
 )
 # Keys that may change from start to start of one workdir: nothing that is
 # finished depends on them. The commands in provenance.json record them.

@@ -10,6 +10,7 @@ from pruning_gen.analysis.figures import difficulty
 from pruning_gen.analysis.figures import extended
 from pruning_gen.analysis.figures import harm
 from pruning_gen.analysis.figures import heat_maps
+from pruning_gen.analysis.figures import landscape
 from pruning_gen.analysis.figures import layers
 from pruning_gen.analysis.figures import learning
 from pruning_gen.analysis.figures import leave_out
@@ -67,4 +68,8 @@ FIGURES = (
   harm.HARM,
   difficulty.EFFECTS,
   difficulty.RANKINGS,
+  landscape.INSTABILITY,
+  landscape.ERROR_BARRIERS,
+  landscape.LOSS_BARRIERS,
+  landscape.CURVATURE,
 )

@@ -1,0 +1,247 @@
+"""The loss around networks: instability, barriers, curvature."""
+
+import functools
+
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure as Drawing
+
+from pruning_gen.analysis.figures import base
+from pruning_gen.analysis.figures import drawing
+from pruning_gen.analysis.figures import grids
+from pruning_gen.analysis.figures import style
+from pruning_gen.analysis.load import Benchmark
+
+NEEDS = (
+  "'landscape' in --config.experiments, with "
+  '--config.checkpoint.keep_levels="(\'all\',)"'
+)
+# Where a path ends, as column prefixes, and how it is drawn.
+ENDS = {
+  '': ('from the level before', '-'),
+  'twin_': ('to a twin of the same level', ':'),
+}
+_CURVE = ['arm', 'noise_fraction', 'level']
+
+
+def _average(benchmark: Benchmark, **metrics: pd.Series) -> pd.DataFrame:
+  """Average metrics of rows of `Benchmark.landscape` over replicates.
+
+  Returns:
+    arm, noise_fraction, level, weights_remaining, matched_weights_remaining,
+    n, METRIC_mean and METRIC_std, of levels at which any is known.
+  """
+  table = benchmark.landscape
+  if table.empty:
+    return table
+  table = table[_CURVE].assign(**metrics).dropna(subset=[*metrics], how='all')
+  groups = table.groupby(_CURVE, sort=False)
+  columns = {
+    f'{metric}_{part}': (metric, part)
+    for metric in metrics
+    for part in ('mean', 'std')
+  }
+  table = groups.agg(n=('arm', 'size'), **columns).reset_index()
+  sizes = ['weights_remaining', 'matched_weights_remaining']
+  chain = benchmark.summary[benchmark.summary.experiment == 'chain']
+  return chain[_CURVE + sizes].merge(table, on=_CURVE)
+
+
+@base.of_each
+def tabulate_instability(benchmark: Benchmark) -> pd.DataFrame:
+  """Tabulate what pruning does to the test error, before and after training.
+
+  Returns:
+    See `_average`, of the metrics instability, the test error right after
+    pruning minus that before, and change, that after the level minus that
+    before.
+  """
+  table = benchmark.landscape
+  if table.empty:
+    return table
+  before = table.test_error_before_pruning
+  return _average(
+    benchmark,
+    instability=table.test_error_after_pruning - before,
+    change=table.test_error - before,
+  ).dropna(subset='instability_mean')
+
+
+@base.of_each
+def tabulate_error_barriers(benchmark: Benchmark) -> pd.DataFrame:
+  """Tabulate barriers of the test error, to the level before and to twins."""
+  return _average_columns(benchmark, 'barrier_test_error')
+
+
+@base.of_each
+def tabulate_loss_barriers(benchmark: Benchmark) -> pd.DataFrame:
+  """Tabulate barriers of the training loss, likewise."""
+  return _average_columns(benchmark, 'barrier_train_cross_entropy')
+
+
+def _average_columns(benchmark: Benchmark, name: str) -> pd.DataFrame:
+  names = [end + name for end in ENDS]
+  return _average(benchmark, **{k: benchmark.landscape.get(k) for k in names})
+
+
+@base.of_each
+def tabulate_curvature(benchmark: Benchmark) -> pd.DataFrame:
+  """Tabulate the Hessian's largest eigenvalue."""
+  name = 'hessian_eigenvalue'
+  return _average(benchmark, **{name: benchmark.landscape.get(name)})
+
+
+def draw_instability(table: pd.DataFrame) -> Drawing:
+  """Draw a point for each level, numbered, of each arm."""
+  figure, grid, cells = grids.grid_by_noise(table, height=3.2)
+  for axes, rows in cells:
+    for arm, own in rows.groupby('arm', sort=False):
+      drawing.draw_points(
+        axes,
+        own.instability_mean,
+        own.change_mean,
+        own.change_std,
+        xerr=own.instability_std.fillna(0),
+        color=style.color_of(arm),
+        label=style.label_of(arm),
+        fmt=style.marker_of(arm),
+        ms=3,
+        lw=0.7,
+      )
+      if own.instability_mean.any():
+        _number_levels(axes, own)
+    axes.axhline(0, color='0.3', lw=0.8, zorder=1)
+    axes.set_xlabel('change right after pruning (points)')
+    axes.set_ylabel('change after retraining (points)')
+    for axis in (axes.xaxis, axes.yaxis):
+      drawing.show_percent(axis)
+  grids.label_left(grid)
+  style.add_legend(figure)
+  return figure
+
+
+def _number_levels(axes: Axes, rows: pd.DataFrame) -> None:
+  for row in rows.itertuples():
+    axes.annotate(
+      row.level,
+      (row.instability_mean, row.change_mean),
+      (3, 3),
+      textcoords='offset points',
+      fontsize=6,
+      color=style.color_of(row.arm),
+    )
+
+
+def draw_barriers(table: pd.DataFrame, metric: str) -> Drawing:
+  """Draw curves by weights remaining: of each arm, to the level before."""
+  figure, grid, cells = grids.grid_by_noise(table, height=2.9)
+  for axes, rows in cells:
+    for end, (_, line) in ENDS.items():
+      name = f'{end}barrier_{metric}'
+      _draw_arms(axes, rows.dropna(subset=f'{name}_mean'), name, ls=line)
+    drawing.set_weights_axis(axes, rows.matched_weights_remaining)
+    axes.set_ylim(bottom=0)
+    axes.set_ylabel('barrier (nats)')
+    if metric == 'test_error':
+      axes.set_ylabel('barrier (points of test error)')
+      drawing.show_percent(axes.yaxis)
+  grids.label_left(grid)
+  drawn = [
+    style.key(label, ls=line)
+    for end, (label, line) in ENDS.items()
+    if table[f'{end}barrier_{metric}_mean'].notna().any()
+  ]
+  style.add_legend(figure, drawn)
+  return figure
+
+
+def draw_curvature(table: pd.DataFrame) -> Drawing:
+  """Draw a curve of each arm by weights remaining."""
+  figure, grid, cells = grids.grid_by_noise(table, height=2.9)
+  for axes, rows in cells:
+    _draw_arms(axes, rows, 'hessian_eigenvalue')
+    drawing.set_weights_axis(axes, rows.matched_weights_remaining)
+    drawing.set_loss_axis(axes, 'largest eigenvalue')
+  grids.label_left(grid)
+  style.add_legend(figure)
+  return figure
+
+
+def _draw_arms(
+  axes: Axes, rows: pd.DataFrame, metric: str, ls: str = '-'
+) -> None:
+  for arm, curve in rows.groupby('arm', sort=False):
+    drawing.draw_curve(
+      axes,
+      curve.matched_weights_remaining,
+      curve,
+      metric,
+      color=style.color_of(arm),
+      label=style.label_of(arm),
+      marker=style.marker_of(arm),
+      ls=ls,
+    )
+
+
+_ARMS = (
+  'Arms that remove nothing are drawn where pruning has trained as long. '
+  f'{base.SPREAD}'
+)
+_BARRIER = (
+  'on the straight line between two networks, how far its highest point is '
+  'above the line between its ends, with the statistics of BatchNorm estimated '
+  'again at each point. Solid: from the network of the level before. Dotted: '
+  'to a network that was trained from the same weights on batches in another '
+  f'order (config.landscape.twin_levels). {_ARMS} Near 0 both networks are in '
+  'one basin.'
+)
+
+INSTABILITY = base.Figure(
+  'more_instability',
+  'Pruning instability',
+  caption=(
+    'How much the test error changes from the level before: right after '
+    'weights are removed, and when the network has been trained again; a point '
+    'for each level, with its number. Points below 0 are levels that improve. '
+    f'{base.SPREAD} Look for whether levels that do more damage at first end '
+    'better.'
+  ),
+  needs=NEEDS,
+  tabulate=tabulate_instability,
+  draw=draw_instability,
+)
+
+ERROR_BARRIERS = base.Figure(
+  'more_barriers_test_error',
+  'Barriers of the test error',
+  caption=f'Test error {_BARRIER}',
+  needs=NEEDS,
+  tabulate=tabulate_error_barriers,
+  draw=functools.partial(draw_barriers, metric='test_error'),
+)
+
+LOSS_BARRIERS = base.Figure(
+  'more_barriers_training_loss',
+  'Barriers of the training loss',
+  caption=(
+    'Training loss, on config.landscape.num_examples examples and the labels '
+    f'trained on: {_BARRIER}'
+  ),
+  needs=NEEDS,
+  tabulate=tabulate_loss_barriers,
+  draw=functools.partial(draw_barriers, metric='train_cross_entropy'),
+)
+
+CURVATURE = base.Figure(
+  'more_curvature',
+  'Curvature of the training loss',
+  caption=(
+    "The largest eigenvalue of the training loss's Hessian, on "
+    'config.landscape.num_examples examples and the labels trained on, in the '
+    f'directions of the weights that are left. {_ARMS} Lower is flatter; where '
+    'the loss itself is near 0, so is its curvature.'
+  ),
+  needs=NEEDS,
+  tabulate=tabulate_curvature,
+  draw=draw_curvature,
+)

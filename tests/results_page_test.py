@@ -135,7 +135,8 @@ def test_lenet_with_noise_is_as_it_was_before(runs):
   assert ('pruning', 0) in found
   for key, value in found.items():
     low, high = expected[key]
-    assert low <= value <= high, key
+    # To a tenth of a percent: three replicates are 0.3 % apart.
+    assert low <= round(value, 3) <= high, key
 
 
 @pytest.fixture

@@ -1,8 +1,8 @@
-"""The table of training speed in README.md, from speed/results.
+"""The tables of README.md and docs/speed.md, from speed/results.
 
   python -m speed.table
 
-prints it; tests/readme_test.py compares.
+prints them; tests/readme_test.py compares.
 """
 
 import json
@@ -46,5 +46,39 @@ def make_table() -> str:
   return '\n'.join(lines)
 
 
+def make_costs_table() -> str:
+  """Return the table in Markdown of what speed/costs.py measured."""
+  result = json.loads((FOLDER / 'costs.json').read_text())
+  turns = result['turns']
+  lines = [
+    '| networks | images per second | slowest level | fastest level |',
+    '|---|---|---|---|',
+  ]
+  for members in turns[0]['epoch_seconds']:
+    by_level = [
+      statistics.median(seconds)
+      for seconds in zip(*(turn['epoch_seconds'][members] for turn in turns))
+    ]
+    images = int(members) * result['num_train']
+    speeds = statistics.median(by_level), max(by_level), min(by_level)
+    cells = ' | '.join(f'{images / seconds:,.0f}' for seconds in speeds)
+    lines.append(f'| {members} | {cells} |')
+  return '\n'.join(lines)
+
+
+def describe_start_up() -> str:
+  """Return the seconds of start-up that speed/costs.py measured."""
+  turns = json.loads((FOLDER / 'costs.json').read_text())['turns']
+  seconds = {
+    name: statistics.median(turn['start_up'][name] for turn in turns)
+    for name in ('help', 'cold', 'warm')
+  }
+  return (
+    f'`--help` takes {seconds["help"]:.1f} s, and the first step of LeNet '
+    f'{seconds["cold"]:.1f} s from the prompt, {seconds["warm"]:.1f} s with '
+    'compiled programs in the cache.'
+  )
+
+
 if __name__ == '__main__':
-  print(make_table())
+  print(make_table(), make_costs_table(), describe_start_up(), sep='\n\n')

@@ -123,3 +123,9 @@ def test_keys_that_may_change_are_listed():
 def test_the_table_of_speed_is_what_was_measured(page):
   marker = '<!-- table: speed -->\n\n'
   assert f'{marker}{table.make_table()}\n\n' in (ROOT / page).read_text()
+
+
+def test_the_costs_are_what_was_measured():
+  text = (ROOT / 'docs' / 'speed.md').read_text()
+  assert f'<!-- table: costs -->\n\n{table.make_costs_table()}\n\n' in text
+  assert table.describe_start_up() in ' '.join(text.split())

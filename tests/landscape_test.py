@@ -546,6 +546,34 @@ def test_barriers_and_curvature_by_hand(benchmark):
   assert figures.draw_curvature(table).axes[0].get_yscale() == 'log'
 
 
+def test_sentences_below_the_figures(benchmark):
+  """Of the table above, whose optimal sparsity is level 2."""
+  summary = benchmark.summary
+  is_curve = (summary.experiment == 'chain') & (summary.noise_fraction == 0)
+  best = summary.is_optimal.mask(is_curve, summary.level == 2)
+  benchmark = benchmark._replace(summary=summary.assign(is_optimal=best))
+  name = f'{benchmark.title}, 0 % noise'
+  table = figures.tabulate_instability([benchmark]).assign(change_mean=[0, -1])
+  assert figures.INSTABILITY.notes([benchmark], table) == [
+    f'{name}: pruning, rank correlation of both changes -1.00 over all 2 '
+    'levels and -1.00 up to the optimal sparsity (level 2).'
+  ]
+  others = [
+    figure.notes([benchmark], figure.tabulate([benchmark]))
+    for figure in (figures.ERROR_BARRIERS, figures.CURVATURE)
+  ]
+  assert others == [
+    [
+      f'{name}: highest barrier from the level before, pruning 4 points at '
+      'level 2 (4 up to the optimal sparsity, level 2).'
+    ],
+    [
+      f'{name}: dense 4, pruning 2 at level 2, pruning at most 3, at level 1; '
+      'the optimal sparsity is level 2.'
+    ],
+  ]
+
+
 @pytest.mark.slow
 def test_levels_that_were_not_kept_are_refused_at_the_start(digits, tmp_path):
   kept = {'checkpoint.keep_levels': (0, 2), 'landscape.twin_levels': (0,)}

@@ -247,22 +247,23 @@ def get_cifar_config():
   return config
 
 
-def is_small(size):
-  """Return whether a benchmark is to be small.
+def check_size(size, sizes=('paper', 'small')):
+  """Check the part of --config after the colon.
 
   Args:
-    size: 'paper' or 'small', the part of --config after the colon.
+    size: as given; training the paper's takes weeks on a CPU.
+    sizes: what it may be, the default first.
 
   Raises:
-    ValueError: the size is neither; training the paper's takes weeks.
+    ValueError: it is none of them.
   """
-  if size not in ('paper', 'small'):
+  if size not in sizes:
     # config_flags reports a ValueError as an invalid value of --config.
+    others = ' or '.join(repr(name) for name in sizes[1:])
     raise ValueError(
-      f"size {size!r} must be 'paper' (the default) or 'small', as in "
+      f'size {size!r} must be {sizes[0]!r} (the default), {others}, as in '
       '--config=configs/resnet20.py:small'
     )
-  return size == 'small'
 
 
 def shrink(config):

@@ -14,12 +14,13 @@ from pruning_gen.configs import default
 
 
 def get_config(size='paper'):
+  default.check_size(size)
   config = default.get_cifar_config()
   config.data.name = 'cifar100'
   config.model.name = 'resnet32'
   # Ours, as in GraSP, the paper's source for this benchmark.
   config.model.num_filters = 32
-  if default.is_small(size):
+  if size == 'small':
     default.shrink(config)
     config.model.num_filters = 8
   return config

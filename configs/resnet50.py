@@ -18,6 +18,7 @@ from pruning_gen.configs import default
 
 
 def get_config(size='paper'):
+  default.check_size(size)
   config = default.get_config()
   config.data.name = 'imagenet2012'
   config.data.augment = True
@@ -41,7 +42,7 @@ def get_config(size='paper'):
   config.weight_decay = 1e-4
   config.eval_batch_size = 1000
   config.checkpoint.every_epochs = 1
-  if default.is_small(size):
+  if size == 'small':
     config.model.num_filters = 8
     config.data.num_train = 256
     config.noise_fractions = (0.0,)

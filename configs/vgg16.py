@@ -15,6 +15,7 @@ from pruning_gen.configs import default
 
 
 def get_config(size='paper'):
+  default.check_size(size)
   config = default.get_cifar_config()
   config.data.name = 'cifar10'
   config.model.name = 'vgg16'
@@ -24,7 +25,7 @@ def get_config(size='paper'):
   # Ours: 0.1 % of the weights remain at the last level and the last width.
   config.levels = 30
   config.width.levels = 15
-  if default.is_small(size):
+  if size == 'small':
     default.shrink(config)
     config.model.num_filters = 8
   return config

@@ -30,6 +30,14 @@ def test_small_variants_obey_the_rules(module):
   assert config.model.num_filters == 8
 
 
+def test_the_variant_for_a_cpu_obeys_the_rules():
+  config = resnet20.get_config('cpu')
+  config_rules.check(config)
+  # Two of the paper's steps at once.
+  assert config.prune_fraction == pytest.approx(1 - 0.8**2)
+  assert 0.01 < (1 - config.prune_fraction) ** config.levels < 0.02
+
+
 def test_the_small_imagenet_obeys_the_rules():
   config_rules.check(resnet50.get_config('small'))
 

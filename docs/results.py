@@ -67,10 +67,13 @@ def describe(name: str, benchmark: Benchmark) -> str:
   parts = [
     report.describe_progress(benchmark),
     to_markdown(tabulate_starts(benchmark.provenance)),
-    'At the end of training, and test error minus that of pruning at its '
-    'optimal sparsity:',
-    to_markdown(tabulate_errors(benchmark)),
   ]
+  if benchmark.summary.level.any():
+    parts += [
+      'At the end of training, and test error minus that of pruning at its '
+      'optimal sparsity:',
+      to_markdown(tabulate_errors(benchmark)),
+    ]
   for figure, table in figures_of(benchmark):
     image = f'figures/{name}/{figure.name}.png'
     parts += [

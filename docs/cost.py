@@ -95,10 +95,9 @@ def find_slice(name: str) -> Slice:
 def job_work(config: ml_collections.ConfigDict) -> Work:
   """Count the work of a config's experiments."""
   info = datasets.info_in(config.data)
-  num_train = config.data.num_train or info.num_train
   trained = decoded = 0.0
   for networks, streams, epochs, fraction in _stacks(config):
-    steps = round(fraction * num_train) // config.batch_size
+    steps = round(fraction * info.num_train) // config.batch_size
     images = epochs * steps * config.batch_size
     trained += networks * images
     decoded += streams * images if info.is_streamed else 0

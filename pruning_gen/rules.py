@@ -1,4 +1,4 @@
-"""The kinds of rules that the table of config.py is made of."""
+"""Kinds of rules, of which the table of config.py is made."""
 
 from collections.abc import Callable
 from collections.abc import Collection
@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from ml_collections import ConfigDict
 
+from pruning_gen.data import datasets
 from pruning_gen.errors import UserError
 
 
@@ -69,6 +70,20 @@ def some_of(key: str, names: Collection[str]) -> Rule:
 def at_least(key: str, least: int) -> Rule:
   """Return the rule that a number is not too small."""
   return Rule(key, lambda value, c: value >= least, f'must be at least {least}')
+
+
+def at_most_num_train(key: str) -> Rule:
+  """Return the rule that a number is at most the size of the training set."""
+  return Rule(
+    key,
+    lambda value, c: value <= num_train(c),
+    lambda c: f'must be at most {num_train(c)}, the size of the training set',
+  )
+
+
+def num_train(config: ConfigDict) -> int:
+  """Return the size of the training set."""
+  return datasets.info_in(config.data).num_train
 
 
 def elements(key: str, types: tuple[type, ...], kind: str) -> Rule:

@@ -327,6 +327,7 @@ def info_of(
         f'config.data.{key}={value!r} must be {wanted}, for {name}'
       )
   return info._replace(
+    num_train=num_train or info.num_train,
     num_classes=num_classes or info.num_classes,
     mean=mean or info.mean,
     std=std or info.std,

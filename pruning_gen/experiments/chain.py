@@ -45,11 +45,12 @@ def is_finished(run: Run) -> bool:
   """Return whether all networks are in results.csv, and all else is written."""
   config = run.config
   return make_part(config).is_finished(run.workdir, config.levels) and (
-    effects.has_most_worsened(run) or not _prunes(config)
+    effects.has_most_worsened(run) or not prunes(config)
   )
 
 
-def _prunes(config: ConfigDict) -> bool:
+def prunes(config: ConfigDict) -> bool:
+  """Return whether any network of the arm `pruning` is pruned."""
   return 'pruning' in config.arms and config.levels > 0
 
 
@@ -68,7 +69,7 @@ def train(run: Run) -> None:
   """Train the chain from where it stopped."""
   config = run.config
   train_levels(run, make_part(config), make_schedule(config))
-  if _prunes(config):
+  if prunes(config):
     effects.write_most_worsened(run)
 
 

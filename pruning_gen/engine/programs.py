@@ -32,6 +32,7 @@ class Programs(NamedTuple):
   they return is NumPy, with one row per member.
 
   Attributes:
+    spec: what they are compiled from.
     create: () -> the dense networks at initialization.
     train_epoch: (state, global_epoch) -> (state, losses), the cross-entropy
       before each step, float32 [members, steps].
@@ -53,6 +54,7 @@ class Programs(NamedTuple):
       example's own loss; None if images are streamed.
   """
 
+  spec: Spec
   create: Callable
   train_epoch: Callable
   start_level: Callable
@@ -226,6 +228,7 @@ def assemble(
     cut_copies, jax.eval_shape(pack, inputs.abstract_state(spec))
   )
   return Programs(
+    spec=spec,
     create=lambda: create(data.key),
     start_level=lambda state, level: start_level(
       state, data, np.int32(level), images

@@ -81,7 +81,7 @@ def train_levels(
   watch: Callable | None = None,
   adapt: Callable | None = None,
 ) -> None:
-  """Train and measure what is not finished, of every experiment.
+  """Train and measure the unfinished levels of a part, of any experiment.
 
   Args:
     run: the run.
@@ -89,8 +89,8 @@ def train_levels(
     schedule: how long they train.
     example_ids: the examples that each trains on; all of them by default.
     watch: called after every epoch, before it is saved, with the part, its
-      stack, its programs, their state, and the number of epochs trained.
-    adapt: called with a stack and its programs, returns those to train with.
+      programs, their state, and the number of epochs trained.
+    adapt: called with the programs of a stack, returns those to train with.
 
   Raises:
     Preempted: stopped on request, with everything saved.
@@ -119,7 +119,7 @@ def _train_stack(
   progress.say(part.name, f'compiling for {len(stack.members)} networks')
   programs = build.make_programs(run, stack, schedule, part.width)
   if adapt:
-    programs = adapt(stack, programs)
+    programs = adapt(programs)
   with Session(run, part, stack, programs, schedule) as session:
     state, done = session.restore_or_create()
     for level, epochs in schedule.remaining(done):
@@ -131,7 +131,7 @@ def _train_stack(
         global_epoch = schedule.global_epoch(level, epoch)
         state, losses = programs.train_epoch(state, global_epoch)
         if watch:
-          watch(part, stack, programs, state, global_epoch + 1)
+          watch(part, programs, state, global_epoch + 1)
         session.end_epoch(state, losses, level, epoch)
       session.end_level(state, level)
   session.finish()

@@ -18,7 +18,6 @@ from pruning_gen.engine.part import Part
 from pruning_gen.engine.part import Run
 from pruning_gen.engine.programs import Programs
 from pruning_gen.engine.stack import Member
-from pruning_gen.engine.stack import Stack
 from pruning_gen.errors import UserError
 from pruning_gen.experiments import chain
 from pruning_gen.experiments import el2n
@@ -64,13 +63,12 @@ def train(run: Run) -> None:
 def _measure(
   run: Run,
   part: Part,
-  stack: Stack,
   programs: Programs,
   state: Any,
   num_epochs: int,
 ) -> None:
   """Write what is measured after an epoch, before its checkpoint is saved."""
-  config = run.config
+  config, stack = run.config, programs.spec.stack
   train = programs.evaluate(state)['train']
   networks = [(m.noise_fraction, m.replicate, m.network) for m in stack.members]
   arrays = {

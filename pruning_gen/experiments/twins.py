@@ -11,12 +11,11 @@ from ml_collections import ConfigDict
 
 from pruning_gen import processes
 from pruning_gen.engine import landscape as engine
+from pruning_gen.engine.inputs import Spec
 from pruning_gen.engine.part import Part
 from pruning_gen.engine.part import Run
 from pruning_gen.engine.programs import Programs
 from pruning_gen.engine.stack import Member
-from pruning_gen.engine.stack import Stack
-from pruning_gen.experiments import build
 from pruning_gen.experiments import chain
 from pruning_gen.experiments import label_sets
 from pruning_gen.experiments.workload import Workload
@@ -85,10 +84,10 @@ def train(run: Run, part: Part) -> None:
   begin = chain.make_schedule(config).epochs_by(level) - schedule.epochs
   begin += FIRST_EPOCH
 
-  def adapt(stack: Stack, programs: Programs) -> Programs:
+  def adapt(programs: Programs) -> Programs:
     return programs._replace(
       create=(
-        functools.partial(_start_level, run, stack, level)
+        functools.partial(_start_level, run, programs.spec, level)
         if level
         else programs.create
       ),
@@ -98,34 +97,32 @@ def train(run: Run, part: Part) -> None:
     )
 
   def watch(
-    part: Part, stack: Stack, programs: Programs, state: Any, num_epochs: int
+    part: Part, programs: Programs, state: Any, num_epochs: int
   ) -> None:
     if num_epochs == schedule.epochs:
-      _measure(run, stack, state, level)
+      _measure(run, programs.spec, state, level)
 
   chain.train_levels(run, part, schedule, watch=watch, adapt=adapt)
 
 
-def _start_level(run: Run, stack: Stack, level: int) -> TrainState:
+def _start_level(run: Run, spec: Spec, level: int) -> TrainState:
   """Return what the networks of a level begin with."""
-  config = run.config
   before, after = (
-    engine.read_networks(run.workdir, stack.members, at)
+    engine.read_networks(run.workdir, spec.stack.members, at)
     for at in (level - 1, level)
   )
-  spec = build.make_spec(run, stack, make_schedule(config, level))
   state = engine.place(spec, list(map(engine.prune, before, after)))
-  steps = stack.steps_per_epoch(config.batch_size)
-  return engine.start_training(spec, state, config.rewind_epoch * steps)
+  steps = spec.stack.steps_per_epoch(spec.config.batch_size)
+  return engine.start_training(spec, state, spec.config.rewind_epoch * steps)
 
 
-def _measure(run: Run, stack: Stack, state: TrainState, level: int) -> None:
+def _measure(run: Run, spec: Spec, state: TrainState, level: int) -> None:
   """Measure the paths to twins at their end, before that is saved."""
-  spec = build.make_spec(run, stack, make_schedule(run.config, level))
-  kept = engine.read_networks(run.workdir, stack.members, level)
+  members = spec.stack.members
+  kept = engine.read_networks(run.workdir, members, level)
   barriers = engine.build(spec).barriers(
     engine.place(spec, kept), state.replace(opt_state=())
   )
-  table = engine.identify(stack.members, level).assign(**barriers)
+  table = engine.identify(members, level).assign(**barriers)
   if processes.is_primary():
     storage.write_twins(run.workdir, table)

@@ -280,8 +280,8 @@ def with_params(network, params):
 
 @pytest.mark.slow
 def test_columns_of_a_run(workdir):
-  table = storage.read(workdir)
-  assert tuple(table.columns) == storage.COLUMNS
+  table = storage.read(workdir, 'landscape')
+  assert tuple(table.columns) == storage.COLUMNS['landscape']
   networks_ = list(zip(table.noise_fraction, table.arm, table.level))
   assert networks_ == [
     (noise, arm, level)
@@ -314,7 +314,7 @@ def test_columns_of_a_run(workdir):
 
 @pytest.mark.slow
 def test_after_pruning_by_another_evaluation(workdir, digits):
-  table = storage.read(workdir).set_index(list(storage.IDENTITY))
+  table = storage.read(workdir, 'landscape').set_index(list(storage.IDENTITY))
   labels = results.read_labels(workdir, 'chain')['labels']
   members = results.read_members(workdir, 'chain')
   (row,) = np.flatnonzero(
@@ -365,7 +365,7 @@ def test_after_pruning_by_another_evaluation(workdir, digits):
 
 @pytest.mark.slow
 def test_twins_end_somewhere_else(workdir):
-  table = storage.read_twins(workdir)
+  table = storage.read(workdir, 'twins')
   assert set(table.arm) == {'pruning', 'extended_dense'}
   assert sorted(set(table.level)) == [0, 2] and len(table) == 8
   assert (table.barrier_train_cross_entropy >= 0).all()
@@ -384,7 +384,7 @@ def test_a_twin_on_the_same_batches_is_the_network_itself(
   growth_test.start(make_config(experiments=('chain',)), tmp_path, digits)
   monkeypatch.setattr(twins, 'FIRST_EPOCH', 0)
   growth_test.start(make_config(), tmp_path, digits)
-  table = storage.read_twins(tmp_path)
+  table = storage.read(tmp_path, 'twins')
   # Between equal weights, points differ by rounding.
   assert (table[list(storage.BARRIERS)] < 1e-6).all(axis=None)
   members = results.read_members(tmp_path, 'chain')
@@ -578,7 +578,7 @@ def test_sentences_below_the_figures(benchmark):
 def test_levels_that_were_not_kept_are_refused_at_the_start(digits, tmp_path):
   kept = {'checkpoint.keep_levels': (0, 2), 'landscape.twin_levels': (0,)}
   growth_test.start(make_config(**kept), tmp_path, digits)
-  table = storage.read(tmp_path)
+  table = storage.read(tmp_path, 'landscape')
   assert sorted(set(table.level)) == [0, 2]
   assert table[list(storage.COMPARED)].isna().all(axis=None)
   for wrong in ({'landscape.levels': (1,)}, {'landscape.twin_levels': (2,)}):

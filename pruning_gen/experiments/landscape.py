@@ -81,7 +81,7 @@ def list_kept(run: Run) -> dict[Member, set[int]]:
 
 def list_unmeasured(run: Run) -> dict[int, list[Member]]:
   """List the networks that landscape.csv does not have yet, by level."""
-  table = storage.read(run.workdir)[list(storage.IDENTITY)]
+  table = storage.read(run.workdir, NAME)[list(storage.IDENTITY)]
   measured = set(table.itertuples(index=False, name=None))
   kept = list_kept(run)
   levels = run.config.landscape.levels or range(run.config.levels + 1)
@@ -117,7 +117,7 @@ def train(run: Run) -> None:
     run.stop_if_asked(f'{NAME} before level {level}')
     table = _measure_level(run, *tools(tuple(members)), level)
     if processes.is_primary():
-      storage.write(run.workdir, table)
+      storage.write(run.workdir, NAME, table)
     progress.say(NAME, f'level {level:2d} is measured')
   for part in twins.list_unfinished(run, list_kept(run)):
     twins.train(run, part)
@@ -139,7 +139,7 @@ def _measure_level(
   """Measure the networks of a stack at one level.
 
   Returns:
-    The columns `storage.COLUMNS`.
+    The columns of landscape.csv.
   """
   members = spec.stack.members
   after = engine.read_networks(run.workdir, members, level)
@@ -148,7 +148,7 @@ def _measure_level(
   table = engine.identify(members, level).assign(
     hessian_eigenvalue=curvature.eigenvalue, hessian_residual=curvature.residual
   )
-  table = table.reindex(columns=list(storage.COLUMNS))
+  table = table.reindex(columns=list(storage.COLUMNS[NAME]))
   levels = [networks.list_levels(run.workdir, *own[:3]) for own in members]
   is_known = np.array([level - 1 in own for own in levels])
   if not is_known.any():

@@ -125,4 +125,4 @@ def _measure(run: Run, spec: Spec, state: TrainState, level: int) -> None:
   )
   table = engine.identify(members, level).assign(**barriers)
   if processes.is_primary():
-    storage.write_twins(run.workdir, table)
+    storage.write(run.workdir, 'twins', table)

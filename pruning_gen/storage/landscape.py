@@ -1,7 +1,8 @@
 """What the experiment `landscape` leaves in a workdir.
 
-landscape/landscape.csv  of each network and level: the columns `COLUMNS`
-landscape/twins.csv      of those that a twin was trained for: `TWIN_COLUMNS`
+landscape/landscape.csv  of each network and level
+landscape/twins.csv      of those that a twin was trained for; `COLUMNS` has the
+    columns of both
 landscape/level_003.npz, members.csv, labels.npz, epochs.csv  of the twins, as
     in chain/
 """
@@ -26,63 +27,43 @@ AFTER_PRUNING = (
 # of the line from there to this level's network. Empty at level 0, and where
 # the level before was not kept.
 COMPARED = ('test_error_before_pruning', *AFTER_PRUNING, *BARRIERS)
-COLUMNS = (
-  *IDENTITY,
-  *COMPARED,
-  # The Hessian's largest eigenvalue, up to the residual.
-  'hessian_eigenvalue',
-  'hessian_residual',
-)
-# On the line between a network and its twin.
-TWIN_COLUMNS = (*IDENTITY, *BARRIERS)
+COLUMNS = {
+  'landscape': (
+    *IDENTITY,
+    *COMPARED,
+    # The Hessian's largest eigenvalue, up to the residual.
+    'hessian_eigenvalue',
+    'hessian_residual',
+  ),
+  # On the line between a network and its twin.
+  'twins': (*IDENTITY, *BARRIERS),
+}
 
 
-def write(workdir: epath.PathLike, table: pd.DataFrame) -> None:
-  """Add rows with `COLUMNS` to landscape.csv."""
-  _add(workdir, 'landscape.csv', table)
+def write(workdir: epath.PathLike, name: str, table: pd.DataFrame) -> None:
+  """Add rows to a table of `COLUMNS`."""
+  members = results.read_members(workdir, 'chain')
+  level_tables.add(_path_of(workdir, name), table, IDENTITY, members)
 
 
-def read(workdir: epath.PathLike) -> pd.DataFrame:
-  """Read landscape.csv; a table without rows if there is none.
-
-  Raises:
-    UserError: it is damaged.
-  """
-  return level_tables.read(
-    _path_of(workdir, 'landscape.csv'), COLUMNS, IDENTITY
-  )
-
-
-def write_twins(workdir: epath.PathLike, table: pd.DataFrame) -> None:
-  """Add rows with `TWIN_COLUMNS` to twins.csv."""
-  _add(workdir, 'twins.csv', table)
-
-
-def read_twins(workdir: epath.PathLike) -> pd.DataFrame:
-  """Read twins.csv; a table without rows if there is none.
+def read(workdir: epath.PathLike, name: str) -> pd.DataFrame:
+  """Read a table of `COLUMNS`; one without rows if there is no file.
 
   Raises:
     UserError: it is damaged.
   """
-  return level_tables.read(
-    _path_of(workdir, 'twins.csv'), TWIN_COLUMNS, IDENTITY
-  )
+  return level_tables.read(_path_of(workdir, name), COLUMNS[name], IDENTITY)
 
 
 def read_all(workdir: epath.PathLike) -> pd.DataFrame:
   """Read both tables, with the columns of the second as twin_COLUMN."""
-  twins = read_twins(workdir)
   names = {name: f'twin_{name}' for name in BARRIERS}
-  table, twins = read(workdir), twins.rename(columns=names)
+  table = read(workdir, 'landscape')
+  twins = read(workdir, 'twins').rename(columns=names)
   if twins.empty:
     return table.assign(**dict.fromkeys(names.values(), np.nan))
   return table.merge(twins, on=list(IDENTITY), how='outer', sort=False)
 
 
-def _add(workdir: epath.PathLike, name: str, table: pd.DataFrame) -> None:
-  members = results.read_members(workdir, 'chain')
-  level_tables.add(_path_of(workdir, name), table, IDENTITY, members)
-
-
 def _path_of(workdir: epath.PathLike, name: str) -> epath.Path:
-  return files.path_of(workdir) / FOLDER / name
+  return files.path_of(workdir) / FOLDER / f'{name}.csv'

@@ -14,7 +14,6 @@ import pandas as pd
 from etils import epath
 from jaxtyping import Float
 
-from pruning_gen.errors import UserError
 from pruning_gen.storage import files
 from pruning_gen.storage import results
 
@@ -74,12 +73,5 @@ def read_scores(
   Raises:
     UserError: a file is missing or damaged, or they do not fit together.
   """
-  folder = files.path_of(workdir) / FOLDER
-  table = files.read_table(folder / 'scores.csv', IDENTITY, identity=IDENTITY)
-  scores = files.read_arrays(folder / 'scores.npz', 'score')['score']
-  if len(scores) != len(table):
-    raise UserError(
-      f'{folder}/scores.npz has {len(scores)} rows, but scores.csv has '
-      f'{len(table)}: restore them from a copy, or start in another --workdir'
-    )
-  return table, scores
+  path = files.path_of(workdir) / FOLDER / 'scores'
+  return results.read_pair(path, 'score', IDENTITY)

@@ -277,6 +277,31 @@ def write_pair(path: epath.Path, table: pd.DataFrame, **arrays: Any) -> None:
   files.write_table(path.with_suffix('.csv'), table)
 
 
+def read_pair(
+  path: epath.Path, array: str, identity: Sequence[str]
+) -> tuple[pd.DataFrame, np.ndarray]:
+  """Read what `write_pair` wrote, with one array.
+
+  Args:
+    path: of both, without a suffix.
+    array: its name.
+    identity: the columns that distinguish the rows.
+
+  Raises:
+    UserError: a file is missing or damaged, or they do not fit together.
+  """
+  table = files.read_table(
+    path.with_suffix('.csv'), identity, identity=identity
+  )
+  rows = files.read_arrays(path.with_suffix('.npz'), array)[array]
+  if len(rows) != len(table):
+    raise UserError(
+      f'{path}.npz has {len(rows)} rows, but {path.name}.csv has {len(table)}: '
+      'restore them from a copy, or start in another --workdir'
+    )
+  return table, rows
+
+
 def has_el2n(workdir: epath.PathLike) -> bool:
   """Return whether EL2N is written."""
   return (files.path_of(workdir) / 'el2n' / 'scores.csv').exists()
@@ -286,15 +311,8 @@ def read_el2n(
   workdir: epath.PathLike,
 ) -> dict[tuple[float, int], Float[np.ndarray, ' example']]:
   """Read the EL2N of every example, by (noise_fraction, replicate)."""
-  folder = files.path_of(workdir) / 'el2n'
-  columns = ('noise_fraction', 'replicate')
-  table = files.read_table(folder / 'scores.csv', columns, identity=columns)
-  scores = files.read_arrays(folder / 'scores.npz', 'el2n')['el2n']
-  if len(scores) != len(table):
-    raise UserError(
-      f'{folder}/scores.npz has {len(scores)} rows, but scores.csv has '
-      f'{len(table)}: restore them from a copy, or start in another --workdir'
-    )
+  path = files.path_of(workdir) / 'el2n' / 'scores'
+  table, scores = read_pair(path, 'el2n', ('noise_fraction', 'replicate'))
   label_sets = zip(table.noise_fraction, table.replicate)
   return dict(zip(label_sets, scores))
 
@@ -327,10 +345,6 @@ def read_most_worsened(
   """Read the table and images of `write_most_worsened`, if they exist."""
   if not has_most_worsened(workdir):
     return None
-  folder = files.path_of(workdir) / 'chain'
-  images = files.read_arrays(folder / 'most_worsened.npz', 'images')['images']
+  path = files.path_of(workdir) / 'chain' / 'most_worsened'
   identity = ('noise_fraction', 'replicate', 'level', 'example_id')
-  table = files.read_table(
-    folder / 'most_worsened.csv', identity, identity=identity
-  )
-  return table, images
+  return read_pair(path, 'images', identity)

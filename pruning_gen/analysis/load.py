@@ -313,15 +313,8 @@ def _read_epochs(workdirs: list[str], table: pd.DataFrame) -> pd.DataFrame:
 def _read_most_worsened(
   workdirs: list[str],
 ) -> tuple[pd.DataFrame, np.ndarray] | None:
-  found = []
-  for workdir in filter(results.has_most_worsened, workdirs):
-    try:
-      found.append(results.read_most_worsened(workdir))
-    except (OSError, ValueError) as error:
-      raise UserError(
-        f'{workdir}/chain/most_worsened.csv cannot be read ({error!r}): copy '
-        'the workdir again'
-      ) from error
+  there = filter(results.has_most_worsened, workdirs)
+  found = list(map(results.read_most_worsened, there))
   if not found:
     return None
   tables, images = zip(*found)

@@ -136,7 +136,7 @@ def _compare_with_pruning(
   Args:
     results: of the noise level.
     noise_fraction: of it.
-    networks: by name; what is not in `results` is left out.
+    networks: by name; those that are not in `results` are left out.
   """
   found = {network: _find(results, own) for network, own in networks.items()}
   pruned, rows = found['pruning'].test_error, []

@@ -20,7 +20,7 @@ class Experiment(NamedTuple):
   """One experiment: `config.experiments` chooses it by name.
 
   Attributes:
-    train: trains, measures and writes what is not finished.
+    train: trains, measures and writes everything that is unfinished.
     is_finished: whether everything is written.
     needs: the experiments whose results it reads.
     workloads: how much it trains, for estimates.

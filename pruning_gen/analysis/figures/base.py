@@ -22,8 +22,8 @@ class Figure(NamedTuple):
       fractions and losses nats, averaged over replicates: METRIC_mean,
       METRIC_std (n - 1) and n.
     draw: draws that table; None for a table without a drawing.
-    notes: returns sentences on these benchmarks, as on what is not drawn and
-      why; of an empty table, why it is.
+    notes: returns sentences on these benchmarks, such as why some are not
+      drawn; of an empty table, why it is empty.
   """
 
   name: str

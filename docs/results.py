@@ -208,7 +208,7 @@ def caption_first(benchmark: Benchmark) -> str:
     table[table.network == network].iloc[0] for network in ('dense', 'pruning')
   )
   words = (
-    f'*LeNet-300-100 on MNIST; [a real run]({PAGE.relative_to(ROOT)}), drawn '
+    f'*{benchmark.title}; [a real run]({PAGE.relative_to(ROOT)}), drawn '
     f'by the report. Left: with {100 * dense.noise_fraction:g} % of the '
     'training labels wrong, pruning first raises the test error (dense: '
     f'{show_error(dense)}, dashed), then lowers it to {show_error(pruned)} at '
@@ -312,7 +312,6 @@ def draw(runs: dict[str, Benchmark], folder: pathlib.Path = IMAGES) -> None:
 
 def draw_first(benchmark: Benchmark, path: pathlib.Path = FIGURE) -> None:
   """Draw Figures 3 and 4 side by side."""
-  benchmark = benchmark._replace(title='LeNet-300-100 on MNIST')
   images = []
   for figure in (sparsity.FIGURE_3, noise.FIGURE_4):
     png = render.draw(figure, figure.tabulate([benchmark])).png

@@ -11,7 +11,7 @@ from pruning_gen.storage import results
 from pruning_gen.storage import roster
 
 CONFIG = {
-  'model': {'name': 'lenet'},
+  'model': {'name': 'lenet', 'widths': [300, 100]},
   'data': {'name': 'digits'},
   'epochs': 10,
   'levels': 3,

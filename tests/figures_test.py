@@ -55,7 +55,7 @@ def clean(benchmark):
 def with_results(benchmark, results, **others):
   summary = statistics.summarize(results, 0.2)
   return benchmark._replace(
-    results=results, summary=summary, title='lenet on digits', **others
+    results=results, summary=summary, title='LeNet-300-100 on digits', **others
   )
 
 
@@ -77,13 +77,13 @@ def test_tables_name_their_benchmark(benchmark):
   table = sparsity.tabulate_test_error([benchmark, other, nothing])
   assert table.columns[0] == 'benchmark'
   assert table.benchmark.value_counts().to_dict() == {
-    'lenet on digits': 8,
+    'LeNet-300-100 on digits': 8,
     'vgg16 on cifar10': 8,
     'none': 0,
   }
   figure = sparsity.draw(table, 'test_error')
   assert [axes.get_title() for axes in figure.axes] == [
-    'lenet on digits',
+    'LeNet-300-100 on digits',
     'vgg16 on cifar10',
     'none',
   ]
@@ -369,7 +369,7 @@ def test_minima_are_ringed(benchmark):
   table = width.tabulate_test_error([benchmark])
   assert table.arm.unique().tolist() == ['pruning', 'width']
   first, _ = width.draw_zooms(table).axes
-  assert first.get_title() == 'lenet on digits\n0 % noise'
+  assert first.get_title() == 'LeNet-300-100 on digits\n0 % noise'
   rings = {
     (line.get_xdata()[0], line.get_ydata()[0])
     for line in first.lines
@@ -550,7 +550,7 @@ def test_ticks_of_logarithmic_axes(low, high, expected):
 def test_a_description_has_the_numbers(benchmark):
   table = sparsity.tabulate_test_error([benchmark])
   text = describe.describe(sparsity.draw(table, 'test_error'))
-  assert 'lenet on digits' in text and 'weights remaining (%)' in text
+  assert 'LeNet-300-100 on digits' in text and 'weights remaining (%)' in text
   # .31 is 31 % at 100 % of the weights, .265 is 26.5 % at 51.2 %.
   assert '0 % noise: from 31 at 100 to 26.5 at 51.2' in text
 

@@ -227,7 +227,7 @@ def test_data_of_your_own(short_report, tmp_path):
     ]
     assert contents[0] == contents[1], path
   page = (tmp_path / 'own' / 'report' / 'index.html').read_text()
-  assert 'lenet on own.npz' in page
+  assert 'LeNet-300-100 on own.npz' in page
 
 
 def follow(recipe, names):

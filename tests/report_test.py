@@ -89,7 +89,8 @@ def test_what_the_page_says(full):
   # The workdir and the day are in the title.
   title = re.search('<title>(.*)</title>', text)[1]
   today = f'{datetime.datetime.now(datetime.UTC):%Y-%m-%d}'
-  assert 'lenet on digits' in title and str(full) in title and today in title
+  for part in ('LeNet-300-100 on digits', str(full), today):
+    assert part in title
   # The test error at level 3, .24 and .29, in percent.
   assert '<td>26.5\u00a0±\u00a03.5</td>' in text
   assert 'Appendix J.1' in text.split('id="missing"')[1]
@@ -222,7 +223,9 @@ def test_different_runs_are_never_averaged(full, tmp_path):
   assert '#figure_1a_test_error' in parsed.links
   table = pd.read_csv(path.parent / 'tables/appendix_m_every_level.csv')
   # Two runs of one network on one data set are told apart by their names.
-  titles = [f'lenet on digits (1: {full.name})', 'lenet on digits (2: a b)']
+  titles = [
+    f'LeNet-300-100 on digits ({run})' for run in (f'1: {full.name}', '2: a b')
+  ]
   assert table.benchmark.unique().tolist() == titles
   first, second = (table[table.benchmark == title] for title in titles)
   assert set(first.n) == {2} and second.n.tolist() == [3] * 2
@@ -244,7 +247,7 @@ def test_the_jobs_of_a_sweep_are_one_benchmark(tmp_path, capsys):
   (tmp_path / 'done').mkdir()
   page_path = report.build_together([*jobs, tmp_path / 'done'], tmp_path / 'r')
   text = page_path.read_text()
-  assert '<h1>lenet on digits</h1>' in text
+  assert '<h1>LeNet-300-100 on digits</h1>' in text
   assert '3 of 3 levels finished, 2 replicates.' in text
   assert '2 workdirs are parts of this benchmark' in text
   assert 'class="good">agrees</td>' in text

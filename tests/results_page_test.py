@@ -52,8 +52,8 @@ def test_the_readme_has_finished_runs(workdir):
   runs = {results_page.FIRST: benchmark, 'other': unfinished}
   blocks = results_page.readme_blocks_of(runs)
   assert blocks['table: results'].splitlines()[2:] == [
-    f'| lenet on digits, {noise} % noise | {dense} ± {std} % ({verdict}) | '
-    f'{pruned} at 51.2 % of the weights | {pruned} (match) |'
+    f'| LeNet-300-100 on digits, {noise} % noise | {dense} ± {std} % '
+    f'({verdict}) | {pruned} at 51.2 % of the weights | {pruned} (match) |'
     for noise, dense, std, verdict, pruned in (
       (0, '31.0', 1.4, 'worse', '26.5 ± 3.5 %'),
       (20, '41.0', 12.7, 'worse; match', '36.5 ± 10.6 %'),
@@ -65,7 +65,7 @@ def test_the_readme_has_finished_runs(workdir):
   with_adam = benchmark._replace(
     config=benchmark.config | {'optimizer': 'adam'}
   )
-  assert '| lenet on digits, adam, 0 % noise |' in (
+  assert '| LeNet-300-100 on digits, adam, 0 % noise |' in (
     results_page.summarize({'other': with_adam})
   )
   runs = {results_page.FIRST: unfinished, 'other': benchmark}

@@ -4,7 +4,6 @@ A benchmark is a network on a data set: one run, or several that each did a
 part of it, as the jobs of a sweep do (`runs.group`).
 """
 
-import pathlib
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -18,6 +17,7 @@ from pruning_gen.analysis import overlap
 from pruning_gen.analysis import paired
 from pruning_gen.analysis import runs
 from pruning_gen.analysis import statistics
+from pruning_gen.analysis import titles
 from pruning_gen.errors import UserError
 from pruning_gen.storage import epochs
 from pruning_gen.storage import landscape
@@ -136,13 +136,6 @@ def _name_apart(benchmarks: list[Benchmark]) -> list[Benchmark]:
   return named
 
 
-def _make_title(config: dict) -> str:
-  data = config['data']['name']
-  if data.startswith('npz:'):
-    data = pathlib.PurePath(data.removeprefix('npz:')).name
-  return f'{config["model"]["name"]} on {data}'
-
-
 def _join(
   parts: list[runs.Run], table: pd.DataFrame, notes: list[str]
 ) -> Benchmark:
@@ -181,7 +174,7 @@ def _join(
     epochs=_read_epochs(workdirs, table),
     overlap=overlaps,
     landscape=_read_levels(workdirs, table, landscape.read_all, 'test_error'),
-    title=_make_title(config),
+    title=titles.make_title(config),
     notes=[*notes, *incomplete, *_note_dense_optima(summary)],
   )
 

@@ -11,7 +11,6 @@ import hashlib
 import json
 import pathlib
 import re
-import subprocess
 import sys
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -22,6 +21,8 @@ from ml_collections import ConfigDict
 
 from pruning_gen import command_line
 from pruning_gen.errors import UserError
+from pruning_gen.storage import files
+from pruning_gen.storage import start
 
 ROOT = pathlib.Path(__file__).parents[1]
 BENCHMARKS = ('lenet', 'resnet20', 'vgg16', 'resnet32', 'resnet50')
@@ -51,7 +52,7 @@ class Job(NamedTuple):
   @property
   def in_bucket(self) -> bool:
     """Whether the workdir is an address in a bucket."""
-    return '://' in self.workdir
+    return files.is_in_bucket(self.workdir)
 
   def command(self, extra: Sequence[str] = ()) -> list[str]:
     """Return the command that does the job.
@@ -98,11 +99,10 @@ def make_plan(
   jobs = []
   for benchmark in benchmarks:
     config = load_config(benchmark, overrides)
-    start, stop = config.first_replicate, config.replicates
-    stop += start
-    for first in range(start, stop, per_job):
-      size = min(per_job, stop - first)
-      jobs += _jobs_of(benchmark, experiments, first, size, overrides, root)
+    first, count = config.first_replicate, config.replicates
+    for at in range(0, count, per_job):
+      own = first + at, min(per_job, count - at)
+      jobs += _jobs_of(benchmark, experiments, *own, overrides, root)
   check(
     0 < len({job.id for job in jobs}) == len(jobs),
     'a plan needs at least one benchmark, experiment and replicate, each once',
@@ -112,7 +112,7 @@ def make_plan(
 
 def _jobs_of(benchmark, experiments, first, count, overrides, root):
   """List the jobs for some replicates of one benchmark."""
-  # JAX takes 2 seconds to import, and `exec` does not need it.
+  # Slow to import, and `exec` does not need them.
   from pruning_gen import config as rules
   from pruning_gen.experiments import leave_out
 
@@ -204,15 +204,7 @@ def read_config(flags: Sequence[str]) -> ConfigDict:
 @functools.cache
 def revision() -> str:
   """Return the commit of this checkout, or '' where there is none."""
-  if not (ROOT / 'setup.py').exists():
-    # Installed, perhaps in somebody else's repository.
-    return ''
-  git = ['git', '-C', ROOT, 'rev-parse', 'HEAD']
-  try:
-    result = subprocess.run(git, capture_output=True, text=True, check=True)
-  except (OSError, subprocess.CalledProcessError):
-    return ''
-  return result.stdout.strip()
+  return (start.git_revision() or '').removesuffix('+changes')
 
 
 def check_revision(job: Job) -> None:

@@ -23,6 +23,7 @@ from etils import epath
 from pruning_gen.errors import EXIT_PREEMPTED
 from pruning_gen.errors import UserError
 from pruning_gen.launch import lease
+from pruning_gen.storage import files
 
 
 class Task(NamedTuple):
@@ -108,7 +109,7 @@ def _hold(task):
   """
   if not task.leads:
     yield threading.Event(), ()
-  elif '://' in task.workdir:
+  elif files.is_in_bucket(task.workdir):
     with lease.hold(task.workdir) as lost:
       yield lost, ()
   else:

@@ -14,7 +14,6 @@ from pruning_gen.engine.part import Part
 from pruning_gen.engine.part import Run
 from pruning_gen.engine.programs import Programs
 from pruning_gen.engine.stack import in_order
-from pruning_gen.engine.stack import Stack
 from pruning_gen.errors import Preempted
 from pruning_gen.errors import UserError
 from pruning_gen.storage import checkpoint
@@ -32,17 +31,12 @@ class Session(contextlib.AbstractContextManager):
   """
 
   def __init__(
-    self,
-    run: Run,
-    part: Part,
-    stack: Stack,
-    programs: Programs,
-    schedule: Schedule,
+    self, run: Run, part: Part, programs: Programs, schedule: Schedule
   ):
     """Open the stack's checkpoints, and write members.csv and labels.npz."""
     self._run = run
     self._part = part
-    self._stack = stack
+    self._stack = stack = programs.spec.stack
     self._programs = programs
     self._schedule = schedule
     # Read once, before any process writes: all must decide alike.

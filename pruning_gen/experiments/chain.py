@@ -120,7 +120,7 @@ def _train_stack(
   programs = build.make_programs(run, stack, schedule, part.width)
   if adapt:
     programs = adapt(programs)
-  with Session(run, part, stack, programs, schedule) as session:
+  with Session(run, part, programs, schedule) as session:
     state, done = session.restore_or_create()
     for level, epochs in schedule.remaining(done):
       if level and epochs.start == schedule.rewind_epoch:

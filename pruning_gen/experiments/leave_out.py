@@ -7,12 +7,12 @@ them, and next to it one without as many examples chosen at random.
 
 import jax
 import numpy as np
-import tqdm
 from jaxtyping import Int
 from ml_collections import ConfigDict
 
 from pruning_gen.data import streams
 from pruning_gen.data import subgroups
+from pruning_gen.engine import progress
 from pruning_gen.engine.part import Part
 from pruning_gen.engine.part import Run
 from pruning_gen.engine.stack import in_order
@@ -117,7 +117,7 @@ def needs(config: ConfigDict) -> tuple[str, ...]:
 
 def workloads(config: ConfigDict) -> list[Workload]:
   """Return how much it trains, at most: some sets are known only later."""
-  label_sets_ = len(label_sets.list_label_sets(config))
+  num_label_sets = len(label_sets.list_label_sets(config))
   sets, levels = config.leave_out.sets, len(config.leave_out.levels) or 1
   chosen = levels * len({'most_improved', 'most_worsened'}.intersection(sets))
   # The fraction left out -> how many networks, with a random set of that size.
@@ -129,7 +129,7 @@ def workloads(config: ConfigDict) -> list[Workload]:
     ),
   }
   return [
-    Workload(label_sets_ * number, config.epochs, fraction=1 - fraction)
+    Workload(num_label_sets * number, config.epochs, fraction=1 - fraction)
     for fraction, number in networks.items()
     if number
   ]
@@ -189,15 +189,17 @@ def train(run: Run) -> None:
   known = effects.known_label_sets(run)
   for noise_fraction, replicate in label_sets.list_label_sets(config):
     if (noise_fraction, replicate) not in known:
-      tqdm.tqdm.write(
-        f'{NAME}: skipped noise {noise_fraction:g}, replicate {replicate}: its '
-        'pruned network diverged, so there is no effect to choose examples by'
+      progress.say(
+        NAME,
+        f'skipped noise {noise_fraction:g}, replicate {replicate}: its pruned '
+        'network diverged, so there is no effect to choose examples by',
       )
   for num_train, (part, example_ids) in list_parts(run).items():
     if num_train < config.batch_size:
-      tqdm.tqdm.write(
-        f'{part.name}: skipped, fewer examples than config.batch_size='
-        f'{config.batch_size}: {", ".join(map(str, part.members))}'
+      progress.say(
+        part.name,
+        f'skipped, fewer examples than config.batch_size={config.batch_size}: '
+        f'{", ".join(map(str, part.members))}',
       )
     else:
       chain.train_levels(run, part, Schedule(config.epochs), example_ids)

@@ -9,6 +9,7 @@ import pandas as pd
 from ml_collections import ConfigDict
 
 from pruning_gen import processes
+from pruning_gen.engine import measure
 from pruning_gen.engine.part import Part
 from pruning_gen.engine.part import Run
 from pruning_gen.engine.programs import Programs
@@ -26,8 +27,7 @@ def count_bytes(config: ConfigDict, programs: Programs) -> int:
   """Count the bytes of the networks to keep, at most, before compression."""
   keep = set(config.checkpoint.keep_levels)
   state = programs.packed.state
-  leaves = jax.tree.leaves((state.params, state.batch_stats, state.masks))
-  size = sum(leaf.size * leaf.dtype.itemsize for leaf in leaves)
+  size = measure.count_bytes((state.params, state.batch_stats, state.masks))
   return size * (config.levels + 1 if 'all' in keep else len(keep))
 
 

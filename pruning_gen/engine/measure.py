@@ -36,9 +36,9 @@ def label_arrays(stack: Stack, dataset: Any) -> dict[str, np.ndarray]:
   }
 
 
-def count_bytes(packed: Any) -> int:
-  """Count the bytes of a checkpoint, before compression."""
-  leaves = jax.tree.leaves(packed)
+def count_bytes(tree: Any) -> int:
+  """Count the bytes of a tree of arrays, before compression."""
+  leaves = jax.tree.leaves(tree)
   return sum(leaf.size * leaf.dtype.itemsize for leaf in leaves)
 
 

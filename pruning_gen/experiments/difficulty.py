@@ -5,6 +5,7 @@ et al. 2019), and the loss at the end, each a mean over dense networks. The
 report compares their rankings, and what pruning does by each.
 """
 
+import functools
 from typing import Any
 
 import numpy as np
@@ -51,10 +52,7 @@ def workloads(config: ConfigDict) -> list[Workload]:
 def train(run: Run) -> None:
   """Train all networks together; measure after every epoch; average."""
   part = Part(NAME, NAME, list_members(run.config), arrays=('cross_entropy',))
-
-  def watch(*args):
-    _measure(run, *args)
-
+  watch = functools.partial(_measure, run)
   chain.train_levels(run, part, Schedule(run.config.epochs), watch=watch)
   if processes.is_primary():
     write_scores(run)

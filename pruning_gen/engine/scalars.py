@@ -1,6 +1,10 @@
 """TensorBoard scalars through clu, where TensorFlow is installed."""
 
 import functools
+from collections.abc import Mapping
+from collections.abc import Sequence
+
+from etils import epath
 
 
 class Writer:
@@ -11,7 +15,7 @@ class Writer:
   because of them.
   """
 
-  def __init__(self, directory, names):
+  def __init__(self, directory: epath.Path, names: Sequence[str]):
     """Take the folder, and the name in it of each network."""
     self._paths = {name: str(directory / name) for name in names}
     self._writers = None
@@ -28,7 +32,7 @@ class Writer:
     except Exception as error:
       self._turn_off(error)
 
-  def write(self, step, values):
+  def write(self, step: int, values: Mapping[str, Sequence[float]]) -> None:
     """Write {metric: a float for each name} at a step."""
     if self._writers is None:
       # After the first epoch, which so begins 2 s sooner.
@@ -37,7 +41,7 @@ class Writer:
       own = {metric: float(column[i]) for metric, column in values.items()}
       self._try(name, 'write_scalars', step, own)
 
-  def close(self):
+  def close(self) -> None:
     """Flush and close the event files."""
     for name in list(self._writers or ()):
       self._try(name, 'close')

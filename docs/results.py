@@ -57,6 +57,7 @@ SHOWN = (
   'more_mask_overlap',
   'more_instability',
   'more_barriers_test_error',
+  'more_barriers_training_loss',
   'more_curvature',
 )
 BY_EPOCH = ('more_early_stopping', 'more_validation_curves')

@@ -565,7 +565,8 @@ def test_sentences_below_the_figures(benchmark):
   assert others == [
     [
       f'{name}: highest barrier from the level before, pruning 4 points at '
-      'level 2 (4 up to the optimal sparsity, level 2).'
+      'level 2 (4 points up to level 2, the optimum); barriers to twins, '
+      'pruning 1 points at level 0.'
     ],
     [
       f'{name}: dense 4, pruning 2 at level 2, pruning at most 3, at level 1; '

@@ -1,16 +1,15 @@
 """The loss around networks: instability, barriers, curvature."""
 
 import functools
-from collections.abc import Callable
 
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Drawing
 
-from pruning_gen.analysis import statistics
 from pruning_gen.analysis.figures import base
 from pruning_gen.analysis.figures import drawing
 from pruning_gen.analysis.figures import grids
+from pruning_gen.analysis.figures import landscape_notes as notes
 from pruning_gen.analysis.figures import style
 from pruning_gen.analysis.load import Benchmark
 
@@ -185,85 +184,6 @@ def _draw_arms(
     )
 
 
-def _note_each(
-  benchmarks: list[Benchmark],
-  table: pd.DataFrame,
-  describe: Callable[[pd.DataFrame, int], str],
-) -> list[str]:
-  """Return a sentence for each noise level at which pruning has an optimum.
-
-  Args:
-    benchmarks: of the report.
-    table: from one of the functions above.
-    describe: takes its rows of that noise level and the optimal level.
-  """
-  notes = []
-  for benchmark in benchmarks:
-    best = statistics.optimal_levels(benchmark.summary, 'chain', 'pruning')
-    for noise_fraction, level in best.items() if len(table) else ():
-      is_own = table.benchmark == benchmark.title
-      rows = table[is_own & (table.noise_fraction == noise_fraction)]
-      if len(rows):
-        name = f'{benchmark.title}, {style.noise_label(noise_fraction)}'
-        notes.append(f'{name}: {describe(rows, level)}.')
-  return notes
-
-
-def _describe_instability(rows: pd.DataFrame, best: int) -> str:
-  rows = rows[rows.arm == 'pruning']
-  parts = [
-    f'{_rank_correlation(own.instability_mean, own.change_mean):+.2f} {where}'
-    for own, where in (
-      (rows, f'over all {len(rows)} levels'),
-      (rows[rows.level <= best], f'up to the optimal sparsity (level {best})'),
-    )
-  ]
-  return f'pruning, rank correlation of both changes {" and ".join(parts)}'
-
-
-def _rank_correlation(one: pd.Series, other: pd.Series) -> float:
-  """Return Spearman's rank correlation; NaN where all ranks are equal."""
-  return one.rank().corr(other.rank())
-
-
-def _describe_barriers(
-  rows: pd.DataFrame, best: int, metric: str, scale: float, unit: str
-) -> str:
-  name = f'barrier_{metric}_mean'
-  parts = []
-  for arm, own in rows.dropna(subset=name).groupby('arm', sort=False):
-    top = own.loc[own[name].idxmax()]
-    parts.append(
-      f'{style.label_of(arm)} {scale * top[name]:.2g} {unit} at level '
-      f'{top.level}'
-    )
-    before = own[own.level <= best][name]
-    if arm == 'pruning' and len(before):
-      parts[-1] += (
-        f' ({scale * before.max():.2g} up to the optimal sparsity, level '
-        f'{best})'
-      )
-  return f'highest barrier from the level before, {", ".join(parts)}'
-
-
-def _describe_curvature(rows: pd.DataFrame, best: int) -> str:
-  name = 'hessian_eigenvalue_mean'
-  parts = []
-  for arm, own in rows.groupby('arm', sort=False):
-    values = own.set_index('level')[name]
-    label = style.label_of(arm)
-    if arm == 'pruning' and 0 in values:
-      parts.append(f'dense {values[0]:.3g}')
-    if best in values:
-      parts.append(f'{label} {values[best]:.3g} at level {best}')
-    pruned = values.drop(0, errors='ignore')
-    if arm == 'pruning' and len(pruned):
-      parts.append(
-        f'{label} at most {pruned.max():.3g}, at level {pruned.idxmax()}'
-      )
-  return f'{", ".join(parts)}; the optimal sparsity is level {best}'
-
-
 _ARMS = (
   'Arms that remove nothing are drawn where pruning has trained as long. '
   f'{base.SPREAD}'
@@ -290,7 +210,7 @@ INSTABILITY = base.Figure(
   needs=NEEDS,
   tabulate=tabulate_instability,
   draw=draw_instability,
-  notes=functools.partial(_note_each, describe=_describe_instability),
+  notes=notes.note_instability,
 )
 
 ERROR_BARRIERS = base.Figure(
@@ -300,12 +220,7 @@ ERROR_BARRIERS = base.Figure(
   needs=NEEDS,
   tabulate=tabulate_error_barriers,
   draw=functools.partial(draw_barriers, metric='test_error'),
-  notes=functools.partial(
-    _note_each,
-    describe=functools.partial(
-      _describe_barriers, metric='test_error', scale=100, unit='points'
-    ),
-  ),
+  notes=notes.note_error_barriers,
 )
 
 LOSS_BARRIERS = base.Figure(
@@ -318,12 +233,7 @@ LOSS_BARRIERS = base.Figure(
   needs=NEEDS,
   tabulate=tabulate_loss_barriers,
   draw=functools.partial(draw_barriers, metric='train_cross_entropy'),
-  notes=functools.partial(
-    _note_each,
-    describe=functools.partial(
-      _describe_barriers, metric='train_cross_entropy', scale=1, unit='nats'
-    ),
-  ),
+  notes=notes.note_loss_barriers,
 )
 
 CURVATURE = base.Figure(
@@ -338,5 +248,5 @@ CURVATURE = base.Figure(
   needs=NEEDS,
   tabulate=tabulate_curvature,
   draw=draw_curvature,
-  notes=functools.partial(_note_each, describe=_describe_curvature),
+  notes=notes.note_curvature,
 )

@@ -5,6 +5,7 @@
 prints them; tests/readme_test.py compares.
 """
 
+import itertools
 import json
 import pathlib
 import statistics
@@ -17,7 +18,10 @@ NAMES = {
   'lenet': 'LeNet-300-100',
   'resnet20': 'ResNet-20',
   'vgg16': 'VGG-16',
+  'resnet32': 'ResNet-32',
+  'resnet50': 'ResNet-50',
 }
+DTYPES = ('float32', 'bfloat16')
 
 
 def make_table() -> str:
@@ -80,5 +84,47 @@ def describe_start_up() -> str:
   )
 
 
+def make_tpu_table() -> str:
+  """Return the table in Markdown of what speed/tpu_compile.py estimated.
+
+  Of each case it has the faster stacking; a cell without a row is '-'.
+  """
+  rows = json.loads((FOLDER / 'tpu_compile.json').read_text())
+  rows.sort(key=lambda row: row['estimated_images_per_second_and_core'])
+  best = {(r['benchmark'], r['topology'], r['dtype']): r for r in rows}
+  lines = [
+    '| network | slice | members | mesh | GB, float32 | GB, bfloat16 '
+    '| images/s, float32 | images/s, bfloat16 | collectives |',
+    '|---|---|---|---|---|---|---|---|---|',
+  ]
+  slices = dict.fromkeys(topology for _, topology, _ in sorted(best))
+  for name, slice_ in itertools.product(NAMES, slices):
+    both = [best.get((name, slice_, dtype)) for dtype in DTYPES]
+    if not any(both):
+      continue
+    some = both[0] or both[1]
+    mesh = f'{some["mesh"]["member"]} x {some["mesh"]["data"]}'
+    cells = [NAMES[name], slice_.replace(':', ' '), str(some['members']), mesh]
+    for key, form in (
+      ('gigabytes_per_core', '.2f'),
+      ('estimated_images_per_second_and_core', ',.0f'),
+    ):
+      cells += [format(row[key], form) if row else '-' for row in both]
+    sums = dict.fromkeys(_describe_collectives(row) for row in both if row)
+    lines.append('| ' + ' | '.join([*cells, '; '.join(sums)]) + ' |')
+  return '\n'.join(lines)
+
+
+def _describe_collectives(row):
+  kinds = sorted(row['collectives'].items())
+  return ', '.join(f'{count} {kind}' for kind, count in kinds) or 'none'
+
+
 if __name__ == '__main__':
-  print(make_table(), make_costs_table(), describe_start_up(), sep='\n\n')
+  print(
+    make_table(),
+    make_costs_table(),
+    describe_start_up(),
+    make_tpu_table(),
+    sep='\n\n',
+  )

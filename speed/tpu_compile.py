@@ -26,6 +26,8 @@ os.environ['JAX_PLATFORMS'] = 'cpu'
 os.environ.setdefault('TPU_SKIP_MDS_QUERY', '1')
 os.environ.setdefault('TPU_ACCELERATOR_TYPE', 'v5litepod-8')
 os.environ.setdefault('TPU_WORKER_HOSTNAMES', 'localhost')
+# No device is used, so several of these may run at once.
+os.environ.setdefault('ALLOW_MULTIPLE_LIBTPU_LOAD', 'true')
 
 # ruff: noqa: E402
 import jax

@@ -1,5 +1,6 @@
 """What README and docs/ tell users to type, to open and to believe."""
 
+import json
 import pathlib
 import re
 import shlex
@@ -129,3 +130,16 @@ def test_the_costs_are_what_was_measured():
   text = (ROOT / 'docs' / 'speed.md').read_text()
   assert f'<!-- table: costs -->\n\n{table.make_costs_table()}\n\n' in text
   assert table.describe_start_up() in ' '.join(text.split())
+
+
+def test_the_table_of_tpus_is_what_was_compiled():
+  text = (ROOT / 'docs' / 'speed.md').read_text()
+  assert f'<!-- table: tpu -->\n\n{table.make_tpu_table()}\n\n' in text
+
+
+def test_members_with_devices_of_their_own_do_not_communicate():
+  rows = json.loads((table.FOLDER / 'tpu_compile.json').read_text())
+  alone = [row for row in rows if row['mesh']['data'] == 1]
+  assert {row['benchmark'] for row in alone} >= {'lenet', 'resnet20'}
+  # Rows of before collectives were counted have none.
+  assert not any(row.get('collectives') for row in alone)

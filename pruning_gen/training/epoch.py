@@ -74,14 +74,17 @@ def make_train_epoch(
       # be interleaved, and each read from 28 places; CIFAR's are not.
       images = images.reshape(len(images), -1)
 
-    def one_step(state, ids):
+    def one_step(state, ids_and_labels):
+      ids, labels = ids_and_labels
       batch = images[ids].reshape(len(ids), *shape)
       if augment:
         batch = augment(augment_key, batch, ids)
-      return train_step(state, prepare(batch), member.labels[ids])
+      return train_step(state, prepare(batch), labels)
 
     ids = batch_ids(member, global_epoch, batch_size)
-    return jax.lax.scan(one_step, state, ids)
+    # Labels are looked up here: a TPU takes as long for a batch's as for a
+    # layer.
+    return jax.lax.scan(one_step, state, (ids, member.labels[ids]))
 
   return train_epoch
 

@@ -74,6 +74,7 @@ def main():
   parser.add_argument('--stacking', default='vmap,map')
   parser.add_argument('--dtypes', default='float32')
   parser.add_argument('--output', help='JSON file to add to')
+  parser.add_argument('--text', help='folder for the compiled programs')
   args = parser.parse_args()
   chip = args.topology.partition(':')[0]
   topology = topologies.get_topology_desc(
@@ -86,7 +87,11 @@ def main():
   ):
     spec = make_spec(*case, list(topology.devices))
     row = dict(zip(CASE, (*case, args.topology)))
-    row |= compile_training(spec, CLOCKS.get(chip))
+    found, text = compile_training(spec, CLOCKS.get(chip))
+    row |= found
+    if args.text:
+      name = '_'.join((*case, args.topology.replace(':', '_'))) + '.txt'
+      pathlib.Path(args.text, name).write_text(text)
     print(json.dumps(row), flush=True)
     if args.output:
       add(pathlib.Path(args.output), row)
@@ -130,7 +135,7 @@ def compile_training(spec, clock):
     clock: of a core, in Hz; None for no estimate of the speed.
 
   Returns:
-    What is known of the compiled program, a dict.
+    What is known of the compiled program, a dict, and its text.
   """
   layout = spec.layout
   is_streamed = datasets.DATASETS[spec.config.data.name].is_streamed
@@ -154,7 +159,7 @@ def compile_training(spec, clock):
   if clock:
     speed = spec.config.batch_size * clock / cycles / layout.mesh.shape['data']
     row['estimated_images_per_second_and_core'] = round(speed)
-  return row
+  return row, text
 
 
 def blank_dataset(name):

@@ -133,6 +133,17 @@ def test_loss_is_the_mean_before_the_step(setup):
   assert float(loss) == pytest.approx(float(expected), rel=1e-6)
 
 
+def test_on_a_tpu_no_logits_are_looked_up(setup):
+  model, optimizer, state, images, labels = setup
+  traced = jax.jit(step.make_train_step(model, optimizer)).trace(
+    state, images[0], labels[0]
+  )
+  assert {
+    platform: 'gather' in traced.lower(lowering_platforms=(platform,)).as_text()
+    for platform in ('cpu', 'tpu')
+  } == {'cpu': True, 'tpu': False}
+
+
 def test_start_level_carries_weights_and_rewinds(setup):
   model, optimizer, state, images, labels = setup
   state, _ = step.make_train_step(model, optimizer)(state, images[0], labels[0])

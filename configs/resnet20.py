@@ -13,9 +13,9 @@ an hour:
 
 8 filters, 10,000 images, noise 0 and 0.3, 4 levels of 4 epochs: too short to
 fit noisy labels. `configs/resnet20.py:cpu` is long enough, in hours of a CPU: 8
-filters and 2,000 images, 40 epochs, 9 levels down to 1.8 % of the weights. In a
-trial with one replicate its dense network fitted all but 0.85 % of training
-labels of which 30 % were wrong. The chain has not been run yet.
+filters and 2,000 images, 40 epochs, 9 levels down to 1.8 % of the weights. With
+30 % of the training labels wrong, its dense network fitted all but 0.85 % of
+them, in a trial with one replicate. The chain has not been run yet.
 """
 
 from pruning_gen.configs import default

@@ -7,23 +7,19 @@ Figures, tables and verdicts are made by the report's own functions.
 """
 
 import argparse
-import io
 import pathlib
 import sys
-import textwrap
 
 import pandas as pd
-from PIL import Image
 
 from docs import committed
+from docs import readme
 from pruning_gen import report
 from pruning_gen.analysis import claims
 from pruning_gen.analysis import page
 from pruning_gen.analysis import paired
 from pruning_gen.analysis.figures import FIGURES
-from pruning_gen.analysis.figures import noise
 from pruning_gen.analysis.figures import render
-from pruning_gen.analysis.figures import sparsity
 from pruning_gen.analysis.figures import stopping
 from pruning_gen.analysis.figures import style
 from pruning_gen.analysis.load import Benchmark
@@ -33,10 +29,6 @@ from pruning_gen.storage import files
 ROOT = pathlib.Path(__file__).parents[1]
 IMAGES = ROOT / 'docs' / 'figures'
 PAGE = ROOT / 'docs' / 'results.md'
-README = ROOT / 'README.md'
-# The README's first figure, and its run.
-FIGURE = ROOT / 'docs' / 'lenet_noise.png'
-FIRST = 'lenet'
 
 # Figures of the report that the page shows, where a run has them.
 SHOWN = (
@@ -136,26 +128,13 @@ def describe_machine(start: dict) -> str:
 
 
 def tabulate_errors(benchmark: Benchmark) -> pd.DataFrame:
-  """Tabulate `paired.compare_at_optimum` with the weights of each network."""
+  """Tabulate `paired.compare_at_optimum`, as the page shows it."""
   table = paired.compare_at_optimum(benchmark.results, benchmark.summary)
-  table['arm'] = table.network.str.removesuffix('_best').replace(
-    'dense', 'pruning'
-  )
-  chain = benchmark.summary[benchmark.summary.experiment == 'chain']
-  key = ['noise_fraction', 'arm', 'level']
-  loss = ['train_cross_entropy_mean', 'train_cross_entropy_std']
-  own = chain[[*key, 'weights_remaining', 'epochs_trained', *loss]]
-  table = table.merge(own, on=key).rename(
-    columns={'mean': 'test_error_mean', 'std': 'test_error_std'}
-  )
   table['network'] = table.network.map(style.label_of)
   is_pruned = table.network == 'pruning'
-  compared = [name for name in table if name.startswith('against_pruning')]
-  for name in compared:
+  for name in table.filter(like='against_pruning'):
     table[name] = table[name].mask(is_pruned)
-  first = ['noise_fraction', 'network', 'weights_remaining', 'epochs_trained']
-  errors = ['test_error_mean', 'test_error_std', 'n']
-  return table[[*first, *loss, *errors, *compared]]
+  return table.drop(columns='level')
 
 
 def tabulate_claims(benchmark: Benchmark) -> tuple[pd.DataFrame, int]:
@@ -183,100 +162,6 @@ def to_markdown(table: pd.DataFrame) -> str:
   )
 
 
-def readme_blocks_of(runs: dict[str, Benchmark]) -> dict[str, str]:
-  """Return the README's figure and table, of runs whose chain is finished."""
-  finished = {name: own for name, own in runs.items() if is_finished(own)}
-  # Without its figure, the README stays as it is.
-  if FIRST not in finished:
-    return {}
-  return {
-    'figure: first': caption_first(finished[FIRST]),
-    'table: results': summarize(finished),
-  }
-
-
-def is_finished(benchmark: Benchmark) -> bool:
-  """Return whether a chain has all of its levels, and more than one."""
-  chain = benchmark.summary[benchmark.summary.experiment == 'chain']
-  return chain.level.max() >= max(benchmark.config['levels'], 1)
-
-
-def caption_first(benchmark: Benchmark) -> str:
-  """Return the README's first figure and its caption."""
-  table = tabulate_errors(benchmark)
-  table = table[table.noise_fraction == table.noise_fraction.max()]
-  dense, pruned = (
-    table[table.network == network].iloc[0] for network in ('dense', 'pruning')
-  )
-  words = (
-    f'*{benchmark.title}; [a real run]({PAGE.relative_to(ROOT)}), drawn '
-    f'by the report. Left: with {100 * dense.noise_fraction:g} % of the '
-    'training labels wrong, pruning first raises the test error (dense: '
-    f'{show_error(dense)}, dashed), then lowers it to {show_error(pruned)} at '
-    f'{show_weights(pruned)} of the weights (star). Right: at first the pruned '
-    'network fits the noisy examples better than the dense one, and at the '
-    "star far worse, which is the paper's account of why pruning helps.*"
-  )
-  alt = (
-    'Left: test error by weights remaining. Right: training loss on clean and '
-    'noisy examples.'
-  )
-  lines = textwrap.wrap(words, 120, break_on_hyphens=False)
-  image = FIGURE.relative_to(ROOT)
-  return '\n'.join([f'![{alt}]({image})', '', *lines])
-
-
-def summarize(runs: dict[str, Benchmark]) -> str:
-  """Return the README's table: a line for each run and noise level."""
-  lines = [
-    '| run | dense | pruned, at the optimal sparsity | extended dense, as many '
-    'epochs |',
-    '|---|---|---|---|',
-  ]
-  for benchmark in runs.values():
-    table = tabulate_errors(benchmark)
-    optimizer = benchmark.config.get('optimizer', 'sgd')
-    title = benchmark.title + ('' if optimizer == 'sgd' else f', {optimizer}')
-    for noise_fraction, rows in table.groupby('noise_fraction'):
-      rows = rows.set_index('network')
-      dense, pruned, longer = (
-        row
-        for _, row in rows.reindex(
-          ['dense', 'pruning', 'extended dense']
-        ).iterrows()
-      )
-      cells = [
-        f'{title}, {style.noise_label(noise_fraction)}',
-        f'{show_error(dense)}{describe_verdicts(dense)}',
-        f'{show_error(pruned)} at {show_weights(pruned)} of the weights',
-        f'{show_error(longer)}{describe_verdicts(longer)}',
-      ]
-      lines.append('| ' + ' | '.join(cells) + ' |')
-  return '\n'.join(lines)
-
-
-def show_weights(row: pd.Series) -> str:
-  """Return the weights that a network has left, in percent."""
-  return f'{100 * row.weights_remaining:.3g} %'
-
-
-def show_error(row: pd.Series) -> str:
-  """Return a test error in percent."""
-  if pd.isna(row.n):
-    return '-'
-  mean, std = 100 * row.test_error_mean, 100 * row.test_error_std
-  digits = 1 if mean > 5 else 2
-  return f'{mean:.{digits}f} ± {std:.{digits}f} %'
-
-
-def describe_verdicts(row: pd.Series) -> str:
-  """Return what the rule says of a network against pruning."""
-  paired, unpaired = row.against_pruning_verdict, row.against_pruning_unpaired
-  if not isinstance(paired, str) or not paired:
-    return ''
-  return f' ({paired})' if paired == unpaired else f' ({paired}; {unpaired})'
-
-
 def fill(text: str, blocks: dict[str, str]) -> str:
   """Return a document with each block rewritten, between its marks.
 
@@ -302,30 +187,11 @@ def blocks_of(runs: dict[str, Benchmark]) -> dict[str, str]:
 
 
 def draw(runs: dict[str, Benchmark], folder: pathlib.Path = IMAGES) -> None:
-  """Draw every figure of the page, and the README's."""
+  """Draw every figure of the page."""
   for name, benchmark in runs.items():
     for figure, table in figures_of(benchmark):
       png = render.draw(figure, table).png
       files.write_bytes(folder / name / f'{figure.name}.png', png)
-  if readme_blocks_of(runs):
-    draw_first(runs[FIRST])
-
-
-def draw_first(benchmark: Benchmark, path: pathlib.Path = FIGURE) -> None:
-  """Draw Figures 3 and 4 side by side."""
-  images = []
-  for figure in (sparsity.FIGURE_3, noise.FIGURE_4):
-    png = render.draw(figure, figure.tabulate([benchmark])).png
-    images.append(Image.open(io.BytesIO(png)).convert('RGB'))
-  width = sum(image.width for image in images)
-  height = max(image.height for image in images)
-  whole = Image.new('RGB', (width, height), 'white')
-  left = 0
-  for image in images:
-    whole.paste(image, (left, 0))
-    left += image.width
-  # A palette makes the file a third as large.
-  whole.quantize(64, dither=Image.Dither.NONE).save(path, optimize=True)
 
 
 def main() -> None:
@@ -343,8 +209,11 @@ def main() -> None:
       sys.exit(f'error: {error}')
   runs = committed.list_runs()
   PAGE.write_text(fill(PAGE.read_text(), blocks_of(runs)))
-  README.write_text(fill(README.read_text(), readme_blocks_of(runs)))
   draw(runs)
+  blocks = readme.blocks_of(runs)
+  if blocks:
+    readme.PAGE.write_text(fill(readme.PAGE.read_text(), blocks))
+    readme.draw_first(runs[readme.FIRST])
 
 
 if __name__ == '__main__':

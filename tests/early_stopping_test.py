@@ -50,7 +50,7 @@ def test_stopping_early_against_pruning():
   )
   found = early_stopping.compare(results, summary, epochs)
   found = found.set_index(['split', 'network'])
-  columns = ['epochs_trained_mean', 'mean', 'n']
+  columns = ['epochs_trained_mean', 'error_mean', 'n']
   test = found.loc['test']
   assert test[columns].to_numpy() == pytest.approx(
     pd.DataFrame(
@@ -65,7 +65,7 @@ def test_stopping_early_against_pruning():
     .set_index(0)
     .to_numpy(float)
   )
-  assert found.loc['validation']['mean']['dense_stopped'] == (
+  assert found.loc['validation'].error_mean['dense_stopped'] == (
     pytest.approx(0.11)
   )
   # Differences of .05 and .03, and of -.02 and 0.

@@ -220,7 +220,7 @@ def test_size_and_time_by_hand(table):
     'narrow_extended': 2,
     'pruning': 2,
   }
-  assert found['mean'].to_dict() == pytest.approx(
+  assert found.test_error_mean.to_dict() == pytest.approx(
     {
       'dense': 0.35,
       'extended_dense': 0.3,
@@ -246,7 +246,7 @@ def test_without_the_width_of_the_optimal_sparsity(table):
   # One that the config sets is of any sparsity.
   fixed = table.assign(chosen_at=table.chosen_at.replace({1: 0, 2: -1}))
   found = paired.compare_size_and_time(fixed).set_index('network')
-  assert found['mean']['narrow'] == 0.25
+  assert found.test_error_mean['narrow'] == 0.25
   assert paired.compare_size_and_time(table[table.arm != 'pruning']).empty
 
 

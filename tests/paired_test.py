@@ -88,9 +88,9 @@ def test_missing_errors_are_not_averaged_over():
   chain = statistics.summarize(table[table.experiment == 'chain'], 0.2)
   found = paired.compare_at_optimum(table, chain).set_index('network')
   row = found.loc['extended_dense']
-  assert row[['mean', 'std', 'against_pruning_mean']].isna().all()
+  assert row[['test_error_mean', 'against_pruning_mean']].isna().all()
   assert row.n == 2 and row.against_pruning_verdict == ''
-  assert found['mean']['pruning'] == pytest.approx(0.1)
+  assert found.test_error_mean['pruning'] == pytest.approx(0.1)
   row = paired.average_leave_out(paired.pair_leave_out(table)).iloc[0]
   assert row[['mean', 'std']].isna().all() and row.n == 2
 

@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from docs import committed
+from docs import readme
 from docs import results as results_page
 from pruning_gen.analysis import load
 from pruning_gen.errors import UserError
@@ -40,17 +41,17 @@ def test_the_page_is_that_of_the_runs(runs):
 
 
 def test_the_readme_is_that_of_the_runs(runs):
-  text = results_page.README.read_text()
-  blocks = results_page.readme_blocks_of(runs)
+  text = readme.PAGE.read_text()
+  blocks = readme.blocks_of(runs)
   assert results_page.fill(text, blocks) == text, 'run python -m docs.results'
 
 
 def test_the_readme_has_finished_runs(workdir):
   benchmark = load.read(str(workdir))
-  assert results_page.is_finished(benchmark)
+  assert readme.is_finished(benchmark)
   unfinished = benchmark._replace(config=benchmark.config | {'levels': 9})
-  runs = {results_page.FIRST: benchmark, 'other': unfinished}
-  blocks = results_page.readme_blocks_of(runs)
+  runs = {readme.FIRST: benchmark, 'other': unfinished}
+  blocks = readme.blocks_of(runs)
   assert blocks['table: results'].splitlines()[2:] == [
     f'| LeNet-300-100 on digits, {noise} % noise | {dense} ± {std} % '
     f'({verdict}) | {pruned} at 51.2 % of the weights | {pruned} (match) |'
@@ -62,14 +63,13 @@ def test_the_readme_has_finished_runs(workdir):
   words = ' '.join(blocks['figure: first'].split())
   assert '20 % of the training labels' in words
   assert '36.5 ± 10.6 % at 51.2 % of the weights' in words
-  with_adam = benchmark._replace(
-    config=benchmark.config | {'optimizer': 'adam'}
+  start = START | {'command': '/w/main.py --config=/w/configs/lenet.py:adam'}
+  with_adam = benchmark._replace(provenance={'starts': [start]})
+  assert '| LeNet-300-100 on digits (`:adam`), 0 % noise |' in (
+    readme.summarize({'other': with_adam})
   )
-  assert '| LeNet-300-100 on digits, adam, 0 % noise |' in (
-    results_page.summarize({'other': with_adam})
-  )
-  runs = {results_page.FIRST: unfinished, 'other': benchmark}
-  assert results_page.readme_blocks_of(runs) == {}
+  runs = {readme.FIRST: unfinished, 'other': benchmark}
+  assert readme.blocks_of(runs) == {}
 
 
 def test_numbers_in_the_text_are_in_the_tables(runs):
@@ -98,12 +98,12 @@ def test_images_are_there_and_small(runs):
 
 def test_the_first_figure_can_be_drawn(runs, tmp_path):
   path = tmp_path / 'first.png'
-  results_page.draw_first(runs[results_page.FIRST], path)
-  with Image.open(path) as drawn, Image.open(results_page.FIGURE) as shown:
+  readme.draw_first(runs[readme.FIRST], path)
+  with Image.open(path) as drawn, Image.open(readme.FIGURE) as shown:
     assert drawn.size == shown.size
     # More than white paper.
     assert len(drawn.getcolors()) > 10
-  assert results_page.FIGURE.stat().st_size < 150_000
+  assert readme.FIGURE.stat().st_size < 150_000
 
 
 def test_committed_runs_are_small_and_name_no_machine(runs):

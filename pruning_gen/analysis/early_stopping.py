@@ -24,8 +24,8 @@ def compare(
     DataFrame with noise_fraction; split, 'validation', and 'test' where it was
     measured by epoch; network, 'dense', 'dense_stopped', 'extended_dense',
     'extended_dense_stopped', 'pruning'; epochs_trained_mean and _std; and of
-    the error on that split the columns of `paired.compare_at_optimum`. Empty
-    where nothing was measured.
+    the error on that split the columns of `paired.compare_errors`. Empty where
+    nothing was measured.
   """
   ends = results[results.experiment == 'chain']
   measured = epochs.dropna(subset=['validation_error'])
@@ -56,7 +56,7 @@ def compare(
           'epochs_trained_std': own.epochs_trained.std(),
         }
         | paired.compare_errors(
-          own[f'{split}_error'], networks['pruning'][f'{split}_error']
+          'error', own[f'{split}_error'], networks['pruning'][f'{split}_error']
         )
         for split in splits
         for name, own in networks.items()

@@ -32,8 +32,12 @@ COLUMNS = (
   'noise_fraction',
   'network',
   'level',
-  'mean',
-  'std',
+  'weights_remaining',
+  'epochs_trained',
+  'train_cross_entropy_mean',
+  'train_cross_entropy_std',
+  'test_error_mean',
+  'test_error_std',
   'n',
   'against_pruning_mean',
   'against_pruning_std',
@@ -73,9 +77,10 @@ def compare_at_optimum(
 
   Returns:
     DataFrame with noise_fraction; network, 'dense', 'extended_dense',
-    'extended_dense_best', 'pruning'; level; the test error's mean, std, n; and
-    against_pruning_mean, _std and _verdict, of the paired difference; and
-    against_pruning_unpaired.
+    'extended_dense_best', 'pruning'; level; weights_remaining; epochs_trained;
+    train_cross_entropy_mean and _std; test_error_mean and _std; n;
+    against_pruning_mean, _std and _verdict, of the paired difference of test
+    errors; and against_pruning_unpaired.
   """
   best = statistics.optimal_levels(summary, 'chain', 'extended_dense')
   rows = []
@@ -105,8 +110,8 @@ def compare_size_and_time(results: pd.DataFrame) -> pd.DataFrame:
 
   Returns:
     Like `compare_at_optimum`, with the networks 'dense', 'extended_dense',
-    'narrow', 'narrow_extended' and 'pruning'; and weights_remaining and
-    epochs_trained. Noise levels without `extended_width` have no rows.
+    'narrow', 'narrow_extended' and 'pruning'. Noise levels without
+    `extended_width` have no rows.
   """
   rows = []
   for noise_fraction, own in results.groupby('noise_fraction'):
@@ -143,36 +148,40 @@ def _compare_with_pruning(
   for network, own in found.items():
     if own.empty:
       continue
+    loss = own.train_cross_entropy
     rows.append(
       {
         'noise_fraction': noise_fraction,
         'network': network,
         'level': networks[network].level,
-        **compare_errors(own.test_error, pruned),
         'weights_remaining': own.weights_remaining.mean(),
         'epochs_trained': own.epochs_trained.mean(),
+        'train_cross_entropy_mean': loss.mean(skipna=False),
+        'train_cross_entropy_std': loss.std(skipna=False),
+        **compare_errors('test_error', own.test_error, pruned),
       }
     )
   return rows
 
 
 def compare_errors(
-  errors: pd.Series, pruned: pd.Series
+  name: str, errors: pd.Series, pruned: pd.Series
 ) -> dict[str, float | str]:
   """Average errors, and compare them with those of pruned networks.
 
   Args:
+    name: of the columns, such as 'test_error'.
     errors: of a network, by replicate.
     pruned: likewise.
 
   Returns:
-    The columns of `COLUMNS` from 'mean' on.
+    NAME_mean, NAME_std, and the columns of `COLUMNS` from 'n' on.
   """
   own, others = errors.align(pruned, join='inner')
   difference = statistics.compare(own, others)
   return {
-    'mean': errors.mean(skipna=False),
-    'std': errors.std(skipna=False),
+    f'{name}_mean': errors.mean(skipna=False),
+    f'{name}_std': errors.std(skipna=False),
     'n': len(errors),
     'against_pruning_mean': difference.mean,
     'against_pruning_std': difference.std,

@@ -31,9 +31,6 @@ def tabulate_differences(benchmark: Benchmark) -> pd.DataFrame:
   """Tabulate `paired.compare_at_optimum`, if extended dense training ran."""
   table = paired.compare_at_optimum(benchmark.results, benchmark.summary)
   is_there = len(table) and 'extended_dense' in set(table.network)
-  table = table.rename(
-    columns={'mean': 'test_error_mean', 'std': 'test_error_std'}
-  )
   return table if is_there else table.head(0)
 
 

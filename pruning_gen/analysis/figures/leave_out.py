@@ -75,10 +75,12 @@ def tabulate_misclassified(benchmark: Benchmark) -> pd.DataFrame:
     return table
   pruned = paired.compare_at_optimum(benchmark.results, benchmark.summary)
   pruned = pruned[pruned.network == 'pruning'] if len(pruned) else pruned
-  pruned = pruned.rename(columns={'mean': 'pruning_mean', 'std': 'pruning_std'})
-  columns = ['noise_fraction', 'pruning_mean', 'pruning_std']
+  columns = ['noise_fraction', 'test_error_mean', 'test_error_std']
+  pruned = pruned[columns].rename(
+    columns=lambda name: name.replace('test_error', 'pruning')
+  )
   table = table[table.noise_fraction > 0]
-  return table.merge(pruned[columns], how='left', on='noise_fraction')
+  return table.merge(pruned, how='left', on='noise_fraction')
 
 
 def draw_by_weights(table: pd.DataFrame) -> Drawing:

@@ -32,10 +32,7 @@ CELLS = {
 @base.of_each
 def tabulate(benchmark: Benchmark) -> pd.DataFrame:
   """Tabulate `paired.compare_size_and_time`."""
-  table = paired.compare_size_and_time(benchmark.results)
-  return table.rename(
-    columns={'mean': 'test_error_mean', 'std': 'test_error_std'}
-  )
+  return paired.compare_size_and_time(benchmark.results)
 
 
 def draw(table: pd.DataFrame) -> Drawing:

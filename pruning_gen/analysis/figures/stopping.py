@@ -20,10 +20,9 @@ NEEDS = '--config.validate_every_epochs above 0'
 @base.of_each
 def tabulate(benchmark: Benchmark) -> pd.DataFrame:
   """Tabulate `early_stopping.compare`."""
-  table = early_stopping.compare(
+  return early_stopping.compare(
     benchmark.results, benchmark.summary, benchmark.epochs
   )
-  return table.rename(columns={'mean': 'error_mean', 'std': 'error_std'})
 
 
 def draw(table: pd.DataFrame) -> Drawing:

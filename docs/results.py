@@ -52,6 +52,9 @@ SHOWN = (
   'more_barriers_training_loss',
   'more_curvature',
 )
+# Runs that differ in the optimizer alone: the claims of both, side by side.
+OTHER_OPTIMIZER = {'lenet_adam': 'lenet'}
+OPTIMIZERS = {'sgd': 'SGD', 'adam': 'Adam'}
 BY_EPOCH = ('more_early_stopping', 'more_validation_curves')
 
 
@@ -150,6 +153,23 @@ def tabulate_claims(benchmark: Benchmark) -> tuple[pd.DataFrame, int]:
   return tested.drop(columns='detail'), int((~is_tested).sum())
 
 
+def compare_claims(*benchmarks: Benchmark) -> pd.DataFrame:
+  """Tabulate the claims that all runs test, by the optimizer of each."""
+  key = ['section', 'claim', 'noise_fraction', 'paper', 'unit']
+  table = None
+  for benchmark in benchmarks:
+    tested, _ = tabulate_claims(benchmark)
+    optimizer = OPTIMIZERS[benchmark.config['optimizer']]
+    names = {
+      'ours_mean': f'{optimizer}_mean',
+      'ours_std': f'{optimizer}_std',
+      'verdict': f'{optimizer}: verdict',
+    }
+    own = tested[[*key, *names]].rename(columns=names)
+    table = own if table is None else table.merge(own, on=key)
+  return table
+
+
 def to_markdown(table: pd.DataFrame) -> str:
   """Format a table as the report's page does, in Markdown."""
   laid_out = page.lay_out(table, max_rows=len(table))
@@ -180,10 +200,15 @@ def fill(text: str, blocks: dict[str, str]) -> str:
 
 def blocks_of(runs: dict[str, Benchmark]) -> dict[str, str]:
   """Return what the page shows of each run, by the name of its block."""
-  return {
-    f'run: {name}': describe(name, benchmark)
-    for name, benchmark in runs.items()
-  }
+  blocks = {}
+  for name, benchmark in runs.items():
+    block = describe(name, benchmark)
+    other = runs.get(OTHER_OPTIMIZER.get(name))
+    if other:
+      table = compare_claims(other, benchmark)
+      block += f'\n\n### By optimizer\n\n{to_markdown(table)}'
+    blocks[f'run: {name}'] = block
+  return blocks
 
 
 def draw(runs: dict[str, Benchmark], folder: pathlib.Path = IMAGES) -> None:

@@ -23,7 +23,7 @@ def test_too_little_memory_is_reported_before_anything_is_placed(
   config, digits, monkeypatch
 ):
   monkeypatch.setattr(memory, 'estimate', lambda *_: (3 << 30, 2 << 30))
-  with pytest.raises(UserError, match=r'4 members .* 3\.00 GB of 2 GB'):
+  with pytest.raises(UserError, match=r'4 members .* 3\.00 GiB of 2 GiB'):
     make_programs(config, digits)
 
 

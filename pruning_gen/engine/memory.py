@@ -17,7 +17,7 @@ def check(compiled: jax.stages.Compiled, layout: Layout) -> str:
     UserError: it does not fit.
   """
   needed, available = estimate(compiled, layout)
-  text = f'{needed / 2**30:.2f} GB of {available / 2**30:.0f} GB'
+  text = f'{needed / 2**30:.2f} GiB of {available / 2**30:.0f} GiB'
   if needed > available:
     raise UserError(
       f'{layout.num_members} members need about {text} of device memory: lower '

@@ -82,12 +82,12 @@ def describe(name: str, benchmark: Benchmark) -> str:
       table = table.drop(columns='benchmark').assign(network=networks)
       parts.append(to_markdown(table))
   if benchmark.summary.level.any():
-    tested, untested = tabulate_claims(benchmark)
+    tested, reasons = tabulate_claims(benchmark)
     parts += [
       '### Claims of the paper, and ours',
       to_markdown(tested),
-      f'{untested} more claims need an experiment or a noise level that this '
-      'run does not have.',
+      'Not tested, and why:',
+      to_markdown(reasons),
     ]
   return '\n\n'.join(parts)
 
@@ -140,17 +140,17 @@ def tabulate_errors(benchmark: Benchmark) -> pd.DataFrame:
   return table.drop(columns='level')
 
 
-def tabulate_claims(benchmark: Benchmark) -> tuple[pd.DataFrame, int]:
-  """Tabulate the claims that a run tests, and count the others."""
+def tabulate_claims(
+  benchmark: Benchmark,
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+  """Tabulate the claims that a run tests, and why it does not test others."""
   table = claims.tabulate([benchmark])
   is_tested = table.n > 0
-  tested = table[is_tested].copy()
-  is_open = tested.verdict == 'undecided'
-  tested['verdict'] = tested.verdict.where(
-    ~is_open, 'undecided: ' + tested.detail
+  tested = table[is_tested].rename(
+    columns={'mean': 'ours_mean', 'std': 'ours_std'}
   )
-  tested = tested.rename(columns={'mean': 'ours_mean', 'std': 'ours_std'})
-  return tested.drop(columns='detail'), int((~is_tested).sum())
+  reasons = table[~is_tested].groupby('detail', sort=False).size()
+  return tested, reasons.rename_axis('reason').reset_index(name='claims')
 
 
 def compare_claims(*benchmarks: Benchmark) -> pd.DataFrame:

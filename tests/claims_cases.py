@@ -131,7 +131,7 @@ UNFINISHED = 'of 40'
 MISSING = 'missing or infinite'
 NO_LONGER = 'no extended dense training'
 NO_60 = 'no noise level 60%'
-OURS = '10% and 15% noise of lenet are ours'
+OURS = 'noise is our choice for'
 LEFT_OUT = 'leaves out no'
 
 # Of one benchmark: the words that a claim begins with; model and noise levels;

@@ -140,7 +140,7 @@ def _curve(name, arm, errors, validation, losses):
       'arm': arm,
       'level': level,
       'weights_remaining': size,
-      'num_weights': 100_000,
+      'num_weights': round(100_000 * (size if arm == 'dense' else 1)),
       'test_error': error,
       'validation_error': 0.1 if level == validation else 0.4,
       'train_cross_entropy': loss,

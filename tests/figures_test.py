@@ -183,7 +183,8 @@ def test_figure_1a_judges_and_shades_by_level(clean):
   figure = controls.draw(table)
   axes = figure.axes[0]
   (note,) = controls.note_matches([clean], table)
-  assert '3 of 4 levels' in note
+  # Level 0, where both are one network, does not count.
+  assert '2 of 3 levels' in note
   assert '100 to 80\u00a0%' in note and '51.2\u00a0%' in note
   # From 1 to half way between .8 and .64, and from there on to the last.
   shaded = sorted(

@@ -169,6 +169,8 @@ def compare_errors(
 ) -> dict[str, float | str]:
   """Average errors, and compare them with those of pruned networks.
 
+  Replicates that only one of the two has are left out of everything.
+
   Args:
     name: of the columns, such as 'test_error'.
     errors: of a network, by replicate.
@@ -180,9 +182,9 @@ def compare_errors(
   own, others = errors.align(pruned, join='inner')
   difference = statistics.compare(own, others)
   return {
-    f'{name}_mean': errors.mean(skipna=False),
-    f'{name}_std': errors.std(skipna=False),
-    'n': len(errors),
+    f'{name}_mean': own.mean(skipna=False),
+    f'{name}_std': own.std(skipna=False),
+    'n': len(own),
     'against_pruning_mean': difference.mean,
     'against_pruning_std': difference.std,
     'against_pruning_verdict': difference.verdict,

@@ -189,7 +189,9 @@ def summarize(results: pd.DataFrame, prune_fraction: float) -> pd.DataFrame:
   for curve, group in results.groupby(CURVE, sort=False):
     rows += _summarize_curve(dict(zip(CURVE, curve)), group)
   summary = pd.DataFrame(rows)
-  by_level = summary.groupby(['experiment', 'level']).weights_remaining
+  # Narrow networks have a width of their own for each `chosen_at`.
+  keys = ['experiment', 'chosen_at', 'level']
+  by_level = summary.groupby(keys).weights_remaining
   matched = by_level.transform('min')
   matched = matched.where(matched < 1, (1 - prune_fraction) ** summary.level)
   summary.insert(5, 'matched_weights_remaining', matched)
@@ -201,7 +203,7 @@ def _summarize_curve(
 ) -> list[dict[str, Any]]:
   dense = curve[curve.level == 0]
   dense = dict(zip(dense.replicate, dense.test_error))
-  num_weights = curve.num_weights.max()
+  is_pruned = identity['experiment'] == 'chain'
   rows = []
   for level, group in curve.groupby('level'):
     # By hand, since pandas would take most of a report's time.
@@ -213,7 +215,9 @@ def _summarize_curve(
       'level': level,
       'weights_remaining': weights,
       # A narrower network states its own count, a pruned one the dense count.
-      'num_weights_remaining': round(weights * num_weights),
+      'num_weights_remaining': round(
+        group.num_weights.iloc[0] * (weights if is_pruned else 1)
+      ),
       'epochs_trained': group.epochs_trained.iloc[0],
       'n': len(group),
     }

@@ -109,8 +109,7 @@ def _test_benchmark(claim, cases):
     number = _look_up(claim.paper, case)
     finding = None if number is None else _test(claim, case, number)
     if finding is not None:
-      why = _gate(case, number, claim.needs)
-      finding = base.withhold(finding, why) if why else finding
+      finding = _withhold(finding, _gate(case, number, claim.needs))
       found.append((case.noise_fraction, number, finding))
   return found
 
@@ -143,19 +142,36 @@ def _gate(case, number, needs):
   return _find_unfinished(case, needs) or why
 
 
+def _gate_any(cases, number, needs):
+  """Return why a verdict on several Cases would be premature, or ''."""
+  reasons = (_gate(case, number, needs) for case in cases)
+  return next(filter(None, reasons), '')
+
+
 def _find_difference(case):
   return paper.find_difference(case.benchmark.config)
 
 
 def _find_unfinished(case, needs):
   config = case.benchmark.config
-  if 'chain' in needs and case.last() < config['levels']:
-    # The optimal sparsity may be at a level that is still to come.
-    return f'the chain has finished level {case.last()} of {config["levels"]}'
-  widths = config['width']['levels']
-  if 'width' in needs and case.has('width') and case.last('width') < widths:
-    return f'width has finished level {case.last("width")} of {widths}'
+  levels = {
+    'chain': ('pruning', config['levels']),
+    'extended_dense': ('extended_dense', config['levels']),
+    'width': ('width', config['width']['levels']),
+  }
+  for name in needs:
+    curve, last = levels[name]
+    # The optimum may be at a level that is still to come.
+    if case.has(curve) and case.last(curve) < last:
+      words = 'the chain' if name == 'chain' else curve.replace('_', ' ')
+      noise = f' at {100 * case.noise_fraction:g}% noise'
+      return f'{words} has finished level {case.last(curve)} of {last}{noise}'
   return ''
+
+
+def _withhold(finding, why):
+  """Leave a finding undecided if there is a reason."""
+  return base.withhold(finding, why, finding.detail) if why else finding
 
 
 def _test_across(claim, cases, number):
@@ -165,7 +181,7 @@ def _test_across(claim, cases, number):
   if wanted:
     cases = [case for case in cases if case.noise_fraction in wanted] or cases
   finding = _test(claim, cases, number)
-  why = _gate(cases[0], number, claim.needs)
+  why = _gate_any(cases, number, claim.needs)
   if not why and not isinstance(number, str):
     there = {case.noise_fraction for case in cases}
     missing = [f'{100 * noise:g}%' for noise in wanted if noise not in there]
@@ -173,12 +189,12 @@ def _test_across(claim, cases, number):
       why = _name_ours(name)
     elif missing:
       why = f'this run has no noise level {" or ".join(missing)}'
-  return base.withhold(finding, why) if why else finding
+  return _withhold(finding, why)
 
 
 def _name_ours(name):
   ours = ' and '.join(f'{100 * noise:g}%' for noise in paper.OURS[name])
-  return f"{ours} noise of {name[0]} are ours; the paper's are not in its text"
+  return f"{ours} noise is our choice for {name[0]}; the paper's text has none"
 
 
 def _test_over(claim, all_cases):

@@ -74,7 +74,8 @@ class Claim(NamedTuple):
       decides.
     test: returns the Finding of a Case; over noise levels or benchmarks, of a
       list of them. None where there is nothing to test.
-    needs: experiments that must be finished.
+    needs: what must be finished: 'chain' (its arm pruning), 'extended_dense' or
+      'width'.
   """
 
   section: str

@@ -28,8 +28,12 @@ def extended_dense(case: Case) -> Finding:
     case.values(_ERROR, own, curve),
     case.values(_ERROR, pruned),
     'points',
-    f'level {own} minus pruning level {pruned}; {"; ".join(others)}',
+    f'{_name(own)} minus pruning {_name(pruned)}; {"; ".join(others)}',
   )
+
+
+def _name(level):
+  return f'level {level}' if level else 'level 0 (dense)'
 
 
 def _minus(case, curve, level, pruned):

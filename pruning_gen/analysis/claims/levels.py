@@ -137,12 +137,15 @@ def grows_with_noise(case: Case) -> Finding | None:
     levels.append(level)
     errors = each.values('test_error', level), each.values('test_error', 0)
     changes.append(errors[0] - errors[1])
-  low = case.lower.noise_fraction
-  return base.measure(
-    *changes,
-    'points',
-    f'level {levels[0]} against level {levels[1]} at {100 * low:g}% noise',
+  low = f'at {100 * case.lower.noise_fraction:g}% noise'
+  found = base.measure(
+    *changes, 'points', f'level {levels[0]} against level {levels[1]} {low}'
   )
+  last, planned = case.lower.last(), case.benchmark.config['levels']
+  if last < planned:
+    why = f'the chain has finished level {last} of {planned} {low}'
+    return base.withhold(found, why, found.detail)
+  return found
 
 
 def noisy_loss(few: bool) -> Test:

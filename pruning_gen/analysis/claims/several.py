@@ -40,19 +40,16 @@ def count(verdict: str, test: Test, never: str = '') -> Test:
   """
 
   def over(cases: list[Case]) -> Finding:
-    found = {
-      describe(case, True): _run(test, case)._replace(verdict='')
-      for case in cases
-    }
+    found = {describe(case, True): _run(test, case) for case in cases}
     others = [
-      f'{name}: {finding.paired}'
-      for name, finding in found.items()
-      if finding.paired != verdict
+      f'{name}: {each.paired}'
+      for name, each in found.items()
+      if each.paired != verdict
     ]
     num = len(found) - len(others)
     unpaired = sum(each.unpaired == verdict for each in found.values())
     has_other = any(each.paired == never for each in found.values())
-    return Finding(
+    counted = Finding(
       num,
       unit=f'of {len(found)}',
       n=min(each.n for each in found.values()),
@@ -62,6 +59,14 @@ def count(verdict: str, test: Test, never: str = '') -> Test:
       # Where it is '', the number decides.
       verdict=base.CONTRADICTS if has_other and never else '',
     )
+    withheld = [
+      f'{name}: {each.detail}'
+      for name, each in found.items()
+      if each.verdict == base.UNDECIDED
+    ]
+    if withheld:
+      return base.withhold(counted, *withheld, counted.detail)
+    return counted
 
   return over
 

@@ -170,7 +170,8 @@ def note_matches(benchmarks: list[Benchmark], table: pd.DataFrame) -> list[str]:
   for (title, pair), rows in table.groupby(
     ['benchmark', 'pair'], sort=False, observed=True
   ):
-    judged = rows[rows.verdict != '']
+    # At level 0 both are one network.
+    judged = rows[(rows.verdict != '') & (rows.level > 0)]
     about = f'{title}, {style.label_of(pair)}'
     if judged.empty:
       why = (

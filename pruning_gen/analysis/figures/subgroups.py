@@ -56,6 +56,7 @@ def _at_sparsities(
   }
   pruning = benchmark.summary[benchmark.summary.arm == 'pruning']
   weights = pruning.drop_duplicates('level').set_index('level')
+  last = pruning.groupby('noise_fraction')['level'].max()
   tables = []
   for sparsity in sparsities:
     for noise_fraction, rows in table.groupby('noise_fraction'):
@@ -68,7 +69,7 @@ def _at_sparsities(
       own = own.assign(
         sparsity=sparsity,
         weights_remaining=weights.weights_remaining.get(level, 1.0),
-        is_last=level == pruning.level.max(),
+        is_last=level == last[noise_fraction],
       )
       tables.append(own)
   return pd.concat(tables) if tables else pd.DataFrame()

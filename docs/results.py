@@ -18,10 +18,13 @@ from pruning_gen import report
 from pruning_gen.analysis import claims
 from pruning_gen.analysis import page
 from pruning_gen.analysis import paired
+from pruning_gen.analysis.figures import base
 from pruning_gen.analysis.figures import FIGURES
+from pruning_gen.analysis.figures import noise
 from pruning_gen.analysis.figures import render
 from pruning_gen.analysis.figures import stopping
 from pruning_gen.analysis.figures import style
+from pruning_gen.analysis.figures import tables
 from pruning_gen.analysis.load import Benchmark
 from pruning_gen.errors import UserError
 from pruning_gen.storage import files
@@ -55,6 +58,8 @@ SHOWN = (
 # Runs that differ in the optimizer alone: the claims of both, side by side.
 OTHER_OPTIMIZER = {'lenet_adam': 'lenet'}
 OPTIMIZERS = {'sgd': 'SGD', 'adam': 'Adam'}
+# Tables of every level, folded.
+BY_LEVEL = (tables.TABLE_5, noise.TABLE_11)
 BY_EPOCH = ('more_early_stopping', 'more_validation_curves')
 
 
@@ -69,6 +74,7 @@ def describe(name: str, benchmark: Benchmark) -> str:
       'At the end of training, and test error minus that of pruning at its '
       'optimal sparsity:',
       to_markdown(tabulate_errors(benchmark)),
+      *(fold(figure, benchmark) for figure in BY_LEVEL),
     ]
   for figure, table in figures_of(benchmark):
     image = f'figures/{name}/{figure.name}.png'
@@ -90,6 +96,18 @@ def describe(name: str, benchmark: Benchmark) -> str:
       to_markdown(reasons),
     ]
   return '\n\n'.join(parts)
+
+
+def fold(figure: base.Figure, benchmark: Benchmark) -> str:
+  """Return a table of the report that a reader unfolds."""
+  table = figure.tabulate([benchmark]).drop(columns='benchmark')
+  return '\n\n'.join(
+    [
+      f'<details><summary>{figure.title}</summary>',
+      to_markdown(table),
+      '</details>',
+    ]
+  )
 
 
 def figures_of(benchmark: Benchmark) -> list:

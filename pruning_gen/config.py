@@ -18,6 +18,7 @@ from pruning_gen.errors import UserError
 from pruning_gen.experiments import build
 from pruning_gen.experiments import EXPERIMENTS
 from pruning_gen.experiments import leave_out
+from pruning_gen.models import initializers
 from pruning_gen.pruning import arms
 from pruning_gen.rules import Rule
 from pruning_gen.storage import files
@@ -80,7 +81,7 @@ NAMES = (
   rules.one_of('dtype', ('float32', 'bfloat16')),
   rules.one_of('matmul_precision', ('default', 'high', 'highest')),
   rules.one_of('eval_precision', ('default', 'high', 'highest')),
-  rules.one_of('model.batch_norm_scale_init', ('uniform', 'ones')),
+  rules.one_of('model.batch_norm_scale_init', initializers.BATCH_NORM_SCALES),
 )
 
 # The types of tuples' elements, which ml_collections does not check.

@@ -18,7 +18,7 @@ from pruning_gen import environment
 from pruning_gen import main
 from pruning_gen.data import cache
 from pruning_gen.data import datasets
-from pruning_gen.data import npz_files
+from pruning_gen.data import splits
 from pruning_gen.data import tfds_files
 from pruning_gen.errors import UserError
 from pruning_gen.storage import results
@@ -204,7 +204,7 @@ def test_an_unknown_data_set_is_refused_with_those_that_there_are():
 def save(path, **changes):
   """Save the digits as a user would; a change of None leaves an array out."""
   digits = datasets.DATASETS['digits'].read()
-  arrays = dict(zip(npz_files.ARRAYS, digits)) | changes
+  arrays = dict(zip(splits.ARRAYS, digits)) | changes
   arrays = {key: value for key, value in arrays.items() if value is not None}
   np.savez(path, **arrays)
 
@@ -256,13 +256,13 @@ def test_channels_in_color_and_none(tmp_path):
   color[..., 2] //= 4
   labels = np.arange(20) % 2
   arrays = (color, labels, color[:5], labels[:5])
-  save(tmp_path / 'color.npz', **dict(zip(npz_files.ARRAYS, arrays)))
+  save(tmp_path / 'color.npz', **dict(zip(splits.ARRAYS, arrays)))
   data = datasets.load('npz:color.npz', str(tmp_path))
   assert data.image_shape == (6, 5, 3)
   np.testing.assert_allclose(data.mean, color.mean((0, 1, 2)) / 255)
   np.testing.assert_allclose(data.std, color.std((0, 1, 2)) / 255)
   gray = (color[..., 0], labels, color[:5, ..., 0], labels[:5])
-  save(tmp_path / 'gray.npz', **dict(zip(npz_files.ARRAYS, gray)))
+  save(tmp_path / 'gray.npz', **dict(zip(splits.ARRAYS, gray)))
   data = datasets.load('npz:gray.npz', str(tmp_path))
   assert data.image_shape == (6, 5, 1) and len(data.mean) == 1
 
@@ -450,7 +450,7 @@ def test_versions_side_by_side_are_cached_apart(tmp_path, monkeypatch):
     )
     cache.write(
       cache.path_of(folder, tmp_path / 'cache'),
-      dict(zip(tfds_files._ARRAYS, arrays * 2)),
+      dict(zip(splits.ARRAYS, arrays * 2)),
     )
   builder = mock.Mock(data_path=folders['3.0.1'])
   monkeypatch.setattr(tfds_files, 'prepared_builder', lambda *_: builder)

@@ -23,7 +23,7 @@ from pruning_gen import report
 from pruning_gen.analysis import claims
 from pruning_gen.analysis import figures
 from pruning_gen.analysis.figures import base
-from pruning_gen.data import npz_files
+from pruning_gen.data import splits
 from pruning_gen.data.datasets import DatasetInfo
 from pruning_gen.data.datasets import DATASETS
 from pruning_gen.engine.part import Part
@@ -198,7 +198,7 @@ def test_a_data_set(config, register, short_report, tmp_path):
 def test_data_of_your_own(short_report, tmp_path):
   """The digits from a file, at the quickstart's sizes: the same results."""
   digits = DATASETS['digits']
-  np.savez(tmp_path / 'own.npz', **dict(zip(npz_files.ARRAYS, digits.read())))
+  np.savez(tmp_path / 'own.npz', **dict(zip(splits.ARRAYS, digits.read())))
   stated = {'mean': digits.mean, 'std': digits.std}
   for name, data in (
     ('digits', {'name': 'digits'}),

@@ -15,8 +15,6 @@ import numpy as np
 from pruning_gen.data import splits
 from pruning_gen.errors import UserError
 
-ARRAYS = ('train_images', 'train_labels', 'test_images', 'test_labels')
-
 _Headers = dict[str, tuple[tuple[int, ...], np.dtype]]
 
 
@@ -61,7 +59,7 @@ def read(path: str, data_dir: str = '') -> tuple[np.ndarray, ...]:
   """Read the four arrays of a file that `describe` accepts, in their order."""
   with _explained(path), _open(path, data_dir) as file:
     arrays = np.load(file, allow_pickle=False)
-    images, labels, *of_test = (arrays[name] for name in ARRAYS)
+    images, labels, *of_test = (arrays[name] for name in splits.ARRAYS)
   return *_in_our_form(images, labels), *_in_our_form(*of_test)
 
 
@@ -86,7 +84,7 @@ def _explained(path: str) -> Iterator[None]:
   except Exception as error:
     raise UserError(
       f'{key} cannot be read ({type(error).__name__}: {error}): name a file '
-      f'that numpy.savez wrote, with the arrays {", ".join(ARRAYS)}; a '
+      f'that numpy.savez wrote, with the arrays {", ".join(splits.ARRAYS)}; a '
       'relative path is one in config.data.dir'
     ) from error
 
@@ -96,12 +94,12 @@ def _read_headers(file: Any) -> _Headers:
   headers = {}
   with zipfile.ZipFile(file) as archive:
     names = {name.removesuffix('.npy') for name in archive.namelist()}
-    missing = [name for name in ARRAYS if name not in names]
+    missing = [name for name in splits.ARRAYS if name not in names]
     if missing:
       raise UserError(
         f'{", ".join(missing)} missing; it has {", ".join(sorted(names))}'
       )
-    for name in ARRAYS:
+    for name in splits.ARRAYS:
       with archive.open(f'{name}.npy') as array:
         # Later versions are for headers of 64 KB, and for names of fields.
         if np.lib.format.read_magic(array) != (1, 0):

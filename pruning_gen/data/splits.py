@@ -3,6 +3,9 @@
 import numpy as np
 from jaxtyping import Int
 
+# A data set's arrays, as files name them.
+ARRAYS = ('train_images', 'train_labels', 'test_images', 'test_labels')
+
 
 def split_test(
   num_examples: int,

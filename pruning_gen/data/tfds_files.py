@@ -19,8 +19,6 @@ from pruning_gen.data import cache
 from pruning_gen.data import splits
 from pruning_gen.errors import UserError
 
-_ARRAYS = ('train_images', 'train_labels', 'test_images', 'test_labels')
-
 
 def read(
   name: str, data_dir: str = '', cache_dir: str = ''
@@ -47,8 +45,8 @@ def read(
     data_path = prepared_builder(name, data_dir).data_path
   arrays = cache.read(cache.path_of(data_path, cache_dir))
   # A flipped bit can hide an array from zipfile.
-  if arrays is not None and arrays.keys() >= set(_ARRAYS):
-    return tuple(arrays[key] for key in _ARRAYS)
+  if arrays is not None and arrays.keys() >= set(splits.ARRAYS):
+    return tuple(arrays[key] for key in splits.ARRAYS)
   builder = prepared_builder(name, data_dir)
   names = ['train', *_test_split(builder)]
   # All are opened first, so that a missing file is noticed at once.
@@ -58,7 +56,7 @@ def read(
     test, train = splits.split_test(len(decoded[1]))
     decoded = *(a[train] for a in decoded), *(a[test] for a in decoded)
   path = cache.path_of(builder.data_path, cache_dir)
-  cache.write(path, dict(zip(_ARRAYS, decoded)))
+  cache.write(path, dict(zip(splits.ARRAYS, decoded)))
   return decoded
 
 

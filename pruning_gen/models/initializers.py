@@ -26,19 +26,8 @@ def fan_in_uniform(fan_in: int) -> Callable:
   return initialize
 
 
-def batch_norm_scale(name: str) -> Callable:
-  """Return the initializer of BatchNorm's scale.
-
-  Args:
-    name: 'uniform' on [0, 1), OpenLTH's default, or 'ones', PyTorch's.
-
-  Raises:
-    ValueError: another name.
-  """
-  if name == 'uniform':
-    return nn.initializers.uniform(scale=1.0)
-  if name == 'ones':
-    return nn.initializers.ones
-  raise ValueError(
-    f"batch_norm_scale_init={name!r} must be 'uniform' or 'ones'"
-  )
+# Of BatchNorm's scale: uniform on [0, 1) as in OpenLTH, or 1 as in PyTorch.
+BATCH_NORM_SCALES = {
+  'uniform': nn.initializers.uniform(scale=1.0),
+  'ones': nn.initializers.ones,
+}

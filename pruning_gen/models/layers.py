@@ -101,7 +101,7 @@ def batch_norm(
 
   Args:
     train: whether to normalize by the batch instead of the running averages.
-    scale_init: 'uniform' or 'ones'; see `initializers.batch_norm_scale`.
+    scale_init: 'uniform' or 'ones'; see `initializers`.
     dtype: of the result; statistics and parameters are float32.
   """
   return functools.partial(
@@ -109,6 +109,6 @@ def batch_norm(
     use_running_average=not train,
     momentum=BATCH_NORM_MOMENTUM,
     epsilon=1e-5,
-    scale_init=initializers.batch_norm_scale(scale_init),
+    scale_init=initializers.BATCH_NORM_SCALES[scale_init],
     dtype=dtype,
   )

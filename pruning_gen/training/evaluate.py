@@ -38,13 +38,13 @@ def evaluate_logits(
   one_hot = jax.nn.one_hot(labels, logits.shape[-1])
   error = jax.nn.softmax(logits) - one_hot
   return PerExample(
-    cross_entropy=_cross_entropy(logits, labels),
+    cross_entropy=_exact_cross_entropy(logits, labels),
     prediction=jnp.argmax(logits, axis=-1).astype(jnp.int32),
     el2n=jnp.linalg.norm(error, axis=-1),
   )
 
 
-def _cross_entropy(
+def _exact_cross_entropy(
   logits: Float[Array, 'batch classes'], labels: Int[Array, ' batch']
 ) -> Float[Array, ' batch']:
   """Return the cross-entropy to float32's own resolution, however small.
@@ -131,7 +131,7 @@ def make_loss_gradient(
 
   def loss_gradient(state, labels, example_ids, images):
     def loss(params, ids, valid):
-      variables = train_state.variables(state) | {'params': params}
+      variables = train_state.variables(state.replace(params=params))
       logits = model.apply(variables, prepare(images[ids]), train=False)
       losses = optax.softmax_cross_entropy_with_integer_labels(
         logits.astype(jnp.float32), labels[ids]
@@ -176,7 +176,7 @@ def make_gradient_norms(
 
   def gradient_norms(state, labels, images):
     def loss(params, i):
-      variables = train_state.variables(state) | {'params': params}
+      variables = train_state.variables(state.replace(params=params))
       logits = model.apply(variables, prepare(images[i][None]), train=False)
       return optax.softmax_cross_entropy_with_integer_labels(
         logits.astype(jnp.float32), labels[i][None]

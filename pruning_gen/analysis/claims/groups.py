@@ -134,8 +134,9 @@ def concentrated_at_every_level(case: Case) -> Finding:
     mean=above,
     paired=f'{(found == "worse").sum()} of {total}',
     verdict=verdict,
-    detail=f'smallest: {ratios.min():.3g} times, at level {int(ratios.idxmin())}; '
-    f'the rest changes more: {below}, {allowed} may by chance',
+    detail=f'smallest: {ratios.min():.3g} times, at level '
+    f'{int(ratios.idxmin())}; the rest changes more: {below}, {allowed} may by '
+    'chance',
   )
 
 

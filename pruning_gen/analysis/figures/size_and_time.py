@@ -126,11 +126,10 @@ SIZE_AND_TIME = base.Figure(
     'Test error of the full network and of a narrow one with about as many '
     'weights as the pruned network of the lowest validation error, trained '
     'once (left) or as long as that one, with the learning rate replayed and '
-    'nothing removed (right). Pruning begins as the dense network. If a small '
-    'network and a long training together were the reason for what pruning '
-    'does, the narrow line would end where that of pruning does. White points '
-    'match pruning by the rule of the paper. Bars are one standard deviation '
-    'over replicates.'
+    'nothing removed (right). Pruning begins as the dense network. If small '
+    "size and long training together explained pruning's effect, the narrow "
+    "line would end where pruning's does. White points match pruning by the "
+    'rule of the paper. Bars are one standard deviation over replicates.'
   ),
   needs=(
     "'extended_width' in --config.experiments, after 'chain' with the arms "

@@ -61,8 +61,8 @@ FIGURE_3 = base.Figure(
   'Figure 3: pruning under label noise',
   caption=(
     'Test error of pruned networks, a curve for each noise level, and of the '
-    'dense network (dashed, same color). Look for curves below their dashed '
-    f'line, by more the more noise there is. {base.STAR} {base.SPREAD}'
+    'dense network (dashed, same color). Look for curves that fall further '
+    f'below their dashed line as the noise increases. {base.STAR} {base.SPREAD}'
   ),
   needs=base.CHAIN,
   tabulate=tabulate_test_error,

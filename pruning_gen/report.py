@@ -288,16 +288,20 @@ def describe_progress(benchmark: Benchmark) -> str:
   # The last start may have named fewer.
   levels = max(finished, benchmark.config['levels'])
   replicates = chain.replicate.nunique()
+  repeated = (
+    f'{replicates} replicates'
+    if replicates > 1
+    else 'one replicate, so there are no verdicts and no spread'
+  )
+  if not levels:
+    return f'Dense networks only (config.levels=0), {repeated}.'
+  early = (
+    'so the optimal sparsity may yet change, ' if finished < levels else ''
+  )
   return (
-    f'{finished} of {levels} levels finished'
-    + (', so the optimal sparsity may yet change' if finished < levels else '')
-    + (
-      f', {replicates} replicates'
-      if replicates > 1
-      else ', one replicate, so there are no verdicts and no spread'
-    )
-    + f'. Pruning removes {100 * benchmark.config["prune_fraction"]:g}% of the '
-    'remaining weights per level.'
+    f'{finished} of {levels} levels finished, {early}{repeated}. Pruning '
+    f'removes {100 * benchmark.config["prune_fraction"]:g}% of the remaining '
+    'weights per level.'
   )
 
 

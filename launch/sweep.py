@@ -50,22 +50,25 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     return [name for name in text.split(',') if name]
 
   several = {'type': names, 'metavar': 'NAME,NAME'}
+  configs = 'names of configs in configs/; default: the five benchmarks'
+  planned = 'experiments to plan; default: the four of the paper'
+  override = 'override a config key in every job; repeatable'
   add = verb(make_plan, 'plan', 'list the jobs')
   add('--sweep', required=True, help='a name for the plan')
-  add('--benchmarks', default=plan.BENCHMARKS, help='of configs/', **several)
-  add('--experiments', default=plan.EXPERIMENTS, help='which', **several)
+  add('--benchmarks', default=plan.BENCHMARKS, help=configs, **several)
+  add('--experiments', default=plan.EXPERIMENTS, help=planned, **several)
   add('--replicates_per_job', type=int, default=1, help='default: 1')
-  add('--set', action='append', default=[], metavar='KEY=VALUE', help='of all')
-  add('--root', help='folder or gs:// address for workdirs; runs/SWEEP')
+  add('--set', action='append', default=[], metavar='KEY=VALUE', help=override)
+  add('--root', help='folder or gs:// address of workdirs; default: runs/SWEEP')
 
-  failures = 'failures in a row without a new checkpoint that are retried'
+  failures = 'retry so many failures in a row without a new checkpoint'
   add = verb(run_job, 'exec', 'run one job of a plan')
   add('--plan', required=True, help='as `plan` wrote it')
-  add('--index', type=int, required=True, help='its line, from 0')
-  add('--device', help='the id of the one GPU or TPU chip that it may use')
+  add('--index', type=int, required=True, help='line of the job, from 0')
+  add('--device', help='id of the one GPU or TPU chip to use; default: all')
   add('--retries', type=int, default=0, help=failures)
   add('--wait', type=float, default=1.0, help='seconds before the first retry')
-  add('--host', type=int, default=0, help='of several hosts, which this is')
+  add('--host', type=int, default=0, help='index of this host among several')
   add('extra', nargs='*', help='flags of pruning_gen.main, after --')
 
   add = verb(run_plan, 'run', 'run all jobs of a plan')
@@ -74,7 +77,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
   add('--engine', choices=choices, default='local', help='default: local')
   add('--workers', type=int, help='jobs at once here; default: one per device')
   add('--retries', type=int, default=3, help=failures)
-  add('--dry_run', action='store_true', help='of an engine: print, run nothing')
+  add('--dry_run', action='store_true', help='slurm, sky: only print commands')
   help_ = (
     'after --: flags of pruning_gen.main, of sbatch, or of sky jobs launch'
   )

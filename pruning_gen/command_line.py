@@ -211,14 +211,17 @@ def _unknown(key: str, known: Collection[str] = ()) -> str:
   return f'--config has no key {key}{meant} (configs/default.py has them all)'
 
 
-def local_path(name: str, value: str) -> str:
+def local_path(name: str, value: str | None) -> str:
   """Return the path that a flag names, with `~` expanded.
 
   Raises:
-    UserError: it is empty, or in a home directory that does not exist.
+    UserError: it is missing, empty, or in a home directory that does not exist.
   """
   if not value or not value.strip():
-    raise UserError(f'--{name} is empty: name a folder')
+    state = 'missing' if value is None else 'empty'
+    raise UserError(
+      f'--{name} is {state}: pass a path, such as --{name}=runs/lenet'
+    )
   path = os.path.expanduser(value)
   if path.startswith('~'):
     raise UserError(

@@ -151,7 +151,7 @@ def main(argv: list[str]) -> None:
 
 
 def set_up(config: ConfigDict, workdir: epath.PathLike | None) -> None:
-  """Set JAX up as the workdir's last start did, where results depend on it."""
+  """Configure JAX, with the last start's settings where they affect results."""
   num_cpu_devices = 0
   if workdir is not None:
     provenance.check_workdir(workdir)

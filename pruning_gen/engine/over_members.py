@@ -55,8 +55,8 @@ def over_members(
     in_specs=tuple(specs),
     out_specs=P('member'),
     axis_names={'member'},
-    # Members do not communicate, so nothing has to be known of which values
-    # vary over them; a pruning score may well return a constant.
+    # Members do not communicate, so JAX need not track which values vary across
+    # them; a pruning score may return a constant.
     check_vma=False,
   )
   on_cpu = layout.platform == 'cpu'

@@ -39,8 +39,8 @@ class Programs(NamedTuple):
     start_level: (state, level) -> state, pruned and rewound as each arm does.
     set_rewind_point: (state) -> state, which arms that rewind weights return
       to.
-    evaluate: (state) -> {split: PerExample [members, N]}, on the training
-      split by the training labels, noisy where they are noisy.
+    evaluate: (state) -> {split: PerExample [members, N]}; the training split
+      is evaluated against the labels trained on, including noisy ones.
     evaluate_held_out: (state) -> the same without the training split.
     num_kept: (state) -> int [members], the kept weights in all kernels.
     networks: (state) -> {'params', 'batch_stats', 'masks'}, as in a TrainState.

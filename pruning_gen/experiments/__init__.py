@@ -23,7 +23,7 @@ class Experiment(NamedTuple):
     train: trains, measures and writes everything that is unfinished.
     is_finished: whether everything is written.
     needs: the experiments whose results it reads.
-    workloads: how much it trains, for estimates.
+    workloads: returns what it trains, for time estimates.
   """
 
   train: Callable[[Run], None]

@@ -60,7 +60,7 @@ def make_schedule(config: ConfigDict) -> Schedule:
 
 
 def workloads(config: ConfigDict) -> list[Workload]:
-  """Return how much it trains."""
+  """Return the experiment's workloads, for time estimates."""
   epochs = make_schedule(config).epochs_by(config.levels)
   return [Workload(len(make_part(config).members), epochs, config.levels + 1)]
 

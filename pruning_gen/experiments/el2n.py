@@ -53,7 +53,7 @@ def list_members(
 
 
 def workloads(config: ConfigDict) -> list[Workload]:
-  """Return how much it trains."""
+  """Return the experiment's workloads, for time estimates."""
   return [Workload(len(list_members(config)), config.el2n.epoch)]
 
 

@@ -91,7 +91,7 @@ def list_parts(run: Run) -> list[Part]:
 
 
 def workloads(config: ConfigDict) -> list[Workload]:
-  """Return how much it trains, at most: the width may be known only later."""
+  """Return its largest possible workload: the width may be known only later."""
   (dense,) = chain.workloads(config)
   networks = len(label_sets.list_label_sets(config))
   # Weights grow with the square of the width; the first level has most.

@@ -40,7 +40,7 @@ def needs(config: ConfigDict) -> tuple[str, ...]:
 
 
 def workloads(config: ConfigDict) -> list[Workload]:
-  """Return how much it trains, and evaluates."""
+  """Return its workloads, for time estimates: measuring, and training twins."""
   levels = len(config.landscape.levels)
   if not levels:
     keep = config.checkpoint.keep_levels

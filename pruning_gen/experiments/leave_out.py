@@ -116,7 +116,7 @@ def needs(config: ConfigDict) -> tuple[str, ...]:
 
 
 def workloads(config: ConfigDict) -> list[Workload]:
-  """Return how much it trains, at most: some sets are known only later."""
+  """Return its largest possible workloads: some sets are known only later."""
   num_label_sets = len(label_sets.list_label_sets(config))
   sets, levels = config.leave_out.sets, len(config.leave_out.levels) or 1
   chosen = levels * len({'most_improved', 'most_worsened'}.intersection(sets))

@@ -41,7 +41,7 @@ def make_schedule(config: ConfigDict, level: int) -> Schedule:
 
 
 def workloads(config: ConfigDict) -> list[Workload]:
-  """Return how much it trains."""
+  """Return the workloads of the twins, for time estimates."""
   members = list(filter(has_one, label_sets.list_members(config)))
   return [
     Workload(len(members), make_schedule(config, level).epochs)

@@ -31,7 +31,7 @@ def list_parts(run: Run) -> list[Part]:
 
 
 def workloads(config: ConfigDict) -> list[Workload]:
-  """Return how much it trains."""
+  """Return the experiment's workloads, for time estimates."""
   networks = len(label_sets.list_label_sets(config))
   return [
     Workload(networks, config.epochs, width=config.width.fraction**level)

@@ -1,4 +1,4 @@
-"""How much an experiment trains, to estimate how long it takes."""
+"""What an experiment trains, to estimate how long it takes."""
 
 from typing import NamedTuple
 

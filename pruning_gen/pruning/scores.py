@@ -141,12 +141,12 @@ def lamp(context: Context) -> Any:
 
 
 def uniform(context: Context) -> Any:
-  """Score weights so that every layer keeps the same fraction, its largest."""
+  """Score weights to keep the largest of each layer, in equal fractions."""
   return _share_out(context, math.prod)
 
 
 def erk(context: Context) -> Any:
-  """Score weights so that layers keep what ERK allots them, their largest.
+  """Score weights to keep the largest of each layer, as many as ERK allots.
 
   Erdos-Renyi kernel (Evci et al. 2020): numbers in proportion to the sum of the
   kernel's dimensions, but no more than the layer has; what remains is shared

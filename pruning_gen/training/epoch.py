@@ -82,8 +82,8 @@ def make_train_epoch(
       return train_step(state, prepare(batch), labels)
 
     ids = batch_ids(member, global_epoch, batch_size)
-    # Labels are looked up here: a TPU takes as long for a batch's as for a
-    # layer.
+    # Look labels up once per epoch: on a TPU, looking up one batch's labels
+    # takes as long as a layer.
     return jax.lax.scan(one_step, state, (ids, member.labels[ids]))
 
   return train_epoch

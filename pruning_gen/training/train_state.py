@@ -24,7 +24,8 @@ class TrainState:
     params: tree of float32 arrays; exactly 0.0 wherever the mask is False.
     batch_stats: BatchNorm's running averages; empty for networks without.
     masks: tree of bool like `params`, True where a weight is kept.
-    opt_state: the optax state; its `count` is the step within the level.
+    opt_state: the optax state; its schedule's `count` is a step of standard
+      training: later levels begin at the rewind step (`schedule.rewind`).
     rewind_point: (params, batch_stats) at the rewind epoch of level 0, for
       arms that rewind weights; empty if no network of the stack does.
   """

@@ -19,19 +19,20 @@ def get_config():
   config.experiments = ('chain', 'width', 'el2n', 'leave_out')
 
   # The chain's arms, from the table in pruning_gen/pruning/arms.py, which says
-  # what each of them does. By default pruning (section 2) and the same training
-  # with nothing removed (section 5.1); the others are ablations (appendix J),
-  # and, not in the paper, 'uniform', 'erk' and 'lamp', which weigh layers.
+  # what each of them does: by default, pruning (section 2) and the same
+  # training with nothing removed (section 5.1). The others are ablations
+  # (appendix J) and, not in the paper, 'uniform', 'erk' and 'lamp', which
+  # divide the remaining weights among layers in other ways.
   config.arms = ('pruning', 'extended_dense')
   # Fractions of the training labels that are changed.
   config.noise_fractions = (0.0,)
   config.noise = ml_collections.ConfigDict()
-  # How: 'other', to one of the other classes (paper); 'uniform', to any class,
-  # the true one among them (OpenLTH); 'permuted', among the examples that are
-  # changed (Paul et al. 2021); 'pair', to the next class.
+  # What they change to: 'other', one of the other classes (paper); 'uniform',
+  # any class, including the true one (OpenLTH); 'permuted', the label of
+  # another changed example (Paul et al. 2021); 'pair', the next class.
   config.noise.kind = 'other'
-  # Independent repetitions; 3 (paper). They are numbered from first_replicate
-  # on, so that machines can share the work.
+  # Independent repetitions; 3 (paper). Their numbers begin at first_replicate,
+  # so that machines can share the work.
   config.replicates = 3
   config.first_replicate = 0
   # All randomness derives from (seed, replicate); below 2**32.
@@ -68,11 +69,12 @@ def get_config():
   config.width.fraction = 0.8
 
   # Narrow networks that train as long as the chain, with nothing removed: for
-  # the experiment 'extended_width', which is ours. It costs what the arm
-  # 'extended_dense' does, times the square of the width.
+  # the experiment 'extended_width', which is ours. It costs as much as the arm
+  # 'extended_dense' times the square of the width.
   config.extended_width = ml_collections.ConfigDict()
-  # Multiplies every layer's width; 0 for the one, in thousandths, with about as
-  # many weights as pruning leaves at its optimal sparsity.
+  # Multiplies every layer's width. 0 chooses the width (a multiple of 0.001)
+  # whose network has about as many weights as pruning leaves at its optimal
+  # sparsity.
   config.extended_width.width = 0.0
 
   config.el2n = ml_collections.ConfigDict()
@@ -84,8 +86,9 @@ def get_config():
   # How many equal groups EL2N divides the training examples into; 20 (paper).
   config.num_subgroups = 20
 
-  # Other scores of difficulty, by dense networks of the whole length: for the
-  # experiment 'difficulty', which is ours. Each epoch costs half as much again.
+  # Other scores of difficulty, from dense networks that train to the end: for
+  # the experiment 'difficulty', which is ours. Its epochs cost 1.5 times as
+  # much as others.
   config.difficulty = ml_collections.ConfigDict()
   # The epochs after which EL2N and GraNd are measured.
   config.difficulty.epochs = (2, 10)
@@ -95,22 +98,23 @@ def get_config():
   # The loss around the networks that checkpoint.keep_levels keeps, for the
   # experiment 'landscape', which is ours: what pruning does before retraining,
   # barriers on the line from each level to the next, and curvature. The first
-  # two need the level before, too: keep_levels=('all',). Of LeNet on MNIST, a
-  # network and level takes about 1 s on 2 cores; training it takes 20.
+  # two also need the level before: keep_levels=('all',). For LeNet on MNIST,
+  # one network at one level takes about 1 s on 2 cores; training it takes 20 s.
   config.landscape = ml_collections.ConfigDict()
-  # Levels to measure; () for all that are kept.
+  # Levels to measure; () for every level that is kept.
   config.landscape.levels = ()
-  # Training examples that curvature and the loss on lines are of, the same for
-  # all networks; with BatchNorm, they must fit one batch.
+  # Number of training examples used for curvature and for the loss along lines,
+  # the same for all networks. Networks with BatchNorm process them in one
+  # batch.
   config.landscape.num_examples = 1000
-  # Points on a line, its ends included.
+  # Points on a line, including its ends.
   config.landscape.num_points = 11
-  # Of Lanczos' algorithm, for the largest eigenvalue of the Hessian; as many
-  # vectors of the size of a network are in memory at once.
+  # Lanczos iterations for the largest Hessian eigenvalue. Memory use grows by
+  # one network-sized vector per iteration.
   config.landscape.num_iterations = 20
-  # Levels that are trained once more, from the same weights, on batches in
-  # another order: each costs what the level did. They and the levels before
-  # them must be kept; arms that rewind weights are left out.
+  # Levels to train once more, from the same weights, on batches in another
+  # order; each costs as much as the level did. They and the levels before them
+  # must be kept; arms that rewind weights are left out.
   config.landscape.twin_levels = ()
 
   config.leave_out = ml_collections.ConfigDict()
@@ -132,26 +136,27 @@ def get_config():
   config.data = ml_collections.ConfigDict()
   # A name in pruning_gen/data/datasets.py: 'digits' (8x8, scikit-learn's, no
   # download), or from TensorFlow Datasets (TFDS) 'mnist', 'cifar10', 'cifar100'
-  # or 'imagenet2012' (streamed). Or data of your own: 'npz:PATH', a file with
-  # the arrays train_images, train_labels, test_images and test_labels (uint8
-  # [n, height, width, channels] or [n, height, width], and whole numbers from 0
-  # on); or 'tfds:NAME', any builder of TFDS with images of one size.
+  # or 'imagenet2012' (streamed). Or your own data: 'npz:PATH', a file with the
+  # arrays train_images and test_images (uint8 [n, height, width, channels] or
+  # [n, height, width]), train_labels and test_labels (integers from 0); or
+  # 'tfds:NAME', any builder of TFDS with images of one size.
   config.data.name = 'digits'
   # Where TFDS keeps its data sets; '' for its own default, $TFDS_DATA_DIR or
-  # ~/tensorflow_datasets. A relative PATH of an .npz file begins here.
+  # ~/tensorflow_datasets. A relative PATH of an .npz file starts here.
   config.data.dir = ''
   # Where decoded arrays and compiled programs are kept between runs; '' for
   # $XDG_CACHE_HOME/pruning_gen or ~/.cache/pruning_gen.
   config.data.cache_dir = ''
-  # Train on this many examples only, the first ones; 0 for all.
+  # Number of training examples to use, the first ones; 0 for all.
   config.data.num_train = 0
-  # How many classes the network tells apart; 0 for as many as there are.
+  # Number of classes that the network distinguishes; 0 for as many as the data
+  # has.
   config.data.num_classes = 0
   # (height, width, channels) that the images must have; () for any.
   config.data.image_shape = ()
-  # Mean and standard deviation per channel, of pixels in [0, 1], by which
-  # images are normalized: () for the paper's; of data of your own, for those of
-  # all training images.
+  # Mean and standard deviation per channel, of pixels in [0, 1], that normalize
+  # images. () uses the paper's values for built-in data sets, and those of all
+  # training images for your own data.
   config.data.mean = ()
   config.data.std = ()
 
@@ -180,16 +185,16 @@ def get_config():
   # continues with the others.
   config.on_divergence = 'stop'
 
-  # What training computes in: 'float32' or 'bfloat16'. Parameters, losses and
+  # Data type of training: 'float32' or 'bfloat16'. Parameters, losses and
   # evaluation are always float32.
   config.dtype = 'float32'
   # Precision of float32 matrix products on accelerators: 'default' (the
   # fastest), 'high' or 'highest'.
   config.matmul_precision = 'default'
-  # The same in evaluation; full precision costs little there, with one pass per
+  # The same for evaluation. Full precision costs little there: one pass per
   # level.
   config.eval_precision = 'highest'
-  # Examples per forward pass of evaluation; it changes memory, not results.
+  # Examples per forward pass of evaluation; affects memory, not results.
   config.eval_batch_size = 2000
   # How a device runs its networks: 'vmap' (all at once), 'map' (one after the
   # other), or 'auto' ('vmap' on accelerators for networks without convolutions,
@@ -199,8 +204,8 @@ def get_config():
   config.devices = ml_collections.ConfigDict()
   # Use this many devices, the first ones; 0 for all.
   config.devices.count = 0
-  # How many devices each batch is split over; 0 for as many as are not needed
-  # for networks of their own.
+  # How many devices split each batch; 0 for those that are left over when
+  # networks have devices of their own.
   config.devices.data_parallel = 0
 
   config.checkpoint = ml_collections.ConfigDict()
@@ -228,7 +233,7 @@ def get_config():
 
 
 def get_cifar_config():
-  """Return what the three CIFAR benchmarks share."""
+  """Return the configuration that the three CIFAR benchmarks share."""
   config = get_config()
   config.data.augment = True
   # As in the paper.
@@ -251,17 +256,18 @@ def check_size(size, sizes=('paper', 'small')):
   """Check the part of --config after the colon.
 
   Args:
-    size: as given; training the paper's takes weeks on a CPU.
-    sizes: what it may be, the default first.
+    size: the part after the colon.
+    sizes: the sizes of this config, the default first.
 
   Raises:
-    ValueError: it is none of them.
+    ValueError: the size is none of them.
   """
   if size not in sizes:
     # config_flags reports a ValueError as an invalid value of --config.
-    others = ' or '.join(repr(name) for name in sizes[1:])
+    first, *others, last = map(repr, sizes)
+    choices = ', '.join([f'{first} (the default)', *others])
     raise ValueError(
-      f'size {size!r} must be {sizes[0]!r} (the default), {others}, as in '
+      f'size {size!r} must be {choices} or {last}, as in '
       '--config=configs/resnet20.py:small'
     )
 

@@ -12,10 +12,10 @@ an hour:
       --workdir=runs/resnet20_small
 
 8 filters, 10,000 images, noise 0 and 0.3, 4 levels of 4 epochs: too short to
-fit noisy labels. `configs/resnet20.py:cpu` is long enough, in hours of a CPU: 8
-filters and 2,000 images, 40 epochs, 9 levels down to 1.8 % of the weights. With
-30 % of the training labels wrong, its dense network fitted all but 0.85 % of
-them, in a trial with one replicate. The chain has not been run yet.
+fit noisy labels. `configs/resnet20.py:cpu` trains long enough, for hours on a
+CPU: 8 filters, 2,000 images, 40 epochs, 9 levels down to 1.8 % of the weights.
+With 30 % of the training labels wrong, its dense network fitted all but 0.85 %
+of them in a trial with one replicate. The chain has not been run yet.
 """
 
 from pruning_gen.configs import default
@@ -35,19 +35,19 @@ def get_config(size='paper'):
 
 
 def shrink_for_cpu(config):
-  """Make a network that memorizes noisy labels within hours of a CPU."""
+  """Shrink the benchmark until a CPU memorizes noisy labels within hours."""
   config.model.num_filters = 8
   config.data.num_train = 2000
   # With flips and shifts, 40 epochs are too few to memorize.
   config.data.augment = False
   config.batch_size = 64
   config.noise_fractions = (0.0, 0.30)
-  # Two of the paper's steps of 20 % at once: 1.8 % of the weights at the end.
+  # Two of the paper's steps of 20 % at a time: 1.8 % of the weights remain.
   config.prune_fraction = 0.36
   config.levels = 9
   config.epochs = 40
   config.rewind_epoch = 4
   config.milestones = (20, 30)
   config.el2n.epoch = 4
-  # Also steps of 36 %.
+  # Each width has 36 % fewer weights than the one before, too.
   config.width.levels = 5

@@ -5,8 +5,8 @@
 
 Streamed from TFDS's 'imagenet2012', prepared as array_record in data.dir. One
 replicate at a time fits a small TPU slice: give each job its own replicate with
---config.replicates=1 --config.first_replicate=0, 1 or 2. Each then chooses what
-leave-out leaves out by its own optimal sparsity, not by that of the mean over
+--config.replicates=1 --config.first_replicate=0, 1 or 2. In each job, leave-out
+then uses the replicate's own optimal sparsity instead of that of the mean over
 replicates. 1,050 epochs per network. Not run yet; expect 24 % test error
 without noise (dense). A few steps of everything, on a CPU:
 
@@ -27,7 +27,7 @@ def get_config(size='paper'):
   # Ours, like the number of levels.
   config.noise_fractions = (0.0, 0.15)
   config.levels = 12
-  # At the last width about as many weights remain as at the last level: 0.8**12
+  # As many weights remain at the last width as at the last level: about 0.8**12
   # of them.
   config.width.levels = 6
   config.el2n.epoch = 10

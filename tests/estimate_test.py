@@ -38,6 +38,10 @@ def test_leave_out_without_sets_of_one_kind(config):
   assert workload.networks == 6 and workload.fraction == 0.8
   config.leave_out.sets = ('subgroups', 'misclassified')
   assert {each.networks for each in leave_out.workloads(config)} == {4, 42}
+  # Sets of both kinds, of the same size.
+  config.leave_out.sets = ('most_worsened', 'subgroups')
+  config.num_subgroups = round(1 / config.leave_out.fraction)
+  assert {each.networks for each in leave_out.workloads(config)} == {6, 12}
 
 
 def test_every_experiment_has_an_estimate(config):

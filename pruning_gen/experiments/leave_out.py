@@ -120,18 +120,16 @@ def workloads(config: ConfigDict) -> list[Workload]:
   num_label_sets = len(label_sets.list_label_sets(config))
   sets, levels = config.leave_out.sets, len(config.leave_out.levels) or 1
   chosen = levels * len({'most_improved', 'most_worsened'}.intersection(sets))
-  # The fraction left out -> how many networks, with a random set of that size.
-  networks = {
-    config.leave_out.fraction: chosen + 1 if chosen else 0,
-    0.0: 2 if 'misclassified' in sets else 0,
-    1 / config.num_subgroups: (
-      config.num_subgroups + 1 if 'subgroups' in sets else 0
-    ),
-  }
+  # Which fraction how many sets leave out; one more leaves out a random set.
+  counts = [
+    (config.leave_out.fraction, chosen),
+    (0.0, int('misclassified' in sets)),
+    (1 / config.num_subgroups, config.num_subgroups * ('subgroups' in sets)),
+  ]
   return [
-    Workload(num_label_sets * number, config.epochs, fraction=1 - fraction)
-    for fraction, number in networks.items()
-    if number
+    Workload(num_label_sets * (count + 1), config.epochs, fraction=1 - fraction)
+    for fraction, count in counts
+    if count
   ]
 
 

@@ -26,9 +26,7 @@ from pruning_gen import estimate
 from pruning_gen.data import datasets
 from pruning_gen.errors import UserError
 from pruning_gen.experiments import build
-from pruning_gen.experiments import el2n
-from pruning_gen.experiments import label_sets
-from pruning_gen.training.schedule import Schedule
+from pruning_gen.experiments import EXPERIMENTS
 
 # The part of the bound by arithmetic and memory that a program reaches.
 REACHED = 0.5
@@ -96,61 +94,23 @@ def job_work(config: ml_collections.ConfigDict) -> Work:
   """Count the work of a config's experiments."""
   info = datasets.info_in(config.data)
   trained = decoded = 0.0
-  for networks, streams, epochs, fraction in _stacks(config):
-    steps = round(fraction * info.num_train) // config.batch_size
-    images = epochs * steps * config.batch_size
-    trained += networks * images
-    decoded += streams * images if info.is_streamed else 0
+  for name in config.experiments:
+    for workload in EXPERIMENTS[name].workloads(config):
+      images = workload.num_trained(info.num_train, config.batch_size)
+      trained += workload.networks * images * workload.width**2
+      orders = _num_orders(name, workload, config)
+      decoded += orders * images if info.is_streamed else 0
   return Work(trained, decoded)
 
 
-def _stacks(config):
-  """List what is trained together.
-
-  Yields:
-    How many networks, in units of the full network; how many orders of the
-    images they read; their epochs; and the fraction of the examples they see.
-  """
-  label_set_count = len(label_sets.list_label_sets(config))
-  if 'chain' in config.experiments:
-    members = label_sets.list_members(config)
-    yield len(members), config.replicates, chain_epochs(config), 1
-  if 'width' in config.experiments:
-    for level in range(config.width.levels + 1):
-      # The operations of a layer grow with the square of the width.
-      networks = label_set_count * config.width.fraction ** (2 * level)
-      yield networks, config.replicates, config.epochs, 1
-  if 'el2n' in config.experiments:
-    networks = len(el2n.list_members(config))
+def _num_orders(name, workload, config):
+  """Return in how many orders the networks of a stack read the images."""
+  return {
     # Networks of one number in different label sets read in the same order.
-    streams = config.replicates * config.el2n.networks
-    yield networks, streams, config.el2n.epoch, 1
-  if 'leave_out' in config.experiments:
-    for left_out in _left_out(config):
-      # Each network reads images of its own.
-      yield label_set_count, label_set_count, config.epochs, 1 - left_out
-
-
-def _left_out(config):
-  """List the fraction of the examples that each network is trained without."""
-  wanted, left_out = config.leave_out.sets, []
-  by_effect = {'most_improved', 'most_worsened'} & set(wanted)
-  if by_effect:
-    # And a random set of the same size.
-    count = len(by_effect) * (len(config.leave_out.levels) or 1) + 1
-    left_out += [config.leave_out.fraction] * count
-  if 'misclassified' in wanted:
-    # Unknown before a run; assume none are left out (an upper bound).
-    left_out += [0.0, 0.0]
-  if 'subgroups' in wanted:
-    left_out += [1 / config.num_subgroups] * (config.num_subgroups + 1)
-  return left_out
-
-
-def chain_epochs(config: ml_collections.ConfigDict) -> int:
-  """Return how many epochs a member of the chain trains."""
-  schedule = Schedule(config.epochs, config.rewind_epoch, config.levels)
-  return schedule.epochs_by(config.levels)
+    'el2n': config.replicates * config.el2n.networks,
+    # Each network reads images of its own.
+    'leave_out': workload.networks,
+  }.get(name, config.replicates)
 
 
 def network(config: ml_collections.ConfigDict) -> Network:

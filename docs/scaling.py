@@ -10,8 +10,10 @@ import random
 import sys
 
 from docs import cost
-from pruning_gen.experiments import label_sets
+from pruning_gen.estimate import format_time
+from pruning_gen.experiments import chain
 from pruning_gen.launch import plan
+from speed import table
 
 DOCUMENT = pathlib.Path(__file__).with_suffix('.md')
 SLICES = ('v4-8', 'v5litepod-8', 'v5p-8', 'v6e-8')
@@ -80,8 +82,9 @@ def saved_bytes(config):
   # padding, less than a hundredth, are left out.
   moments = 2 if config.optimizer == 'adam' else int(config.momentum > 0)
   size = cost.network(config).parameters * (32 * (1 + moments) + 1) // 8
-  saves = cost.chain_epochs(config) // config.checkpoint.every_epochs
-  return (saves + config.levels) * len(label_sets.list_members(config)) * size
+  (workload,) = chain.workloads(config)
+  saves = workload.epochs // config.checkpoint.every_epochs
+  return (saves + config.levels) * workload.networks * size
 
 
 def cost_table():
@@ -153,6 +156,20 @@ def preemption_table():
   return markdown(header, rows)
 
 
+def cpu_table():
+  """Estimate a chain at the speeds that were measured on CPUs."""
+  rows = []
+  for benchmark in ('lenet', 'resnet20', 'vgg16'):
+    config = plan.load_config(benchmark)
+    config.experiments = ('chain',)
+    members, speed = table.fastest(benchmark)
+    seconds = cost.job_work(config).trained / speed
+    cells = [str(members), f'{speed:,.0f}', format_time(seconds)]
+    rows.append([table.NAMES[benchmark], *cells])
+  header = ['network', 'members', 'images per second', 'a chain']
+  return markdown(header, rows)
+
+
 def markdown(header, rows):
   """Format a Markdown table, with all columns but the first to the right."""
   width = len(header)
@@ -160,15 +177,15 @@ def markdown(header, rows):
   return '\n'.join('| ' + ' | '.join(line[:width]) + ' |' for line in lines)
 
 
-TABLES = {'cost': cost_table, 'preemption': preemption_table}
+TABLES = {'cost': cost_table, 'cpu': cpu_table, 'preemption': preemption_table}
 
 
 def fill(text):
   """Return a document with every table rewritten, between its marks."""
-  for name, table in TABLES.items():
+  for name, make in TABLES.items():
     start, _, rest = text.partition(f'<!-- table: {name} -->\n')
     _, _, end = rest.partition('<!-- end -->')
-    text = f'{start}<!-- table: {name} -->\n{table()}\n<!-- end -->{end}'
+    text = f'{start}<!-- table: {name} -->\n{make()}\n<!-- end -->{end}'
   return text
 
 

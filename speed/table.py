@@ -7,6 +7,7 @@ prints them; tests/readme_test.py compares.
 
 import itertools
 import json
+import operator
 import pathlib
 import statistics
 
@@ -41,13 +42,28 @@ def make_table() -> str:
     )
     for i, ours in enumerate(turns[0]['ours']):
       trained, evaluated = (
-        statistics.median(turn['ours'][i][key] for turn in turns)
+        _median(turns, i, key)
         for key in ('images_per_second', 'evaluated_per_second')
       )
       ratio = throughput.describe_ratio(turns, i)
       cells = f'{trained:,.0f} | {peer:,.0f} | {ratio} | {evaluated:,.0f}'
       lines.append(f'| {name} | {ours["members"]} | {cells} | {len(turns)} |')
   return '\n'.join(lines)
+
+
+def fastest(model: str) -> tuple[int, float]:
+  """Return the members of the fastest stack, and their images per second."""
+  path = FOLDER / f'throughput_{model}.json'
+  turns = json.loads(path.read_text())['turns']
+  speeds = {
+    ours['members']: _median(turns, i, 'images_per_second')
+    for i, ours in enumerate(turns[0]['ours'])
+  }
+  return max(speeds.items(), key=operator.itemgetter(1))
+
+
+def _median(turns, i, key):
+  return statistics.median(turn['ours'][i][key] for turn in turns)
 
 
 def make_costs_table() -> str:

@@ -22,6 +22,11 @@ class Workload(NamedTuple):
   fraction: float = 1.0
   width: float = 1.0
 
+  def num_trained(self, num_train: int, batch_size: int) -> int:
+    """Count images through a training step of each network."""
+    steps = round(self.fraction * num_train) // batch_size
+    return self.epochs * steps * batch_size
+
   def num_images(self, num_train: int, num_other: int, config: ConfigDict):
     """Count images through a training step of the full network.
 
@@ -30,8 +35,7 @@ class Workload(NamedTuple):
       num_other: examples that networks are only evaluated on.
       config: the config.
     """
-    steps = round(self.fraction * num_train) // config.batch_size
-    trained = self.epochs * steps * config.batch_size
+    trained = self.num_trained(num_train, config.batch_size)
     # A forward pass is a third of a step.
     evaluated = self.levels * (num_train + num_other) / 3
     # The operations of a layer grow with the square of the width.

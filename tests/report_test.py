@@ -3,6 +3,7 @@ import html.parser
 import re
 import subprocess
 import sys
+import types
 
 import pandas as pd
 import pytest
@@ -186,6 +187,16 @@ def test_what_is_written_while_a_report_is_built_is_news(tmp_path, monkeypatch):
   assert not report.is_built(tmp_path)
   report.build(tmp_path)
   assert report.is_built(tmp_path)
+
+
+def test_dense_networks_alone_are_no_unfinished_chain():
+  dense = types.SimpleNamespace(
+    results=fake_runs.make_results({0: [0.1, 0.2]}),
+    config=fake_runs.CONFIG | {'levels': 0},
+  )
+  text = report.describe_progress(dense)
+  assert 'config.levels=0' in text and '2 replicates' in text
+  assert 'Pruning' not in text and 'finished' not in text
 
 
 @pytest.mark.usefixtures('few_figures')

@@ -1,5 +1,7 @@
 """Other scores of difficulty, from training to the report."""
 
+import shutil
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -138,6 +140,22 @@ def test_stopped_and_resumed_to_the_same_bytes(workdir, tmp_path):
     )
     assert own == unbroken
   main.run(small_chain.make_run(config, tmp_path))
+
+
+@pytest.mark.slow
+def test_grown_by_a_label_set(workdir, tmp_path):
+  config = make_config()
+  config.experiments = ('difficulty',)
+  config.noise_fractions = (0.0, 0.2)
+  grown = shutil.copytree(workdir, tmp_path / 'grown')
+  found = []
+  for folder in (tmp_path / 'complete', grown):
+    main.run(small_chain.make_run(config, folder))
+    paths = sorted((folder / 'difficulty').rglob('*.*'))
+    found.append({path.name: path.read_bytes() for path in paths})
+  complete, grown = found
+  assert len(complete) == 3 + 6
+  assert grown == complete
 
 
 @pytest.mark.slow

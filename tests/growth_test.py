@@ -21,7 +21,15 @@ from tests import small_chain
 
 pytestmark = pytest.mark.slow
 
-ALL = ('chain', 'width', 'el2n', 'leave_out', 'extended_width')
+ALL = (
+  'chain',
+  'width',
+  'el2n',
+  'leave_out',
+  'difficulty',
+  'extended_width',
+  'landscape',
+)
 # What the first start names less of.
 LESS = {
   'a level': {'levels': 1},
@@ -57,6 +65,13 @@ def make_config(**changes):
   # Not the optimal sparsity: more replicates or levels may move it.
   config.leave_out.levels = (1, 2)
   config.extended_width.width = 0.5
+  config.difficulty.epochs = (1,)
+  config.difficulty.networks = 1
+  config.checkpoint.keep_levels = ('all',)
+  config.landscape.num_examples = 50
+  config.landscape.num_points = 3
+  config.landscape.num_iterations = 3
+  config.landscape.twin_levels = (1,)
   config.devices.count = 2
   config.update_from_flattened_dict(changes)
   return config

@@ -66,6 +66,7 @@ def _measure(
   num_epochs: int,
 ) -> None:
   """Write what is measured after an epoch, before its checkpoint is saved."""
+  del part
   config, stack = run.config, programs.spec.stack
   train = programs.evaluate(state)['train']
   networks = [(m.noise_fraction, m.replicate, m.network) for m in stack.members]
@@ -79,7 +80,7 @@ def _measure(
   if num_epochs == config.epochs:
     arrays['cross_entropy'] = train.cross_entropy
   if processes.is_primary():
-    storage.write_epoch(run.workdir, part.name, num_epochs, arrays)
+    storage.write_epoch(run.workdir, num_epochs, arrays)
 
 
 def count_forgetting(
@@ -121,27 +122,35 @@ def write_scores(run: Run) -> None:
       )
     for (score, epoch), values in scores.items():
       rows.append((noise_fraction, replicate, score, epoch, len(own)))
-      means.append(np.mean([values[i] for i in own], axis=0))
+      means.append(values[own].mean(axis=0))
   columns = [*storage.IDENTITY, 'networks']
   table = pd.DataFrame(rows, columns=columns)
   storage.write_scores(run.workdir, table, np.float32(means))
 
 
-def _read_networks(run: Run) -> tuple[list[tuple], dict[tuple, list]]:
-  """Read the networks of all stacks, and their scores by (score, epoch)."""
+def _read_networks(
+  run: Run,
+) -> tuple[list[tuple], dict[tuple[str, int], np.ndarray]]:
+  """Read which networks are trained, and their scores by (score, epoch).
+
+  Returns:
+    (noise_fraction, replicate, network) of each, and arrays [network, example].
+  """
   last, num_train = run.config.epochs, len(run.dataset.train_labels)
-  networks, scores = [], {}
-  for part in storage.list_parts(run.workdir):
-    correct = []
-    for epoch in range(1, last + 1):
-      arrays = storage.read_epoch(run.workdir, part, epoch)
-      bits = np.unpackbits(arrays['correct'], axis=1, count=num_train)
-      correct.append(bits.astype(bool))
-      for score in ('el2n', 'grand'):
-        if score in arrays:
-          scores.setdefault((score, epoch), []).extend(arrays[score])
-    networks += [(*row[:1], *map(int, row[1:])) for row in arrays['network']]
-    forgotten = map(count_forgetting, np.stack(correct, axis=1))
-    scores.setdefault(('forgetting', last), []).extend(forgotten)
-    scores.setdefault(('loss', last), []).extend(arrays['cross_entropy'])
-  return networks, scores
+  networks = storage.read_epoch(run.workdir, last)['network'].tolist()
+  correct, scores = [], {}
+  for epoch in range(1, last + 1):
+    arrays = storage.read_epoch(run.workdir, epoch)
+    # Earlier epochs may have more, of a stack that was never continued.
+    there = arrays.pop('network').tolist()
+    rows = [there.index(network) for network in networks]
+    arrays = {name: array[rows] for name, array in arrays.items()}
+    bits = np.unpackbits(arrays['correct'], axis=1, count=num_train)
+    correct.append(bits.astype(bool))
+    for score in ('el2n', 'grand'):
+      if score in arrays:
+        scores[score, epoch] = arrays[score]
+  by_network = np.stack(correct, axis=1)
+  scores['forgetting', last] = np.stack(list(map(count_forgetting, by_network)))
+  scores['loss', last] = arrays['cross_entropy']
+  return list(map(tuple, networks)), scores

@@ -247,10 +247,12 @@ def read_stack(workdir: epath.PathLike, part: str, folder: str) -> list[tuple]:
 
 
 def remove(workdir: epath.PathLike) -> None:
-  """Remove what `add` and `write_stack` wrote, if no results depend on it."""
+  """Remove what belongs to networks of which nothing is saved."""
   if processes.is_primary():
     for folder in files.path_of(workdir).iterdir():
       if folder.is_dir():
         for name in (*results.MEMBER_FILES, 'epochs.csv'):
           files.remove(folder / name)
+        for path in folder.glob('epochs/*.npz'):
+          files.remove(path)
     results.remove_checkpoints(workdir)

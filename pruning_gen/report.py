@@ -106,13 +106,8 @@ def _sign(workdir: epath.PathLike) -> str:
   Times would not: a report may be built while its run is in progress.
   """
   digest = hashlib.sha256()
-  for path in (
-    results.results_path(workdir),
-    epath.Path(workdir) / 'el2n' / 'scores.csv',
-    epath.Path(workdir) / 'chain' / 'most_worsened.csv',
-  ):
-    if path.exists():
-      digest.update(path.read_bytes())
+  for path in results.list_tables(workdir):
+    digest.update(path.read_bytes())
   return f'\n<!-- of tables with the SHA-256 {digest.hexdigest()} -->\n'
 
 

@@ -157,6 +157,7 @@ def test_nothing_is_left_of_the_page_before(tmp_path):
   assert {path.name for path in output.glob('*/*')} == before
 
 
+@pytest.mark.usefixtures('few_figures')
 def test_is_built_notices_what_is_new(tmp_path):
   provenance.open_workdir(tmp_path, fake_runs.CONFIG)
   table = fake_runs.make_results({0: [0.1, 0.2]})
@@ -164,8 +165,21 @@ def test_is_built_notices_what_is_new(tmp_path):
   assert not report.is_built(tmp_path)
   report.build(tmp_path)
   assert report.is_built(tmp_path)
-  fake_runs.write_el2n(tmp_path)
-  assert not report.is_built(tmp_path)
+  for name in (
+    'chain/epochs.csv',
+    'chain/layers.csv',
+    'chain/most_worsened.csv',
+    'difficulty/scores.csv',
+    'el2n/scores.csv',
+    'landscape/landscape.csv',
+    'landscape/twins.csv',
+  ):
+    path = tmp_path / name
+    path.parent.mkdir(exist_ok=True)
+    path.write_text('a table')
+    assert not report.is_built(tmp_path), name
+    path.unlink()
+    assert report.is_built(tmp_path)
 
 
 @pytest.mark.usefixtures('few_figures')

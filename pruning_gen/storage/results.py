@@ -126,6 +126,15 @@ def summary_path(workdir: epath.PathLike) -> epath.Path:
   return files.path_of(workdir) / 'summary.csv'
 
 
+def list_tables(workdir: epath.PathLike) -> list[epath.Path]:
+  """List the tables that experiments have written, of which a report is made.
+
+  A table is written after the arrays of its rows.
+  """
+  path = files.path_of(workdir)
+  return sorted([*path.glob('results.csv'), *path.glob('*/*.csv')])
+
+
 def write_rows(
   workdir: epath.PathLike,
   rows: Sequence[dict[str, Any]],

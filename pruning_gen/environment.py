@@ -46,6 +46,10 @@ def set_up(
     config: the config.
     num_members: how many networks train together.
     num_cpu_devices: as many as the workdir's last start had; 0 to choose.
+
+  Raises:
+    RuntimeError: JAX is in use already, with another number of CPU devices;
+      everything else is set.
   """
   for name, value in PINNED.items():
     # Not all are known to every version of JAX.
@@ -56,6 +60,16 @@ def set_up(
     'jax_default_matmul_precision',
     None if precision == 'default' else precision,
   )
+  # That of the environment may be in a bucket, which a fleet shares.
+  if not os.environ.get('JAX_COMPILATION_CACHE_DIR'):
+    cache_dir = cache.folder(config.data.cache_dir)
+    jax.config.update(
+      'jax_compilation_cache_dir', str(cache_dir / 'xla') if cache_dir else None
+    )
+  # By default only programs that took a second: 8 of the quickstart's 59. With
+  # all of them, a second run takes 30 s instead of 45.
+  jax.config.update('jax_persistent_cache_min_compile_time_secs', 0)
+  # Last: it fails if JAX is in use, as it may be in a notebook.
   if 'xla_force_host_platform_device_count' not in os.environ.get(
     'XLA_FLAGS', ''
   ):
@@ -66,15 +80,6 @@ def set_up(
       'jax_num_cpu_devices',
       config.devices.count or num_cpu_devices or min(cores(), num_members),
     )
-  # That of the environment may be in a bucket, which a fleet shares.
-  if not os.environ.get('JAX_COMPILATION_CACHE_DIR'):
-    cache_dir = cache.folder(config.data.cache_dir)
-    jax.config.update(
-      'jax_compilation_cache_dir', str(cache_dir / 'xla') if cache_dir else None
-    )
-  # By default only programs that took a second: 8 of the quickstart's 59. With
-  # all of them, a second run takes 30 s instead of 45.
-  jax.config.update('jax_persistent_cache_min_compile_time_secs', 0)
 
 
 def check_devices() -> str:

@@ -4,14 +4,19 @@ import re
 import subprocess
 import sys
 
+import jax
 import numpy as np
 import pandas as pd
 import pytest
 
 import pruning_gen
+from pruning_gen import environment
 from pruning_gen.analysis import load
 from pruning_gen.errors import UserError
+from pruning_gen.storage import provenance
 from tests import fake_runs
+from tests import program
+from tests import small_chain
 
 ROOT = pathlib.Path(__file__).parents[1]
 
@@ -72,9 +77,30 @@ def test_what_is_not_there(run, arguments, message):
 def test_no_run_and_nothing_finished(tmp_path):
   with pytest.raises(UserError, match=r'config\.json'):
     pruning_gen.load(tmp_path)
-  fake_runs.provenance.open_workdir(tmp_path, fake_runs.CONFIG)
+  provenance.open_workdir(tmp_path, fake_runs.CONFIG)
   with pytest.raises(UserError, match='no finished level'):
     pruning_gen.load(tmp_path)
+
+
+def set_up_twice(folder):
+  """Set up JAX while it is in use: in a process of its own."""
+  config = small_chain.make_config()
+  assert len(jax.devices()) < 5
+  config.devices.count = 5
+  config.data.cache_dir = str(folder)
+  with pytest.raises(RuntimeError, match='jax_num_cpu_devices'):
+    environment.set_up(config, 1)
+  assert jax.config.jax_compilation_cache_dir == str(folder / 'xla')
+  assert jax.config.jax_persistent_cache_min_compile_time_secs == 0
+
+
+@pytest.mark.slow
+def test_programs_are_cached_where_jax_is_in_use(tmp_path, monkeypatch):
+  monkeypatch.delenv('JAX_COMPILATION_CACHE_DIR', raising=False)
+  process = program.CONTEXT.Process(target=set_up_twice, args=(tmp_path,))
+  process.start()
+  process.join()
+  assert process.exitcode == 0
 
 
 def test_the_package_has_no_other_names():

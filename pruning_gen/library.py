@@ -14,7 +14,6 @@ from etils import epath
 from ml_collections import ConfigDict
 
 from pruning_gen import config as config_rules
-from pruning_gen import environment
 from pruning_gen.analysis import examples
 from pruning_gen.analysis import load as load_lib
 from pruning_gen.analysis import runs
@@ -22,7 +21,6 @@ from pruning_gen.analysis import statistics
 from pruning_gen.analysis.load import Benchmark
 from pruning_gen.engine.part import Run
 from pruning_gen.errors import UserError
-from pruning_gen.experiments import label_sets
 from pruning_gen.export import find
 from pruning_gen.export import load_network
 from pruning_gen.export import Network
@@ -188,6 +186,6 @@ def train(config: ConfigDict, workdir: epath.PathLike) -> LoadedRun:
   config_rules.check(config)
   # Where JAX is in use already, it keeps the devices that it has.
   with contextlib.suppress(RuntimeError):
-    environment.set_up(config, len(label_sets.list_members(config)))
+    main.set_up(config, workdir)
   main.run(Run(config, workdir, None, lambda: False))
   return load(workdir)

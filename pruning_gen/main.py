@@ -116,7 +116,8 @@ def main(argv: list[str]) -> None:
     workdir = None
     if _WORKDIR.value is not None or not _DRY_RUN.value:
       workdir = command_line.local_path('workdir', _WORKDIR.value)
-    set_up(config, workdir)
+    may_differ = _ALLOW_DEVICE_CHANGE.value or _DISTRIBUTED.value
+    set_up(config, workdir, keep_devices=not may_differ)
     if _DISTRIBUTED.value:
       processes.join(
         _COORDINATOR.value,
@@ -150,12 +151,16 @@ def main(argv: list[str]) -> None:
   sys.exit(code)
 
 
-def set_up(config: ConfigDict, workdir: epath.PathLike | None) -> None:
+def set_up(
+  config: ConfigDict,
+  workdir: epath.PathLike | None,
+  keep_devices: bool = True,
+) -> None:
   """Configure JAX, with the last start's settings where they affect results."""
   num_cpu_devices = 0
   if workdir is not None:
     provenance.check_workdir(workdir)
-    if not (_ALLOW_DEVICE_CHANGE.value or _DISTRIBUTED.value):
+    if keep_devices:
       num_cpu_devices = provenance.num_cpu_devices(workdir)
   num_members = len(label_sets.list_members(config))
   environment.set_up(config, num_members, num_cpu_devices)

@@ -1,3 +1,4 @@
+import json
 import os
 import pathlib
 import re
@@ -11,6 +12,7 @@ import pytest
 
 import pruning_gen
 from pruning_gen import environment
+from pruning_gen import main
 from pruning_gen.analysis import load
 from pruning_gen.errors import UserError
 from pruning_gen.storage import provenance
@@ -80,6 +82,20 @@ def test_no_run_and_nothing_finished(tmp_path):
   provenance.open_workdir(tmp_path, fake_runs.CONFIG)
   with pytest.raises(UserError, match='no finished level'):
     pruning_gen.load(tmp_path)
+
+
+def test_train_keeps_the_number_of_devices(tmp_path, monkeypatch):
+  fake_runs.write_chain(tmp_path)
+  path = tmp_path / 'provenance.json'
+  history = json.loads(path.read_text())
+  history['starts'][0]['devices'] = ['cpu: cpu'] * 3
+  path.write_text(json.dumps(history))
+  asked = []
+  monkeypatch.setattr(environment, 'set_up', lambda *args: asked.append(args))
+  monkeypatch.setattr(main, 'run', lambda run: None)
+  config = small_chain.make_config()
+  pruning_gen.train(config, tmp_path)
+  assert asked == [(config, 4, 3)]
 
 
 def set_up_twice(folder):

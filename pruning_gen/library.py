@@ -36,7 +36,8 @@ class LoadedRun(NamedTuple):
     workdir: its folder.
     config: nested dict.
     results: like results.csv: one row per network and level, of levels that
-      all replicates have finished, without networks that diverged.
+      all replicates have finished, without networks that diverged; no rows if
+      there are only scores of examples.
     summary: means over replicates, verdicts and optimal sparsities; see
       `statistics.summarize`.
     members: which network each member of the chain is.
@@ -152,7 +153,11 @@ def load(workdir: epath.PathLike) -> LoadedRun:
   """
   run = runs.read(str(workdir))
   table, notes = load_lib.join_tables([run])
-  if table.empty:
+  if len(table):
+    summary = statistics.summarize(table, run.config['prune_fraction'])
+  elif runs.has_scores(workdir):
+    table, summary = run.table, pd.DataFrame()
+  else:
     raise UserError(
       f'{workdir} has no finished level yet: run pruning_gen.main on it first'
     )
@@ -161,7 +166,7 @@ def load(workdir: epath.PathLike) -> LoadedRun:
     workdir=run.workdir,
     config=run.config,
     results=table.reset_index(drop=True),
-    summary=statistics.summarize(table, run.config['prune_fraction']),
+    summary=summary,
     members=(
       results.read_members(workdir, 'chain') if has_chain else pd.DataFrame()
     ),

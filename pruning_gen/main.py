@@ -243,7 +243,7 @@ def build_report(workdir: epath.PathLike) -> None:
   if report.has_networks(workdir):
     print(f'report: {report.build(workdir)}')
   else:
-    print(f'{workdir} has only EL2N scores: a report needs another experiment')
+    print(f'{workdir} has only scores of examples, of which there is no report')
 
 
 def check_needs(run: Run) -> None:

@@ -16,6 +16,7 @@ from pruning_gen import main
 from pruning_gen.analysis import load
 from pruning_gen.errors import UserError
 from pruning_gen.storage import provenance
+from pruning_gen.storage import results
 from tests import fake_runs
 from tests import program
 from tests import small_chain
@@ -82,6 +83,16 @@ def test_no_run_and_nothing_finished(tmp_path):
   provenance.open_workdir(tmp_path, fake_runs.CONFIG)
   with pytest.raises(UserError, match='no finished level'):
     pruning_gen.load(tmp_path)
+
+
+def test_a_run_that_has_only_scores(tmp_path):
+  provenance.open_workdir(tmp_path, fake_runs.CONFIG)
+  row = fake_runs.make_row(experiment='el2n', arm='dense', network=1)
+  results.write_rows(tmp_path, [row])
+  fake_runs.write_el2n(tmp_path)
+  found = pruning_gen.load(tmp_path)
+  assert tuple(found.results.columns) == results.COLUMNS
+  assert found.results.empty and found.summary.empty and not found.notes
 
 
 def test_train_keeps_the_number_of_devices(tmp_path, monkeypatch):

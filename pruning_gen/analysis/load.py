@@ -188,7 +188,7 @@ def join_tables(parts: list[runs.Run]) -> tuple[pd.DataFrame, list[str]]:
   notes = [
     f'Left out: {run.workdir} has no finished level yet.'
     for run in parts
-    if run.table.empty and not results.has_el2n(run.workdir)
+    if run.table.empty and not runs.has_scores(run.workdir)
   ]
   # A table without rows does not know its types.
   tables = {run.workdir: run.table for run in parts if len(run.table)}

@@ -14,6 +14,7 @@ import pandas as pd
 from pruning_gen.analysis import statistics
 from pruning_gen.configs import default
 from pruning_gen.errors import UserError
+from pruning_gen.storage import difficulty
 from pruning_gen.storage import provenance
 from pruning_gen.storage import results
 
@@ -68,6 +69,11 @@ def read(workdir: str) -> Run:
     provenance=provenance.read_provenance(workdir),
     table=table[~table.experiment.isin(UNSHOWN)],
   )
+
+
+def has_scores(workdir: str) -> bool:
+  """Return whether a run has scored examples, by networks of `UNSHOWN`."""
+  return results.has_el2n(workdir) or difficulty.has_scores(workdir)
 
 
 def _read_config(workdir: str) -> dict:

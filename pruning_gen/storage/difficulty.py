@@ -15,7 +15,6 @@ from etils import epath
 from jaxtyping import Float
 
 from pruning_gen.storage import files
-from pruning_gen.storage import results
 
 FOLDER = 'difficulty'
 IDENTITY = ('noise_fraction', 'replicate', 'score', 'epoch')
@@ -60,7 +59,7 @@ def write_scores(
 ) -> None:
   """Write the scores of all examples, and the table of their rows."""
   path = files.path_of(workdir) / FOLDER / 'scores'
-  results.write_pair(path, table, score=scores)
+  files.write_pair(path, table, score=scores)
 
 
 def has_scores(workdir: epath.PathLike) -> bool:
@@ -77,4 +76,4 @@ def read_scores(
     UserError: a file is missing or damaged, or they do not fit together.
   """
   path = files.path_of(workdir) / FOLDER / 'scores'
-  return results.read_pair(path, 'score', IDENTITY)
+  return files.read_pair(path, 'score', IDENTITY)

@@ -221,6 +221,40 @@ def read_table(
   return table
 
 
+def write_pair(path: epath.Path, table: pd.DataFrame, **arrays: Any) -> None:
+  """Write NAME.csv, and NAME.npz with arrays [row, ...] of its rows.
+
+  While the arrays are replaced, there is no table: it marks both as written.
+  """
+  if processes.is_primary():
+    remove(path.with_suffix('.csv'))
+  write_arrays(path.with_suffix('.npz'), arrays)
+  write_table(path.with_suffix('.csv'), table)
+
+
+def read_pair(
+  path: epath.Path, array: str, identity: Sequence[str]
+) -> tuple[pd.DataFrame, np.ndarray]:
+  """Read what `write_pair` wrote, with one array.
+
+  Args:
+    path: of both, without a suffix.
+    array: its name.
+    identity: the columns that distinguish the rows.
+
+  Raises:
+    UserError: a file is missing or damaged, or they do not fit together.
+  """
+  table = read_table(path.with_suffix('.csv'), identity, identity=identity)
+  rows = read_arrays(path.with_suffix('.npz'), array)[array]
+  if len(rows) != len(table):
+    raise UserError(
+      f'{path}.npz has {len(rows)} rows, but {path.name}.csv has {len(table)}: '
+      'restore them from a copy, or start in another --workdir'
+    )
+  return table, rows
+
+
 def _row_numbers(text: str) -> list[int]:
   """Return the line number of every row, without the header and blank lines."""
   lines = enumerate(text.splitlines(), 1)

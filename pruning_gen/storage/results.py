@@ -272,43 +272,9 @@ def write_el2n(
       of networks that EL2N is averaged over.
     scores: for each row of the table, by example_id.
   """
-  write_pair(files.path_of(workdir) / 'el2n' / 'scores', table, el2n=scores)
-
-
-def write_pair(path: epath.Path, table: pd.DataFrame, **arrays: Any) -> None:
-  """Write NAME.csv, and NAME.npz with arrays [row, ...] of its rows.
-
-  While the arrays are replaced, there is no table: it marks both as written.
-  """
-  if processes.is_primary():
-    files.remove(path.with_suffix('.csv'))
-  files.write_arrays(path.with_suffix('.npz'), arrays)
-  files.write_table(path.with_suffix('.csv'), table)
-
-
-def read_pair(
-  path: epath.Path, array: str, identity: Sequence[str]
-) -> tuple[pd.DataFrame, np.ndarray]:
-  """Read what `write_pair` wrote, with one array.
-
-  Args:
-    path: of both, without a suffix.
-    array: its name.
-    identity: the columns that distinguish the rows.
-
-  Raises:
-    UserError: a file is missing or damaged, or they do not fit together.
-  """
-  table = files.read_table(
-    path.with_suffix('.csv'), identity, identity=identity
+  files.write_pair(
+    files.path_of(workdir) / 'el2n' / 'scores', table, el2n=scores
   )
-  rows = files.read_arrays(path.with_suffix('.npz'), array)[array]
-  if len(rows) != len(table):
-    raise UserError(
-      f'{path}.npz has {len(rows)} rows, but {path.name}.csv has {len(table)}: '
-      'restore them from a copy, or start in another --workdir'
-    )
-  return table, rows
 
 
 def has_el2n(workdir: epath.PathLike) -> bool:
@@ -321,7 +287,7 @@ def read_el2n(
 ) -> dict[tuple[float, int], Float[np.ndarray, ' example']]:
   """Read the EL2N of every example, by (noise_fraction, replicate)."""
   path = files.path_of(workdir) / 'el2n' / 'scores'
-  table, scores = read_pair(path, 'el2n', ('noise_fraction', 'replicate'))
+  table, scores = files.read_pair(path, 'el2n', ('noise_fraction', 'replicate'))
   label_sets = zip(table.noise_fraction, table.replicate)
   return dict(zip(label_sets, scores))
 
@@ -340,7 +306,7 @@ def write_most_worsened(
     images: for each row of the table.
   """
   path = files.path_of(workdir) / 'chain' / 'most_worsened'
-  write_pair(path, table, images=images)
+  files.write_pair(path, table, images=images)
 
 
 def has_most_worsened(workdir: epath.PathLike) -> bool:
@@ -356,4 +322,4 @@ def read_most_worsened(
     return None
   path = files.path_of(workdir) / 'chain' / 'most_worsened'
   identity = ('noise_fraction', 'replicate', 'level', 'example_id')
-  return read_pair(path, 'images', identity)
+  return files.read_pair(path, 'images', identity)

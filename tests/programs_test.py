@@ -2,7 +2,10 @@ import jax
 import numpy as np
 import pytest
 
+from pruning_gen.engine import inputs
+from pruning_gen.engine import landscape
 from pruning_gen.engine import memory
+from pruning_gen.engine import programs
 from pruning_gen.engine.stack import Member
 from pruning_gen.errors import UserError
 from pruning_gen.experiments import build
@@ -11,12 +14,47 @@ from pruning_gen.training.schedule import Schedule
 from tests import small_chain
 
 
-def make_programs(config, dataset, members=None):
+def describe(config, dataset, members=None):
+  """Return the run, the stack and the schedule of a chain."""
   run = small_chain.make_run(config, workdir=None, dataset=dataset)
   members = members or label_sets.list_members(config)
   stack = label_sets.make_stack(run, members)
   schedule = Schedule(config.epochs, config.rewind_epoch, config.levels)
-  return build.make_programs(run, stack, schedule)
+  return run, stack, schedule
+
+
+def make_programs(config, dataset, members=None):
+  return build.make_programs(*describe(config, dataset, members))
+
+
+@pytest.mark.slow
+def test_sums_over_examples_do_not_depend_on_how_many_are_evaluated_at_once(
+  config, digits
+):
+  config.arms = ('gradient',)
+  lowered = []
+  for eval_batch_size in (64, 20):
+    config.eval_batch_size = eval_batch_size
+    spec = build.make_spec(*describe(config, digits))
+    state, members = inputs.abstract_state(spec), inputs.abstract_members(spec)
+    images, ids = digits.train_images, np.arange(50, dtype=np.int32)
+    one = jax.tree.map(
+      lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype),
+      (state, members.labels),
+    )
+    lowered.append(
+      [
+        programs._make_start_level(spec).lower(
+          state, members, np.int32(1), images
+        ),
+        programs._make_gradient_norms(spec).lower(
+          state, members.labels, images
+        ),
+        jax.jit(landscape._make_curvature(spec)).lower(*one, ids, images),
+      ]
+    )
+  for one, other in zip(*lowered):
+    assert one.as_text() == other.as_text()
 
 
 def test_too_little_memory_is_reported_before_anything_is_placed(
@@ -35,18 +73,18 @@ def test_an_unknown_arm_does_not_train_a_dense_network(config, digits):
 def test_a_packed_state_does_not_depend_on_the_devices(config, digits):
   # Three devices hold four members and two copies.
   config.devices.count = 3
-  programs = make_programs(config, digits)
-  state = programs.create()
+  compiled = make_programs(config, digits)
+  state = compiled.create()
   assert {leaf.shape[0] for leaf in jax.tree.leaves(state)} == {6}
-  packed = programs.pack(state)
+  packed = compiled.pack(state)
   shapes, abstract = (
     jax.tree.map(lambda leaf: (leaf.shape, leaf.dtype), tree)
-    for tree in (packed, programs.packed)
+    for tree in (packed, compiled.packed)
   )
   assert shapes == abstract
   assert {leaf.shape[0] for leaf in jax.tree.leaves(packed)} == {4}
-  unpacked, is_intact = programs.unpack(packed)
+  unpacked, is_intact = compiled.unpack(packed)
   assert is_intact
   jax.tree.map(np.testing.assert_array_equal, unpacked, state)
   damaged = packed.replace(checksum=packed.checksum.at[3].add(1))
-  assert not programs.unpack(damaged)[1]
+  assert not compiled.unpack(damaged)[1]

@@ -141,7 +141,7 @@ def _make_path(spec: Spec) -> Callable:
 def _make_curvature(spec: Spec) -> Callable:
   return landscape.make_curvature(
     evaluate.make_loss_gradient(
-      spec.eval_model, _batch_size(spec), spec.prepare
+      spec.eval_model, spec.config.batch_size, spec.prepare
     ),
     spec.config.landscape.num_iterations,
     _key(spec, 1),

@@ -174,7 +174,7 @@ def lower(spec: Spec) -> jax.stages.Lowered:
 def _make_gradient_norms(spec: Spec) -> Callable:
   num_weights = masks.num_weights(inputs.abstract_params(spec))
   # 64 MB of gradients for each network.
-  batch_size = min(max(2**24 // num_weights, 1), spec.eval_batch_size)
+  batch_size = min(max(2**24 // num_weights, 1), spec.config.batch_size)
   norms = evaluate.make_gradient_norms(
     spec.eval_model,
     batch_size,
@@ -256,7 +256,8 @@ def _make_start_level(spec: Spec) -> Callable:
     model,
     inputs.score_names(spec),
     spec.dataset.image_shape,
-    evaluate.make_loss_gradient(model, spec.eval_batch_size, spec.prepare),
+    # Not those of evaluation, whose size may change: sums depend on it.
+    evaluate.make_loss_gradient(model, spec.config.batch_size, spec.prepare),
   )
   steps = spec.stack.steps_per_epoch(spec.config.batch_size)
   start_level = level.make_start_level(

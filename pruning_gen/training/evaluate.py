@@ -121,7 +121,8 @@ def make_loss_gradient(
 
   The loss is the mean cross-entropy over all of a network's examples, in
   evaluation mode and without augmentation, like every measure of the training
-  set here. Arguments as for `make_evaluate`.
+  set here. Arguments as for `make_evaluate`, but the size of batches changes
+  the result, in rounding: they are added up one by one.
 
   Returns:
     loss_gradient(state, labels, example_ids, images) -> tree of float32 like

@@ -19,7 +19,6 @@ from pruning_gen.engine.part import Part
 from pruning_gen.engine.part import Run
 from pruning_gen.engine.programs import Programs
 from pruning_gen.engine.stack import Member
-from pruning_gen.errors import UserError
 from pruning_gen.experiments import chain
 from pruning_gen.experiments import el2n
 from pruning_gen.experiments import label_sets
@@ -32,11 +31,7 @@ NAME = 'difficulty'
 
 def is_finished(run: Run) -> bool:
   """Return whether the scores of every label set are there."""
-  if not storage.has_scores(run.workdir):
-    return False
-  table, _ = storage.read_scores(run.workdir)
-  there = set(zip(table.noise_fraction, table.replicate))
-  return there >= set(label_sets.list_label_sets(run.config))
+  return _list_label_sets(run) >= set(label_sets.list_label_sets(run.config))
 
 
 def list_members(config: ConfigDict) -> list[Member]:
@@ -98,43 +93,37 @@ def count_forgetting(
 def write_scores(run: Run) -> None:
   """Write each label set's scores: the means over its networks.
 
-  Networks that diverged have no scores and are left out of the means.
-
   Raises:
     UserError: all networks of a label set diverged.
   """
   networks, scores = _read_networks(run)
-  loss = scores['loss', run.config.epochs]
-  # Without noise all replicates share the networks of replicate 0.
+  is_lost = ~np.isfinite(scores['loss', run.config.epochs]).any(axis=1)
+  there = _list_label_sets(run)
   rows, means = [], []
-  for noise_fraction, replicate in label_sets.list_label_sets(run.config):
-    wanted = noise_fraction, replicate if noise_fraction else 0
-    own = [
-      i
-      for i, network in enumerate(networks)
-      if network[:2] == wanted and np.isfinite(loss[i]).any()
-    ]
-    if not own:
-      raise UserError(
-        f'{NAME}: all networks of noise {noise_fraction:g}, replicate '
-        f'{replicate} diverged: lower config.learning_rate (now '
-        f'{run.config.learning_rate:g}) in another --workdir'
-      )
+  for label_set, own in el2n.divide(run, NAME, networks[~is_lost], there):
     for (score, epoch), values in scores.items():
-      rows.append((noise_fraction, replicate, score, epoch, len(own)))
+      rows.append((*label_set, score, epoch, len(own)))
       means.append(values[own].mean(axis=0))
   columns = [*storage.IDENTITY, 'networks']
   table = pd.DataFrame(rows, columns=columns)
   storage.write_scores(run.workdir, table, np.float32(means))
 
 
+def _list_label_sets(run: Run) -> set[tuple[float, int]]:
+  """List the label sets that have scores."""
+  if not storage.has_scores(run.workdir):
+    return set()
+  table, _ = storage.read_scores(run.workdir)
+  return set(zip(table.noise_fraction, table.replicate))
+
+
 def _read_networks(
   run: Run,
-) -> tuple[list[tuple], dict[tuple[str, int], np.ndarray]]:
-  """Read which networks are trained, and their scores by (score, epoch).
+) -> tuple[pd.DataFrame, dict[tuple[str, int], np.ndarray]]:
+  """Read the networks that are trained, and their scores by (score, epoch).
 
   Returns:
-    (noise_fraction, replicate, network) of each, and arrays [network, example].
+    noise_fraction, replicate and network of each; arrays [network, example].
   """
   last, num_train = run.config.epochs, len(run.dataset.train_labels)
   networks = storage.read_epoch(run.workdir, last)['network'].tolist()
@@ -153,4 +142,5 @@ def _read_networks(
   by_network = np.stack(correct, axis=1)
   scores['forgetting', last] = np.stack(list(map(count_forgetting, by_network)))
   scores['loss', last] = arrays['cross_entropy']
-  return list(map(tuple, networks)), scores
+  columns = ['noise_fraction', 'replicate', 'network']
+  return pd.DataFrame(networks, columns=columns), scores

@@ -4,8 +4,12 @@ Paper, section 3 and appendix B.3; Paul et al. 2021. For each label set, the
 mean over networks that are trained for a few epochs.
 """
 
+from collections.abc import Iterable
+from collections.abc import Iterator
+
 import numpy as np
 import pandas as pd
+from jaxtyping import Int
 from ml_collections import ConfigDict
 
 from pruning_gen.engine.part import Part
@@ -23,10 +27,13 @@ NAME = 'el2n'
 
 def is_finished(run: Run) -> bool:
   """Return whether the scores of every label set are there."""
-  return results.has_el2n(run.workdir) and (
-    results.read_el2n(run.workdir).keys()
-    >= set(label_sets.list_label_sets(run.config))
-  )
+  return _list_label_sets(run) >= set(label_sets.list_label_sets(run.config))
+
+
+def _list_label_sets(run: Run) -> set[tuple[float, int]]:
+  """List the label sets that have scores."""
+  has_scores = results.has_el2n(run.workdir)
+  return set(results.read_el2n(run.workdir)) if has_scores else set()
 
 
 def list_members(
@@ -68,32 +75,52 @@ def train(run: Run) -> None:
 def write_scores(run: Run) -> None:
   """Write each label set's scores: the mean over its networks.
 
-  Networks that diverged have no scores and are left out of the mean.
+  Raises:
+    UserError: all networks of a label set diverged.
+  """
+  members = results.read_members(run.workdir, NAME)
+  scores = results.read_level(run.workdir, NAME, 0)['el2n']
+  is_lost = np.isnan(scores).all(axis=1)
+  there = _list_label_sets(run)
+  rows, means = [], []
+  for label_set, own in divide(run, NAME, members[~is_lost], there):
+    rows.append((*label_set, len(own)))
+    means.append(scores[own].mean(axis=0))
+  columns = ['noise_fraction', 'replicate', 'networks']
+  results.write_el2n(run.workdir, pd.DataFrame(rows, columns=columns), means)
+
+
+def divide(
+  run: Run,
+  experiment: str,
+  networks: pd.DataFrame,
+  there: Iterable[tuple[float, int]],
+) -> Iterator[tuple[tuple[float, int], Int[np.ndarray, ' n']]]:
+  """Yield the label sets, each with the networks that its scores are means of.
+
+  Args:
+    run: the run.
+    experiment: its name.
+    networks: noise_fraction and replicate of those that have not diverged.
+    there: label sets of earlier starts, whose scores stay.
+
+  Yields:
+    A label set, and the index of its networks.
 
   Raises:
     UserError: all networks of a label set diverged.
   """
-  table = results.read_members(run.workdir, NAME)
-  scores = results.read_level(run.workdir, NAME, 0)['el2n']
-  rows, means = [], []
-  wanted = set(label_sets.list_label_sets(run.config))
-  if results.has_el2n(run.workdir):
-    # Those of earlier starts stay.
-    wanted.update(results.read_el2n(run.workdir))
-  for noise_fraction, replicate in sorted(wanted):
-    own = scores[
-      (table.noise_fraction == noise_fraction)
-      & ((table.replicate == replicate) | (noise_fraction == 0))
-    ]
-    own = own[~np.isnan(own).all(axis=1)]
-    if not len(own):
+  for label_set in sorted({*label_sets.list_label_sets(run.config), *there}):
+    noise_fraction, replicate = label_set
+    is_own = networks.noise_fraction == noise_fraction
+    # Without noise all replicates share the networks of replicate 0.
+    if noise_fraction:
+      is_own &= networks.replicate == replicate
+    if not is_own.any():
       raise UserError(
-        f'el2n: all networks of noise {noise_fraction:g}, replicate '
+        f'{experiment}: all networks of noise {noise_fraction:g}, replicate '
         f'{replicate} diverged: lower config.learning_rate (now '
-        f'{run.config.learning_rate:g}) in another --workdir, or drop el2n and '
-        'the subgroups of leave_out'
+        f'{run.config.learning_rate:g}) in another --workdir, or drop '
+        f'{experiment} and what reads it, as the subgroups of leave_out do'
       )
-    rows.append((noise_fraction, replicate, len(own)))
-    means.append(own.mean(axis=0))
-  columns = ['noise_fraction', 'replicate', 'networks']
-  results.write_el2n(run.workdir, pd.DataFrame(rows, columns=columns), means)
+    yield label_set, networks.index[is_own].to_numpy()

@@ -164,7 +164,7 @@ def test_a_loss_that_is_not_finite_stops_the_run(run):
     chain.train(run)
   message = str(error.value)
   assert '(pruning, noise 0, replicate 0) is nan' in message
-  assert 'level 0, epoch 0, step 1' in message
+  assert 'level 0, epoch 1, step 2' in message
   assert 'config.learning_rate (now 1e+30)' in message
   assert not chain.is_finished(run)
 

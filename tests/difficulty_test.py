@@ -148,7 +148,7 @@ def test_stopped_and_resumed_to_the_same_bytes(workdir, tmp_path):
   config.experiments = ('difficulty',)
   # At the end of the second of three epochs.
   polls = iter([False] * 4 + [True])
-  with pytest.raises(Preempted, match='level 0, epoch 1'):
+  with pytest.raises(Preempted, match='level 0, epoch 2'):
     main.run(Run(config, tmp_path, None, lambda: next(polls)))
   assert not storage.has_scores(tmp_path)
   main.run(small_chain.make_run(config, tmp_path))

@@ -325,6 +325,18 @@ def test_the_same_bytes(layouts, devices, name, moment, how):
 
 
 @pytest.mark.slow
+def test_a_stop_says_where(layouts):
+  layout = layouts[1]
+  workdir = layout.new_workdir('width', 'stopped')
+  # Seven times until level 1 begins: see `MOMENTS`.
+  polls = iter([False] * 7 + [True])
+  with pytest.raises(Preempted, match=r'^width-1 .* level 1, epoch 1$'):
+    EXPERIMENTS['width'].train(
+      Run(layout.config, workdir, layout.dataset, polls.__next__)
+    )
+
+
+@pytest.mark.slow
 def test_twenty_preemptions_in_a_row(layouts, tmp_path):
   """Stopped at the end of every epoch but the last, it does nothing twice."""
   config = make_config(1)

@@ -81,7 +81,7 @@ class Session(contextlib.AbstractContextManager):
     self._epochs.drop(self._stack.members, levels, done or 0)
     if done is None:
       self._check_nothing_is_finished()
-      self._progress.say('no checkpoint yet, starting from epoch 0')
+      self._progress.say('no checkpoint yet, starting from the beginning')
       return self._programs.create(), 0
     self._check_nothing_is_missing(done)
     self._progress.say(f'resuming after {done} epochs')
@@ -107,9 +107,10 @@ class Session(contextlib.AbstractContextManager):
     missing = [level for level in levels if not self._is_finished(level)]
     if missing:
       raise UserError(
-        f'{results.results_path(self._run.workdir)} has no level {missing[0]} '
-        f'of {self._part.name}, but the checkpoints are beyond it: restore the '
-        'file from a copy, or start in another --workdir'
+        f'{results.results_path(self._run.workdir)} has no level '
+        f'{self._part.level + missing[0]} of {self._part.name}, but the '
+        'checkpoints are beyond it: restore the file from a copy, or start in '
+        'another --workdir'
       )
 
   def _is_finished(self, level: int) -> bool:
@@ -139,9 +140,12 @@ class Session(contextlib.AbstractContextManager):
       self._epochs.write()
       self._checkpoints.save(done, self._programs.pack(state))
     if stop:
-      raise Preempted(
-        f'{self._part.name} stopped after level {level}, epoch {epoch}'
-      )
+      where = self._describe(level, epoch)
+      raise Preempted(f'{self._part.name} stopped after {where}')
+
+  def _describe(self, level: int, epoch: int) -> str:
+    """Name an epoch as results.csv and the progress bar count."""
+    return f'level {self._part.level + level}, epoch {epoch + 1}'
 
   def _log_epoch(
     self, state: Any, losses: np.ndarray, level: int, done: int
@@ -159,11 +163,12 @@ class Session(contextlib.AbstractContextManager):
     Raises:
       Preempted: the run was asked to stop; the trained level is saved.
     """
+    shown = self._part.level + level
     if not self._is_finished(level):
-      self._stop_if_asked(f'before evaluating level {level}')
+      self._stop_if_asked(f'before evaluating level {shown}')
       self._write_level(state, level)
     if level < self._schedule.levels:
-      self._stop_if_asked(f'after level {level}')
+      self._stop_if_asked(f'after level {shown}')
 
   def _write_level(self, state: Any, level: int) -> None:
     part, shown = self._part, self._part.level + level
@@ -231,9 +236,8 @@ class Session(contextlib.AbstractContextManager):
     broken = ~np.isfinite(losses)
     for i in np.flatnonzero(broken.any(axis=1)):
       step = int(broken[i].argmax())
-      shown = self._part.level + level
-      where = f'at level {shown}, epoch {epoch}, step {step}'
-      self._lose(i, f'is {losses[i, step]} {where}')
+      where = f'{self._describe(level, epoch)}, step {step + 1}'
+      self._lose(i, f'is {losses[i, step]} at {where}')
 
   def _lose(self, i: int, how: str) -> None:
     """Report, once, that a member diverged, or end the run."""

@@ -116,9 +116,9 @@ def describe(run: Run) -> str:
   overview = parameter_overview.get_parameter_overview(
     inputs.abstract_params(spec), include_stats=False
   )
-  needed = memory.check(
-    build.builder(run.dataset).lower(spec).compile(), spec.layout
-  )
+  about_chain = []
+  if chain.NAME in config.experiments:
+    about_chain = _describe_chain(spec)
   speed = _measure(run, spec)
   counts = _count_images(run)
   workloads = {name: EXPERIMENTS[name].workloads(config) for name in counts}
@@ -130,12 +130,7 @@ def describe(run: Run) -> str:
   }
   lines = [
     overview,
-    f'chain: {len(members)} networks: {len(config.arms)} arms x '
-    f'{len(config.noise_fractions)} noise fractions x {config.replicates} '
-    'replicates',
-    f'device memory: {needed}',
-    f'a checkpoint of the chain: {_count_checkpoint(spec) / 1e6:.1f} MB before '
-    f'compression; {config.checkpoint.keep} are kept',
+    *about_chain,
     f'speed: {speed.images_per_second:,.0f} images per second, all networks '
     f'together; compiling takes {format_time(speed.compile_seconds)} for each '
     f'of {num_stacks} stacks of networks',
@@ -149,6 +144,20 @@ def describe(run: Run) -> str:
     f'{environment.check_devices()}',
   ]
   return '\n'.join(lines)
+
+
+def _describe_chain(spec: Spec) -> list[str]:
+  """Describe the networks of the chain, and what a stack of them needs."""
+  config = spec.config
+  compiled = build.builder(spec.dataset).lower(spec).compile()
+  return [
+    f'chain: {len(spec.stack.members)} networks: {len(config.arms)} arms x '
+    f'{len(config.noise_fractions)} noise fractions x {config.replicates} '
+    'replicates',
+    f'device memory: {memory.check(compiled, spec.layout)}',
+    f'a checkpoint of the chain: {_count_checkpoint(spec) / 1e6:.1f} MB before '
+    f'compression; {config.checkpoint.keep} are kept',
+  ]
 
 
 class Speed(NamedTuple):

@@ -83,6 +83,14 @@ def test_what_a_dry_run_says(run):
   assert 'a checkpoint of the chain: 0.1 MB' in said
 
 
+@pytest.mark.slow
+def test_what_a_dry_run_says_without_a_chain(run):
+  run.config.experiments = ('el2n',)
+  said = estimate.describe(run)
+  assert 'el2n: 6 networks, 1 epochs each: ' in said
+  assert 'chain' not in said and 'arms' not in said
+
+
 def test_every_key_is_explained():
   text = command_line.describe_keys()
   assert "--config.optimizer='sgd'" in text

@@ -60,7 +60,7 @@ def build(spec: Spec) -> Landscape:
     ),
     layout,
   )
-  own = functools.partial(mesh.gather_members, layout=layout)
+  gather = functools.partial(mesh.gather_members, layout=layout)
   path = over_members(
     _make_path(spec), layout, (0, 0, 0, *(None,) * 4), skip_copies=True
   )
@@ -70,7 +70,7 @@ def build(spec: Spec) -> Landscape:
 
   def measure_barriers(state, other):
     found = jax.tree.map(
-      own, path(state, other, data.labels, example_ids, images, *test)
+      gather, path(state, other, data.labels, example_ids, images, *test)
     )
     errors = found.num_wrong / len(dataset.test_labels)
     losses = found.train_cross_entropy.astype(np.float64)
@@ -78,7 +78,7 @@ def build(spec: Spec) -> Landscape:
 
   def measure_curvature(state):
     found = curvature(state, data.labels, example_ids, images)
-    return jax.tree.map(own, found)
+    return jax.tree.map(gather, found)
 
   return Landscape(
     evaluate=programs.make_evaluate(spec, data, images)['evaluate'],
@@ -167,7 +167,9 @@ def identify(members: Iterable[Member], level: int) -> pd.DataFrame:
 
 def place(spec: Spec, networks: Sequence[StoredNetwork]) -> TrainState:
   """Put networks on the devices, in the order of the stack."""
-  trees = [(own.params, own.batch_stats, own.masks) for own in networks]
+  trees = [
+    (network.params, network.batch_stats, network.masks) for network in networks
+  ]
   stacked = jax.tree.map(
     lambda *leaves: np.stack(leaves)[spec.layout.rows], *trees
   )

@@ -48,7 +48,7 @@ def over_members(
     A jitted function with the same arguments and a stacked result.
   """
   is_stacked = [axis == 0 for axis in in_axes]
-  specs = [P('member') if own else P() for own in is_stacked]
+  specs = [P('member') if stacked else P() for stacked in is_stacked]
   mapped = jax.shard_map(
     functools.partial(_on_device, function, layout, is_stacked, skip_copies),
     mesh=layout.mesh,
@@ -87,25 +87,27 @@ def _on_device(
 ) -> Any:
   """Run the members of one device, whose stacked arguments are its own part."""
   if layout.vectorize:
-    axes = [0 if own else None for own in is_stacked]
+    axes = [0 if stacked else None for stacked in is_stacked]
     return jax.vmap(function, axes)(*args)
-  stacked = [arg for arg, own in zip(args, is_stacked) if own]
-  num_rows = len(jax.tree.leaves(stacked)[0])
+  rows = [arg for arg, stacked in zip(args, is_stacked) if stacked]
+  num_rows = len(jax.tree.leaves(rows)[0])
   first = jax.lax.axis_index('member') * num_rows
   has_copies = layout.num_members < num_rows * layout.mesh.shape['member']
 
-  def one_member(row_and_own):
-    row, *own = row_and_own
-    own = iter(own)
+  def one_member(number_and_row):
+    number, *row = number_and_row
+    row = iter(row)
     call = functools.partial(
       function,
-      *(next(own) if is_own else arg for arg, is_own in zip(args, is_stacked)),
+      *(
+        next(row) if stacked else arg for arg, stacked in zip(args, is_stacked)
+      ),
     )
     if skip_copies and has_copies:
-      return _unless(first + row >= layout.num_members, call)
+      return _unless(first + number >= layout.num_members, call)
     return call()
 
-  return jax.lax.map(one_member, [jax.numpy.arange(num_rows), *stacked])
+  return jax.lax.map(one_member, [jax.numpy.arange(num_rows), *rows])
 
 
 def _unless(skip: jax.Array, call: Callable) -> Any:

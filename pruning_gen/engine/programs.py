@@ -84,14 +84,14 @@ def build(spec: Spec) -> Programs:
   data = inputs.place_members(spec)
   images = mesh.broadcast(dataset.train_images, layout)
   gradient_norms = _make_gradient_norms(spec)
-  own = functools.partial(mesh.gather_members, layout=layout)
+  gather = functools.partial(mesh.gather_members, layout=layout)
 
   def measure_gradients(state):
-    return own(gradient_norms(state, data.labels, images))
+    return gather(gradient_norms(state, data.labels, images))
 
   def train_epoch(state, global_epoch):
     state, losses = train(state, data, images, np.int32(global_epoch))
-    return state, own(losses)
+    return state, gather(losses)
 
   return assemble(
     spec,
@@ -127,11 +127,11 @@ def make_evaluate(
     over_members(evaluate_split, layout, axes, skip_copies=True)
     for axes in ((0, 0, None), (0, None, None))
   )
-  own = functools.partial(mesh.gather_members, layout=layout)
+  gather = functools.partial(mesh.gather_members, layout=layout)
   cut = len(dataset.validation_labels)
 
   def evaluate_held_out(state):
-    both = jax.tree.map(own, evaluate_both(state, *held_out))
+    both = jax.tree.map(gather, evaluate_both(state, *held_out))
     return {
       'validation': jax.tree.map(lambda array: array[:, :cut], both),
       'test': jax.tree.map(lambda array: array[:, cut:], both),
@@ -141,7 +141,7 @@ def make_evaluate(
     # Both are started before the host waits for either.
     on_train = evaluate_train(state, data.labels, images)
     on_held_out = evaluate_held_out(state)
-    return {'train': jax.tree.map(own, on_train), **on_held_out}
+    return {'train': jax.tree.map(gather, on_train), **on_held_out}
 
   return {'evaluate': evaluate_splits, 'evaluate_held_out': evaluate_held_out}
 
@@ -218,11 +218,11 @@ def assemble(
   start_level = _make_start_level(spec)
   cut_copies = mesh.make_cut_copies(layout)
   add_copies = mesh.make_add_copies(layout)
-  own = functools.partial(mesh.gather_members, layout=layout)
+  gather = functools.partial(mesh.gather_members, layout=layout)
 
   def unpack_all(packed):
     state, is_intact = unpack(add_copies(packed))
-    return state, bool(own(is_intact).all())
+    return state, bool(gather(is_intact).all())
 
   packed = jax.eval_shape(
     cut_copies, jax.eval_shape(pack, inputs.abstract_state(spec))
@@ -236,9 +236,9 @@ def assemble(
     set_rewind_point=(
       set_rewind_point if inputs.has_rewind_point(spec) else lambda state: state
     ),
-    num_kept=lambda state: own(num_kept(state)),
+    num_kept=lambda state: gather(num_kept(state)),
     networks=lambda state: {
-      name: jax.tree.map(own, getattr(state, name))
+      name: jax.tree.map(gather, getattr(state, name))
       for name in ('params', 'batch_stats', 'masks')
     },
     pack=lambda state: cut_copies(pack(state)),

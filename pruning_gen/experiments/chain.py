@@ -96,11 +96,11 @@ def train_levels(
     Preempted: stopped on request, with everything saved.
     UserError: a loss is not finite, memory is short, or nothing can be saved.
   """
-  for own in growth.list_stacks(run, part, schedule.levels):
+  for unfinished in growth.list_stacks(run, part, schedule.levels):
     stack = label_sets.make_stack(
-      run, own.members, example_ids, own.num_together
+      run, unfinished.members, example_ids, unfinished.num_together
     )
-    _train_stack(run, own, stack, schedule, watch, adapt)
+    _train_stack(run, unfinished, stack, schedule, watch, adapt)
 
 
 def _train_stack(

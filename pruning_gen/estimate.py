@@ -202,7 +202,7 @@ def _count_checkpoint(spec: Spec) -> int:
   """Count the bytes of a checkpoint, before compression."""
   state = inputs.abstract_state(spec)
   size = measure.count_bytes(jax.eval_shape(jax.vmap(packing.pack), state))
-  # Rows that are copies are not saved.
+  # Padding is not saved.
   return size * spec.layout.num_members // len(spec.layout.rows)
 
 

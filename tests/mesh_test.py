@@ -82,9 +82,9 @@ def test_arrays_go_to_the_devices_and_come_back():
   stacked = mesh.shard(own[layout.rows], layout)
   assert stacked.sharding == layout.stacked
   np.testing.assert_array_equal(mesh.gather_members(stacked, layout), own)
-  cut = mesh.make_cut_copies(layout)(stacked)
+  cut = mesh.make_drop_padding(layout)(stacked)
   np.testing.assert_array_equal(mesh.gather(cut), own)
-  again = mesh.make_add_copies(layout)(cut)
+  again = mesh.make_add_padding(layout)(cut)
   np.testing.assert_array_equal(mesh.gather(again), own[[0, 1, 2, 2]])
   everywhere = mesh.broadcast(own, layout)
   assert everywhere.sharding.is_fully_replicated

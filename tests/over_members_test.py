@@ -34,11 +34,11 @@ def test_stacked_and_shared_arguments(vectorize):
   assert product.sharding.is_equivalent_to(layout.stacked, 1)
 
 
-def test_copies_are_skipped():
+def test_padding_is_skipped():
   layout = make_layout(3, 2)
   values = np.arange(1, 4, dtype=np.float32)[layout.rows]
   function = over_members(
-    lambda x: {'double': 2 * x}, layout, (0,), skip_copies=True
+    lambda x: {'double': 2 * x}, layout, (0,), skip_padding=True
   )
   found = function(mesh.shard(values, layout))['double']
   np.testing.assert_array_equal(found, [2, 4, 6, 0])
@@ -74,7 +74,7 @@ def make_epoch(digits, num_devices, num_members, vectorize=False):
     epoch.make_train_epoch(step.make_train_step(MODEL, OPTIMIZER), 32, prepare),
     make_layout(num_members, num_devices, vectorize),
     (0, 0, None, None),
-    skip_copies=True,
+    skip_padding=True,
   )
   keys, states = create(num_members)
   shape = (num_members, len(digits.train_labels))

@@ -71,7 +71,7 @@ def test_an_unknown_arm_does_not_train_a_dense_network(config, digits):
 
 
 def test_a_packed_state_does_not_depend_on_the_devices(config, digits):
-  # Three devices hold four members and two copies.
+  # Three devices hold four members and two rows of padding.
   config.devices.count = 3
   compiled = make_programs(config, digits)
   state = compiled.create()

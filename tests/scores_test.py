@@ -354,10 +354,10 @@ def of_one_key(context):
 
 
 @pytest.mark.parametrize(
-  'vectorize, skip_copies', [(False, True), (True, False)]
+  'vectorize, skip_padding', [(False, True), (True, False)]
 )
 def test_a_score_that_is_the_same_for_all_members_works_next_to_any_other(
-  network, monkeypatch, vectorize, skip_copies
+  network, monkeypatch, vectorize, skip_padding
 ):
   model, state, member, images = network
   new = (constant, by_position, of_one_key)
@@ -383,7 +383,7 @@ def test_a_score_that_is_the_same_for_all_members_works_next_to_any_other(
     make_score_weights(model, names),
     layout,
     (0, 0, None, None),
-    skip_copies=skip_copies,
+    skip_padding=skip_padding,
   )
   by_member = score_weights(
     states,

@@ -81,7 +81,7 @@ def make_create(spec: Spec) -> Callable:
     spec.dataset.image_shape,
     has_rewind_point(spec),
   )
-  return over_members(create, spec.layout, (0,), is_short=True)
+  return over_members(create, spec.layout, (0,), optimize=False)
 
 
 def score_names(spec: Spec) -> list[str]:
@@ -151,7 +151,7 @@ def _member_arrays(spec: Spec) -> dict[str, np.ndarray]:
 
 def _make_keys(spec: Spec) -> Callable:
   make_key = functools.partial(streams.replicate_key, spec.config.seed)
-  return over_members(make_key, spec.layout, (0, 0), is_short=True)
+  return over_members(make_key, spec.layout, (0, 0), optimize=False)
 
 
 def place_members(spec: Spec) -> MemberData:

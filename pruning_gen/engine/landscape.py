@@ -62,10 +62,10 @@ def build(spec: Spec) -> Landscape:
   )
   gather = functools.partial(mesh.gather_members, layout=layout)
   path = over_members(
-    _make_path(spec), layout, (0, 0, 0, *(None,) * 4), skip_copies=True
+    _make_path(spec), layout, (0, 0, 0, *(None,) * 4), skip_padding=True
   )
   curvature = over_members(
-    _make_curvature(spec), layout, (0, 0, None, None), skip_copies=True
+    _make_curvature(spec), layout, (0, 0, None, None), skip_padding=True
   )
 
   def measure_barriers(state, other):
@@ -193,4 +193,4 @@ def start_training(
     )
     return state.replace(opt_state=opt_state)
 
-  return over_members(start, spec.layout, (0,), is_short=True)(state)
+  return over_members(start, spec.layout, (0,), optimize=False)(state)

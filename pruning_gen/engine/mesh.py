@@ -36,8 +36,8 @@ class Layout(NamedTuple):
   def rows(self) -> Int[np.ndarray, ' row']:
     """Which member each row of a stack on the mesh belongs to.
 
-    The last member is repeated until every device has as many. The copies
-    fill what would be idle time, and their results are dropped.
+    The last member is repeated until every device has as many. This padding
+    fills what would be idle time, and its results are dropped.
     """
     missing = -self.num_members % self.mesh.shape['member']
     rows = np.arange(self.num_members + missing)
@@ -59,8 +59,8 @@ class Layout(NamedTuple):
     return NamedSharding(self.mesh, P())
 
   @property
-  def without_copies(self) -> NamedSharding:
-    """The sharding of a stack without copies of its last member.
+  def without_padding(self) -> NamedSharding:
+    """The sharding of a stack without padding.
 
     As `stacked` if the members divide evenly, otherwise all on all devices.
     """
@@ -197,23 +197,23 @@ def gather(stacked: Array) -> np.ndarray:
 
 
 def gather_members(stacked: Array, layout: Layout) -> np.ndarray:
-  """Copy a stack to the memory of every process, without its copies."""
+  """Copy a stack to the memory of every process, without padding."""
   return gather(stacked)[: layout.num_members]
 
 
-def make_cut_copies(layout: Layout) -> Callable:
-  """Return the jitted function that drops the copies of the last member.
+def make_drop_padding(layout: Layout) -> Callable:
+  """Return the jitted function that drops the padding of a stack.
 
-  Without them a stack fits any number of devices.
+  Without it a stack fits any number of devices.
   """
   return jax.jit(
     lambda tree: jax.tree.map(lambda leaf: leaf[: layout.num_members], tree),
-    out_shardings=layout.without_copies,
+    out_shardings=layout.without_padding,
   )
 
 
-def make_add_copies(layout: Layout) -> Callable:
-  """Return the jitted inverse of `make_cut_copies`."""
+def make_add_padding(layout: Layout) -> Callable:
+  """Return the jitted inverse of `make_drop_padding`."""
   rows = layout.rows
   return jax.jit(
     lambda tree: jax.tree.map(lambda leaf: leaf[rows], tree),

@@ -124,7 +124,7 @@ def make_evaluate(
     spec.config.eval_precision,
   )
   evaluate_train, evaluate_both = (
-    over_members(evaluate_split, layout, axes, skip_copies=True)
+    over_members(evaluate_split, layout, axes, skip_padding=True)
     for axes in ((0, 0, None), (0, None, None))
   )
   gather = functools.partial(mesh.gather_members, layout=layout)
@@ -160,7 +160,7 @@ def lower(spec: Spec) -> jax.stages.Lowered:
     train_epoch,
     spec.layout,
     (0, 0, None, None),
-    skip_copies=True,
+    skip_padding=True,
     donate_argnums=(0,),
   )
   return mapped.lower(
@@ -184,7 +184,7 @@ def _make_gradient_norms(spec: Spec) -> Callable:
     ),
     spec.config.eval_precision,
   )
-  return over_members(norms, spec.layout, (0, 0, None), skip_copies=True)
+  return over_members(norms, spec.layout, (0, 0, None), skip_padding=True)
 
 
 def _augment(key, images, example_ids):
@@ -205,7 +205,7 @@ def assemble(
   layout = spec.layout
   create = inputs.make_create(spec)
   pack, unpack, num_kept = (
-    over_members(function, layout, (0,), is_short=True)
+    over_members(function, layout, (0,), optimize=False)
     for function in (
       packing.pack,
       packing.unpack,
@@ -216,16 +216,16 @@ def assemble(
     train_state.set_rewind_point, layout, (0,), donate_argnums=(0,)
   )
   start_level = _make_start_level(spec)
-  cut_copies = mesh.make_cut_copies(layout)
-  add_copies = mesh.make_add_copies(layout)
+  drop_padding = mesh.make_drop_padding(layout)
+  add_padding = mesh.make_add_padding(layout)
   gather = functools.partial(mesh.gather_members, layout=layout)
 
   def unpack_all(packed):
-    state, is_intact = unpack(add_copies(packed))
+    state, is_intact = unpack(add_padding(packed))
     return state, bool(gather(is_intact).all())
 
   packed = jax.eval_shape(
-    cut_copies, jax.eval_shape(pack, inputs.abstract_state(spec))
+    drop_padding, jax.eval_shape(pack, inputs.abstract_state(spec))
   )
   return Programs(
     spec=spec,
@@ -241,9 +241,9 @@ def assemble(
       name: jax.tree.map(gather, getattr(state, name))
       for name in ('params', 'batch_stats', 'masks')
     },
-    pack=lambda state: cut_copies(pack(state)),
+    pack=lambda state: drop_padding(pack(state)),
     unpack=unpack_all,
-    packed=train_state.shapes(packed, layout.without_copies),
+    packed=train_state.shapes(packed, layout.without_padding),
     layers=inputs.layer_names(spec),
     num_weights=masks.num_weights(inputs.abstract_params(spec)),
     **by_data,

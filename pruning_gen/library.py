@@ -192,5 +192,5 @@ def train(config: ConfigDict, workdir: epath.PathLike) -> LoadedRun:
   # Where JAX is in use already, it keeps the devices that it has.
   with contextlib.suppress(RuntimeError):
     main.set_up(config, workdir)
-  main.run(Run(config, workdir, None, lambda: False))
+  main.run_experiments(Run(config, workdir, None, lambda: False))
   return load(workdir)

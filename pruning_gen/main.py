@@ -128,11 +128,11 @@ def main(argv: list[str]) -> None:
     # After `join`, in which JAX installs a handler of its own.
     errors.on_stop(lambda *_: stop.set())
     say(f'devices: {environment.check_devices()}')
-    this = Run(config, workdir, None, stop.is_set)
+    run = Run(config, workdir, None, stop.is_set)
     if _DRY_RUN.value:
-      print(estimate.describe(load_dataset(this)))
+      print(estimate.describe(load_dataset(run)))
     else:
-      run(this, _ALLOW_DEVICE_CHANGE.value)
+      run_experiments(run, _ALLOW_DEVICE_CHANGE.value)
     code = 0
   except UserError as error:
     say(f'error: {error}')
@@ -171,7 +171,7 @@ def say(text: str) -> None:
   print(text, file=sys.stderr, flush=True)
 
 
-def run(run: Run, allow_device_change: bool = False) -> None:
+def run_experiments(run: Run, allow_device_change: bool = False) -> None:
   """Run every experiment of a config that is not finished, then the report.
 
   Args:

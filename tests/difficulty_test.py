@@ -47,7 +47,7 @@ def workdir(tmp_path_factory):
     # All figures of the report take seconds.
     own = (figures.difficulty.EFFECTS, figures.difficulty.RANKINGS)
     patch.setattr(figures, 'FIGURES', own)
-    main.run(small_chain.make_run(make_config(), workdir))
+    main.run_experiments(small_chain.make_run(make_config(), workdir))
   return workdir
 
 
@@ -61,7 +61,9 @@ def make_scores_config(*noise_fractions):
 @pytest.fixture(scope='module')
 def complete(tmp_path_factory):
   workdir = tmp_path_factory.mktemp('complete')
-  main.run(small_chain.make_run(make_scores_config(0.0, 0.2), workdir))
+  main.run_experiments(
+    small_chain.make_run(make_scores_config(0.0, 0.2), workdir)
+  )
   return workdir
 
 
@@ -149,16 +151,16 @@ def test_stopped_and_resumed_to_the_same_bytes(workdir, tmp_path):
   # At the end of the second of three epochs.
   polls = iter([False] * 4 + [True])
   with pytest.raises(Preempted, match='level 0, epoch 2'):
-    main.run(Run(config, tmp_path, None, lambda: next(polls)))
+    main.run_experiments(Run(config, tmp_path, None, lambda: next(polls)))
   assert not storage.has_scores(tmp_path)
-  main.run(small_chain.make_run(config, tmp_path))
+  main.run_experiments(small_chain.make_run(config, tmp_path))
   for name in ('scores.npz', 'scores.csv'):
     own, unbroken = (
       (folder / 'difficulty' / name).read_bytes()
       for folder in (tmp_path, workdir)
     )
     assert own == unbroken
-  main.run(small_chain.make_run(config, tmp_path))
+  main.run_experiments(small_chain.make_run(config, tmp_path))
 
 
 @pytest.mark.slow
@@ -166,7 +168,7 @@ def test_stopped_and_resumed_to_the_same_bytes(workdir, tmp_path):
 def test_grown_by_a_label_set(workdir, complete, tmp_path, named):
   """What is there stays, whether the config names it or not."""
   grown = shutil.copytree(workdir, tmp_path / 'grown')
-  main.run(small_chain.make_run(make_scores_config(*named), grown))
+  main.run_experiments(small_chain.make_run(make_scores_config(*named), grown))
   assert read(grown) == read(complete)
 
 

@@ -1,4 +1,4 @@
-"""Width, EL2N and leave-out after a small chain, as `main.run` runs them."""
+"""Width, EL2N and leave-out after a small chain, as the program runs them."""
 
 import shutil
 
@@ -35,7 +35,7 @@ def workdir(tmp_path_factory):
   config = make_config()
   config_rules.check(config)
   workdir = tmp_path_factory.mktemp('experiments')
-  main.run(small_chain.make_run(config, workdir))
+  main.run_experiments(small_chain.make_run(config, workdir))
   return workdir
 
 
@@ -56,7 +56,7 @@ def table(workdir):
 
 
 def test_all_are_finished(run, workdir, capsys):
-  main.run(run)
+  main.run_experiments(run)
   assert 'nothing to do' in capsys.readouterr().out
   # Only the chain's may be needed again.
   left = {path.name for path in (workdir / 'checkpoints').iterdir()}
@@ -129,7 +129,7 @@ def test_el2n_alone_ends_without_a_report(empty_run):
   config, workdir = empty_run.config, empty_run.workdir
   config.replicates = config.el2n.networks = 1
   config.experiments = ('el2n',)
-  main.run(empty_run)
+  main.run_experiments(empty_run)
   assert results.has_el2n(workdir)
   assert not results.report_dir(workdir).exists()
 
@@ -271,7 +271,7 @@ def test_leave_out_needs_the_chain(empty_run):
   for experiments in (('leave_out',), ('leave_out', 'chain', 'el2n')):
     empty_run.config.experiments = experiments
     with pytest.raises(UserError) as error:
-      main.run(empty_run)
+      main.run_experiments(empty_run)
     message = str(error.value)
     assert f'config.experiments={experiments}' in message
     assert f'--workdir={empty_run.workdir}' in message

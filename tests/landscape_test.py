@@ -585,11 +585,11 @@ def test_levels_that_were_not_kept_are_refused_at_the_start(digits, tmp_path):
   for wrong in ({'landscape.levels': (1,)}, {'landscape.twin_levels': (2,)}):
     run = small_chain.make_run(make_config(**wrong), tmp_path)
     with pytest.raises(UserError, match=r'level 1 of .*keep_levels'):
-      main.run(run)
+      main.run_experiments(run)
   for path in networks.folder_of(tmp_path).glob('*'):
     path.unlink()
   with pytest.raises(UserError, match=r'level 0 of .*it has none'):
-    main.run(small_chain.make_run(make_config(), tmp_path))
+    main.run_experiments(small_chain.make_run(make_config(), tmp_path))
 
 
 @pytest.mark.parametrize(
@@ -625,7 +625,7 @@ def test_keeping_nothing_is_refused():
 def test_it_needs_a_chain(tmp_path):
   config = make_config(experiments=('landscape',))
   with pytest.raises(UserError, match='landscape reads the results of chain'):
-    main.run(small_chain.make_run(config, tmp_path))
+    main.run_experiments(small_chain.make_run(config, tmp_path))
 
 
 def test_streamed_images_are_refused():

@@ -103,7 +103,7 @@ def test_train_keeps_the_number_of_devices(tmp_path, monkeypatch):
   path.write_text(json.dumps(history))
   asked = []
   monkeypatch.setattr(environment, 'set_up', lambda *args: asked.append(args))
-  monkeypatch.setattr(main, 'run', lambda run: None)
+  monkeypatch.setattr(main, 'run_experiments', lambda run: None)
   config = small_chain.make_config()
   pruning_gen.train(config, tmp_path)
   assert asked == [(config, 4, 3)]

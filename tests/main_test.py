@@ -94,7 +94,9 @@ def test_sigterm_while_data_is_loaded(tmp_path, monkeypatch):
   monkeypatch.setattr(os, '_exit', exit_)
   handler = signal.getsignal(signal.SIGTERM)
   with pytest.raises(Exit, match='75'):
-    main.run(small_chain.make_run(quickstart.get_config(), tmp_path))
+    main.run_experiments(
+      small_chain.make_run(quickstart.get_config(), tmp_path)
+    )
   assert signal.getsignal(signal.SIGTERM) == handler
   assert not (tmp_path / 'results.csv').exists()
 

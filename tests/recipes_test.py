@@ -89,7 +89,7 @@ def finished(tmp_path_factory):
 def run_all(config, workdir):
   """Run the experiments and the report, as the program does."""
   config_rules.check(config)
-  main.run(small_chain.make_run(config, workdir))
+  main.run_experiments(small_chain.make_run(config, workdir))
   return results.read_results(workdir)
 
 

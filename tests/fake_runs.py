@@ -103,7 +103,7 @@ def write_chain(
 def write_layers(workdir, members, levels):
   """Write a first layer that loses half at each level, and an output layer."""
   rows = [
-    (*member[:3], level, layer, kept, size, np.float32(3))
+    (*member.identity, level, layer, kept, size, np.float32(3))
     for level in range(levels)
     for member in members
     for layer, size, kept in (

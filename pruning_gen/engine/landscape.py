@@ -154,14 +154,14 @@ def read_networks(
 ) -> list[StoredNetwork]:
   """Read networks of the chain that are kept."""
   return [
-    networks.read(networks.path_of(workdir, *member[:3], level))
+    networks.read(networks.path_of(workdir, *member.identity, level))
     for member in members
   ]
 
 
 def identify(members: Iterable[Member], level: int) -> pd.DataFrame:
   """Return the columns `storage.IDENTITY` of some networks."""
-  rows = [(*member[:3], level) for member in members]
+  rows = [(*member.identity, level) for member in members]
   return pd.DataFrame(rows, columns=list(storage.IDENTITY))
 
 

@@ -31,6 +31,11 @@ class Member(NamedTuple):
   left_out: str = ''
   chosen_at: int = -1
 
+  @property
+  def identity(self) -> tuple[str, float, int]:
+    """What identifies a network of the chain, without a level."""
+    return self.arm, self.noise_fraction, self.replicate
+
   def __str__(self) -> str:
     text = (
       f'{self.arm}, noise {self.noise_fraction:g}, replicate {self.replicate}'

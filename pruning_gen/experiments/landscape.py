@@ -62,8 +62,8 @@ def list_kept(run: Run) -> dict[Member, set[int]]:
   curves = table.groupby(storage.NETWORK)['level'].agg(set).to_dict()
   found = {}
   for member in label_sets.list_members(run.config):
-    trained = curves.get(member[:3], set())
-    kept = {*networks.list_levels(run.workdir, *member[:3])} & trained
+    trained = curves.get(member.identity, set())
+    kept = {*networks.list_levels(run.workdir, *member.identity)} & trained
     wanted = {*config.levels, *twins.list_needed(run.config, member)}
     if not kept and run.config.levels in trained:
       wanted.add(0)
@@ -89,7 +89,7 @@ def list_unmeasured(run: Run) -> dict[int, list[Member]]:
     level: [
       member
       for member in kept
-      if level in kept[member] and (*member[:3], level) not in measured
+      if level in kept[member] and (*member.identity, level) not in measured
     ]
     for level in sorted(levels)
   }
@@ -149,14 +149,18 @@ def _measure_level(
     hessian_eigenvalue=curvature.eigenvalue, hessian_residual=curvature.residual
   )
   table = table.reindex(columns=list(storage.COLUMNS[NAME]))
-  levels = [networks.list_levels(run.workdir, *own[:3]) for own in members]
-  is_known = np.array([level - 1 in own for own in levels])
+  is_known = np.array(
+    [
+      level - 1 in networks.list_levels(run.workdir, *member.identity)
+      for member in members
+    ]
+  )
   if not is_known.any():
     return table
   # Where the level before was not kept, the network itself stands in for it.
   before = [
-    engine.read_networks(run.workdir, [member], level - there)[0]
-    for member, there in zip(members, is_known)
+    engine.read_networks(run.workdir, [member], level - 1)[0] if known else own
+    for member, known, own in zip(members, is_known, after)
   ]
   pruned = [engine.prune(*pair) for pair in zip(before, after)]
   evaluated = tools.evaluate(engine.place(spec, pruned))

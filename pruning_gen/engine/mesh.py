@@ -124,7 +124,7 @@ def arrange(num_members: int, devices: list, data_parallel: int = 0) -> Mesh:
   """Arrange devices as a mesh with the axes `member` and `data`.
 
   Members come first: the axis `member` is as long as it must be for the fewest
-  turns. The devices left over split each member's batches.
+  turns, and no longer. The devices left over split each member's batches.
 
   Args:
     num_members: how many networks train together.
@@ -132,19 +132,17 @@ def arrange(num_members: int, devices: list, data_parallel: int = 0) -> Mesh:
     data_parallel: the size of the axis `data`, a divisor of the number of
       devices; 0 for what is left over.
 
-  Returns:
-    A mesh with the smallest `member` axis that needs the fewest turns.
   """
   num_devices = len(devices)
-  slots = num_devices // (data_parallel or 1)
-  turns = -(-num_members // slots)
-  rows = min(
-    rows
-    for rows in range(1, slots + 1)
-    if slots % rows == 0 and -(-num_members // rows) == turns
-  )
   if data_parallel:
-    rows = slots
+    rows = num_devices // data_parallel
+  else:
+    turns = -(-num_members // num_devices)
+    rows = min(
+      rows
+      for rows in range(1, num_devices + 1)
+      if num_devices % rows == 0 and -(-num_members // rows) == turns
+    )
   return Mesh(
     np.asarray(devices).reshape(rows, -1),
     ('member', 'data'),

@@ -134,11 +134,12 @@ def num_pruned_by_level(spec: Spec) -> list[int]:
 def _member_arrays(spec: Spec) -> dict[str, np.ndarray]:
   """Return what distinguishes the members, as stacked NumPy arrays."""
   stack, rows, names = spec.stack, spec.layout.rows, score_names(spec)
-  own_arms = [spec.arms[row] for row in rows]
+  members = [stack.members[row] for row in rows]
+  own_arms = [arms.arm_of(member.arm) for member in members]
   counts = num_pruned_by_level(spec)
   return {
-    'replicate': np.int32([stack.members[row].replicate for row in rows]),
-    'network': np.int32([stack.members[row].network for row in rows]),
+    'replicate': np.int32([member.replicate for member in members]),
+    'network': np.int32([member.network for member in members]),
     'labels': stack.labels[rows],
     'example_ids': stack.example_ids[rows],
     'num_pruned': np.int32(

@@ -8,11 +8,11 @@ from pruning_gen.engine.stack import Member
 from pruning_gen.storage import roster
 
 
-def list_stacks(run: Run, part: Part, levels: int = 0) -> list[Part]:
-  """Divide a part into the stacks that are left to train.
+def list_unfinished(run: Run, part: Part, levels: int = 0) -> list[Part]:
+  """Divide a part into those that are left to train, each as one stack.
 
-  Networks that an earlier start began continue together, as one stack with its
-  own checkpoints, and those that are new form another. If nothing has begun,
+  Networks that an earlier start began continue together, with checkpoints of
+  their own, and those that are new form another stack. If nothing has begun,
   that is the whole part.
 
   Args:
@@ -23,14 +23,14 @@ def list_stacks(run: Run, part: Part, levels: int = 0) -> list[Part]:
   wanted = part.unfinished(run.workdir, levels)
   there = roster.read(run.workdir, part.folder)
   part = part._replace(num_together=len({*there, *part.members}))
-  stacks = []
+  unfinished = []
   while begun := roster.read_stack(run.workdir, part.name, part.folder):
     if wanted.intersection(begun):
-      stacks.append(part._replace(members=[Member(*own) for own in begun]))
+      unfinished.append(part._replace(members=[Member(*own) for own in begun]))
     wanted.difference_update(begun)
-    part = part._replace(stack=part.stack + 1)
+    part = part._replace(stack_index=part.stack_index + 1)
   if wanted:
-    stacks.append(part._replace(members=in_order(wanted)))
+    unfinished.append(part._replace(members=in_order(wanted)))
   # Before any process writes: all must divide it alike.
   processes.wait_for_all(part.name)
-  return stacks
+  return unfinished

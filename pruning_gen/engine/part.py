@@ -49,7 +49,7 @@ class Part(NamedTuple):
     width: the multiplier of every layer's width.
     full_num_weights: weights in a network of full width; by default those of
       the networks themselves.
-    stack: which of the part's stacks this is, if it has grown.
+    stack_index: which of the part's stacks this is, if it has grown.
     num_together: how many networks the folder has, with all of its stacks.
     arrays: which arrays of `measure.measure` are kept.
     keeps_checkpoints: whether they stay once it is finished.
@@ -63,7 +63,7 @@ class Part(NamedTuple):
   level: int = 0
   width: float = 1.0
   full_num_weights: int | None = None
-  stack: int = 0
+  stack_index: int = 0
   num_together: int = 0
   arrays: tuple[str, ...] = (
     'cross_entropy',
@@ -81,7 +81,7 @@ class Part(NamedTuple):
   def name(self) -> str:
     """Its name in messages, and the folder of its checkpoints."""
     level = f'-{self.level}' if self.level else ''
-    stack = f'+{self.stack}' if self.stack else ''
+    stack = f'+{self.stack_index}' if self.stack_index else ''
     return f'{self.folder}{level}{stack}'
 
   def is_finished(self, workdir: epath.PathLike, levels: int = 0) -> bool:

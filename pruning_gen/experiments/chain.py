@@ -96,7 +96,7 @@ def train_levels(
     Preempted: stopped on request, with everything saved.
     UserError: a loss is not finite, memory is short, or nothing can be saved.
   """
-  for unfinished in growth.list_stacks(run, part, schedule.levels):
+  for unfinished in growth.list_unfinished(run, part, schedule.levels):
     stack = label_sets.make_stack(
       run, unfinished.members, example_ids, unfinished.num_together
     )

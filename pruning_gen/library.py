@@ -75,7 +75,7 @@ class LoadedRun(NamedTuple):
     if split not in SPLITS:
       raise UserError(f'split={split!r} must be one of: {", ".join(SPLITS)}')
     finished = self.results[self.results.experiment == experiment]
-    at_level = finished[finished.level == level][examples.NETWORK]
+    at_level = finished[finished.level == level][results.CHAIN_NETWORK]
     if at_level.empty:
       known = ', '.join(map(str, sorted(set(finished.level)))) or 'none'
       raise UserError(
@@ -83,14 +83,14 @@ class LoadedRun(NamedTuple):
         f'finished are: {known}'
       )
     members = results.read_members(self.workdir, experiment)
-    shown = members.reset_index().merge(at_level, on=examples.NETWORK)
+    shown = members.reset_index().merge(at_level, on=results.CHAIN_NETWORK)
     rows = shown.pop('member').to_numpy()
     arrays = _read_arrays(self.workdir, experiment, level, split, rows)
     num_examples = len(arrays['label'][0])
     index = pd.MultiIndex.from_product(
       [rows, range(num_examples)], names=['member', 'example_id']
     )
-    identity = shown[examples.NETWORK].loc[
+    identity = shown[results.CHAIN_NETWORK].loc[
       np.arange(len(rows)).repeat(num_examples)
     ]
     columns = {name: array.ravel() for name, array in arrays.items()}

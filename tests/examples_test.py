@@ -23,7 +23,7 @@ def networks(*levels):
     for replicate in fake_runs.REPLICATES
     for level in levels
   ]
-  return pd.DataFrame(rows, columns=[*examples.NETWORK, 'level'])
+  return pd.DataFrame(rows, columns=[*results.CHAIN_NETWORK, 'level'])
 
 
 def test_effects_on_subgroups(run):

@@ -147,7 +147,9 @@ def test_layers(workdir):
   table = layers.read(workdir, 'chain')
   assert len(table) == 3 * 4 * 3
   assert table.layer.tolist()[:4] == ['dense_0', 'dense_1', 'output', 'dense_0']
-  for (*identity, level), rows in table.groupby([*layers.NETWORK, 'level']):
+  for (*identity, level), rows in table.groupby(
+    [*results.CHAIN_NETWORK, 'level']
+  ):
     assert rows['size'].tolist() == [1280, 200, 100]
     if level not in networks.list_levels(workdir, *identity):
       continue

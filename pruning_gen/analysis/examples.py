@@ -17,9 +17,6 @@ from pruning_gen.data import subgroups
 from pruning_gen.errors import UserError
 from pruning_gen.storage import results
 
-# Identifies a network among those of one level.
-NETWORK = ['arm', 'noise_fraction', 'replicate']
-
 # The paper's influential examples are the top fifth by EL2N.
 TOP_DIVISOR = 5
 
@@ -30,7 +27,7 @@ El2n = dict[tuple[float, int], Float[np.ndarray, ' example_id']]
 class Examples(NamedTuple):
   """What a run's arrays say, one row per network and level or finer.
 
-  All have the columns `NETWORK` and level.
+  All have the columns `results.CHAIN_NETWORK` and level.
 
   Attributes:
     effects: subgroup (0 has the lowest EL2N) and effect, the mean over it in
@@ -66,7 +63,8 @@ def tabulate(
   Args:
     workdir: path.
     folder: 'chain' or 'width'.
-    finished: `NETWORK` and level, what to look at; level 0 among them.
+    finished: `results.CHAIN_NETWORK` and level, what to look at; level 0 among
+      them.
     el2n: scores; label sets may be missing.
     num_subgroups: M.
 
@@ -90,7 +88,7 @@ def tabulate(
     used = [rows[network] for network in networks]
     arrays = read_level(workdir, folder, level, shape, used) if level else dense
     for network, i in zip(networks, used):
-      identity = dict(zip(NETWORK, network)) | {'level': level}
+      identity = dict(zip(results.CHAIN_NETWORK, network)) | {'level': level}
       own = {name: array[i] for name, array in arrays.items()}
       of_network = _look_at(own, dense['cross_entropy'][i], labels, i, groups)
       for table, new in zip(found, of_network):
@@ -309,12 +307,12 @@ def _group_examples(workdir, networks, rows, dense, el2n, num_subgroups):
 
 
 def _read_networks(workdir: str, folder: str) -> list[tuple]:
-  """List the rows of the arrays, as `NETWORK`."""
+  """List the rows of the arrays, as `results.CHAIN_NETWORK`."""
   return _list_networks(results.read_members(workdir, folder))
 
 
 def _list_networks(table: pd.DataFrame) -> list[tuple]:
-  networks = table[NETWORK].drop_duplicates()
+  networks = table[results.CHAIN_NETWORK].drop_duplicates()
   return list(networks.itertuples(index=False, name=None))
 
 

@@ -137,7 +137,7 @@ def _name_apart(benchmarks: list[Benchmark]) -> list[Benchmark]:
 
 
 def _join(
-  parts: list[runs.Run], table: pd.DataFrame, notes: list[str]
+  parts: list[runs.Workdir], table: pd.DataFrame, notes: list[str]
 ) -> Benchmark:
   """Make a Benchmark of its parts and their joined table."""
   workdirs = [run.workdir for run in parts]
@@ -179,7 +179,7 @@ def _join(
   )
 
 
-def join_tables(parts: list[runs.Run]) -> tuple[pd.DataFrame, list[str]]:
+def join_tables(parts: list[runs.Workdir]) -> tuple[pd.DataFrame, list[str]]:
   """Join the finished rows of results.csv; the index begins with the workdir.
 
   Returns:
@@ -286,7 +286,7 @@ def _read_levels(
     *columns: of `table`, to add.
   """
   chain = table[table.experiment == 'chain']
-  key = [*examples.NETWORK, 'level']
+  key = [*results.CHAIN_NETWORK, 'level']
   found = [pd.DataFrame()]
   for workdir in workdirs:
     rows = read(workdir)
@@ -298,7 +298,7 @@ def _read_levels(
 def _read_epochs(workdirs: list[str], table: pd.DataFrame) -> pd.DataFrame:
   """Read the losses by epoch of the chain's networks that are in a table."""
   found = pd.concat([epochs.read(workdir, 'chain') for workdir in workdirs])
-  network = ['arm', 'noise_fraction', 'replicate']
+  network = results.CHAIN_NETWORK
   chain = table[table.experiment == 'chain'].set_index(network).index
   return found[found.set_index(network).index.isin(chain)]
 

@@ -38,7 +38,7 @@ UNSHOWN = ('el2n', 'difficulty', 'landscape')
 TEXT_COLUMNS = ('experiment', 'arm', 'left_out')
 
 
-class Run(NamedTuple):
+class Workdir(NamedTuple):
   """One workdir.
 
   Attributes:
@@ -55,7 +55,7 @@ class Run(NamedTuple):
   table: pd.DataFrame
 
 
-def read(workdir: str) -> Run:
+def read(workdir: str) -> Workdir:
   """Read a run, finished or not.
 
   Raises:
@@ -63,7 +63,7 @@ def read(workdir: str) -> Run:
   """
   config = _read_config(workdir)
   table = _read_results(workdir)
-  return Run(
+  return Workdir(
     workdir=str(workdir),
     config=config,
     provenance=provenance.read_provenance(workdir),
@@ -113,7 +113,7 @@ def _read_results(workdir: str) -> pd.DataFrame:
   return table
 
 
-def group(runs: list[Run]) -> list[list[Run]]:
+def group(runs: list[Workdir]) -> list[list[Workdir]]:
   """Put the parts of each benchmark together.
 
   Runs are parts of one if their configs differ in `PART_KEYS` alone, they use
@@ -142,7 +142,7 @@ def complete(config: dict) -> dict:
   return provenance.flatten(defaults) | provenance.flatten(config)
 
 
-def _describe(run: Run) -> str:
+def _describe(run: Workdir) -> str:
   """Return what the parts of one benchmark have in common, as text."""
   config = {
     key: value

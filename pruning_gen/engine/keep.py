@@ -104,7 +104,7 @@ def _describe(run: Run, row: dict[str, Any]) -> dict[str, Any]:
     'mean': list(map(float, dataset.mean)),
     'std': list(map(float, dataset.std)),
     'eval_precision': run.config.eval_precision,
-    **{name: row[name] for name in ('arm', 'noise_fraction', 'replicate')},
+    **{name: row[name] for name in results.CHAIN_NETWORK},
     'level': row['level'],
     'epochs_trained': int(row['epochs_trained']),
     **{name: float(row[name]) for name in _RESULTS},
@@ -130,7 +130,7 @@ def measure_layers(
     kernel, mask = (tree[f'{name}/kernel'] for tree in (kernels, kept))
     for i, row in enumerate(rows):
       norm = np.sqrt(np.square(kernel[i], dtype=np.float64).sum())
-      own = [row[column] for column in (*layers.NETWORK, 'level')]
+      own = [row[column] for column in (*results.CHAIN_NETWORK, 'level')]
       sizes = mask[i].sum(), mask[i].size, np.float32(norm)
       found.append((*own, name, *sizes))
   return pd.DataFrame(found, columns=list(layers.COLUMNS))

@@ -59,7 +59,7 @@ def list_kept(run: Run) -> dict[Member, set[int]]:
   config = run.config.landscape
   table = results.read_results(run.workdir)
   table = table[(table.experiment == chain.NAME) & (table.diverged == 0)]
-  curves = table.groupby(storage.NETWORK)['level'].agg(set).to_dict()
+  curves = table.groupby(results.CHAIN_NETWORK)['level'].agg(set).to_dict()
   found = {}
   for member in label_sets.list_members(run.config):
     trained = curves.get(member.identity, set())

@@ -16,8 +16,7 @@ from pruning_gen.storage import level_tables
 from pruning_gen.storage import results
 
 FOLDER = 'landscape'
-NETWORK = level_tables.NETWORK
-IDENTITY = (*NETWORK, 'level')
+IDENTITY = (*results.CHAIN_NETWORK, 'level')
 BARRIERS = ('barrier_test_error', 'barrier_train_cross_entropy')
 AFTER_PRUNING = (
   'test_error_after_pruning',

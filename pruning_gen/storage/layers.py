@@ -7,10 +7,16 @@ from pruning_gen.storage import files
 from pruning_gen.storage import level_tables
 from pruning_gen.storage import results
 
-NETWORK = level_tables.NETWORK
 # A layer's name is its place in the Flax tree; kept and size count weights of
 # its kernel, and l2_norm is of those.
-COLUMNS = (*NETWORK, 'level', 'layer', 'kept', 'size', 'l2_norm')
+COLUMNS = (
+  *results.CHAIN_NETWORK,
+  'level',
+  'layer',
+  'kept',
+  'size',
+  'l2_norm',
+)
 _IDENTITY = COLUMNS[:5]
 
 

@@ -10,8 +10,7 @@ import pandas as pd
 from etils import epath
 
 from pruning_gen.storage import files
-
-NETWORK = ['arm', 'noise_fraction', 'replicate']
+from pruning_gen.storage import results
 
 
 def add(
@@ -24,27 +23,29 @@ def add(
 
   Args:
     path: of the table.
-    table: with `NETWORK`, `level` and others; all rows of the same network and
-      level are replaced.
+    table: with `results.CHAIN_NETWORK`, `level` and others; all rows of the
+      same network and level are replaced.
     identity: the columns that distinguish its rows.
     members: from `results.read_members`.
   """
   table = files.parse_table(table.to_csv(index=False), dtype=str)
   if path.exists():
     old = files.read_table(path, table.columns, str, identity)
-    key = [*NETWORK, 'level']
+    key = [*results.CHAIN_NETWORK, 'level']
     replaced = old.set_index(key).index.isin(table.set_index(key).index)
     table = pd.concat([old[~replaced], table], ignore_index=True)
   row_of = {own: i for i, own in enumerate(_list_networks(members))}
   order = table[['level']].astype(int)
-  typed = table[NETWORK].astype(members[NETWORK].dtypes.to_dict())
+  typed = table[results.CHAIN_NETWORK].astype(
+    members[results.CHAIN_NETWORK].dtypes.to_dict()
+  )
   order['member'] = [row_of[own] for own in _list_networks(typed)]
   order = order.sort_values(['level', 'member'], kind='stable')
   files.write_table(path, table.loc[order.index])
 
 
 def _list_networks(table: pd.DataFrame) -> list[tuple]:
-  return list(table[NETWORK].itertuples(index=False, name=None))
+  return list(table[results.CHAIN_NETWORK].itertuples(index=False, name=None))
 
 
 def read(

@@ -76,6 +76,8 @@ NETWORK = (
   'left_out',
   'chosen_at',
 )
+# Those that differ in the chain.
+CHAIN_NETWORK = ['arm', 'noise_fraction', 'replicate']
 # The columns that distinguish two rows.
 IDENTITY = ('experiment', *NETWORK, 'level')
 

@@ -100,10 +100,10 @@ def train_levels(
     stack = label_sets.make_stack(
       run, unfinished.members, example_ids, unfinished.num_together
     )
-    _train_stack(run, unfinished, stack, schedule, watch, adapt)
+    train_stack(run, unfinished, stack, schedule, watch, adapt)
 
 
-def _train_stack(
+def train_stack(
   run: Run,
   part: Part,
   stack: Stack,

@@ -94,7 +94,7 @@ def summarize(runs: dict[str, Benchmark]) -> str:
 def title_of(benchmark: Benchmark) -> str:
   """Return the title of a run, and its variant of the config, as `:cpu`."""
   command = benchmark.provenance['starts'][0]['command']
-  variant = re.search(r'--config=\S*?\.py(:\w+)', command)
+  variant = re.search(r'--config=[^\s:]*(:\w+)', command)
   return benchmark.title + (f' (`{variant[1]}`)' if variant else '')
 
 

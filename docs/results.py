@@ -55,7 +55,8 @@ SHOWN = (
   'more_barriers_training_loss',
   'more_curvature',
 )
-# Runs that differ in the optimizer alone: the claims of both, side by side.
+# Runs of one benchmark with other optimizers, learning rates, batch sizes and
+# numbers of levels: the claims of both, side by side.
 OTHER_OPTIMIZER = {'lenet_adam': 'lenet'}
 OPTIMIZERS = {'sgd': 'SGD', 'adam': 'Adam'}
 # Tables of every level, folded.
@@ -173,7 +174,8 @@ def tabulate_claims(
 
 def compare_claims(*benchmarks: Benchmark) -> pd.DataFrame:
   """Tabulate the claims that all runs test, by the optimizer of each."""
-  key = ['section', 'claim', 'noise_fraction', 'paper', 'unit']
+  # Counts are of as many levels as a run has: their unit is not a key.
+  key = ['section', 'claim', 'noise_fraction', 'paper']
   table = None
   for benchmark in benchmarks:
     tested, _ = tabulate_claims(benchmark)
@@ -181,11 +183,25 @@ def compare_claims(*benchmarks: Benchmark) -> pd.DataFrame:
     names = {
       'ours_mean': f'{optimizer}_mean',
       'ours_std': f'{optimizer}_std',
+      'unit': f'{optimizer}: unit',
       'verdict': f'{optimizer}: verdict',
     }
     own = tested[[*key, *names]].rename(columns=names)
     table = own if table is None else table.merge(own, on=key)
   return table
+
+
+def count_verdicts(table: pd.DataFrame) -> str:
+  """Say on how many of the paper's claims two runs agree with it."""
+  table = table[table.section != 'ours'].filter(like=': verdict')
+  agrees = table[(table != 'undecided').all(axis=1)] == 'agrees'
+  first, second = (name.partition(':')[0] for name in table)
+  one, other = agrees.to_numpy().T
+  return (
+    f"Both decide {len(agrees)} of the paper's claims. Both agree with it on "
+    f'{(one & other).sum()}, only {first} on {(one & ~other).sum()}, only '
+    f'{second} on {(other & ~one).sum()}, neither on {(~one & ~other).sum()}.'
+  )
 
 
 def to_markdown(table: pd.DataFrame) -> str:
@@ -225,6 +241,7 @@ def blocks_of(runs: dict[str, Benchmark]) -> dict[str, str]:
     if other:
       table = compare_claims(other, benchmark)
       block += f'\n\n### By optimizer\n\n{to_markdown(table)}'
+      block += f'\n\n{count_verdicts(table)}'
     blocks[f'run: {name}'] = block
   return blocks
 

@@ -153,20 +153,19 @@ def load(workdir: epath.PathLike) -> LoadedRun:
   """
   run = runs.read(str(workdir))
   table, notes = load_lib.join_tables([run])
-  if len(table):
-    summary = statistics.summarize(table, run.config['prune_fraction'])
-  elif runs.has_scores(workdir):
-    table, summary = run.table, pd.DataFrame()
-  else:
-    raise UserError(
-      f'{workdir} has no finished level yet: run pruning_gen.main on it first'
-    )
+  if table.empty:
+    if not runs.has_scores(workdir):
+      raise UserError(
+        f'{workdir} has no finished level yet: run pruning_gen.main on it first'
+      )
+    # A run that has only scores of examples.
+    table = run.table
   has_chain = (table.experiment == 'chain').any()
   return LoadedRun(
     workdir=run.workdir,
     config=run.config,
     results=table.reset_index(drop=True),
-    summary=summary,
+    summary=statistics.summarize(table, run.config['prune_fraction']),
     members=(
       results.read_members(workdir, 'chain') if has_chain else pd.DataFrame()
     ),

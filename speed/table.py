@@ -28,8 +28,8 @@ DTYPES = ('float32', 'bfloat16')
 def make_table() -> str:
   """Return the table in Markdown, of each throughput_MODEL.json."""
   lines = [
-    '| network | members | images per second | PyTorch | ratio | evaluating '
-    '| turns |',
+    '| network | members | images per second | PyTorch | ratio | evaluated per '
+    'second | turns |',
     '|---|---|---|---|---|---|---|',
   ]
   for model, name in NAMES.items():

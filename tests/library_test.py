@@ -14,6 +14,7 @@ import pruning_gen
 from pruning_gen import environment
 from pruning_gen import main
 from pruning_gen.analysis import load
+from pruning_gen.analysis import statistics
 from pruning_gen.errors import UserError
 from pruning_gen.storage import provenance
 from pruning_gen.storage import results
@@ -93,6 +94,9 @@ def test_a_run_that_has_only_scores(tmp_path):
   found = pruning_gen.load(tmp_path)
   assert tuple(found.results.columns) == results.COLUMNS
   assert found.results.empty and found.summary.empty and not found.notes
+  assert tuple(found.summary.columns) == statistics.SUMMARY
+  assert found.summary[found.summary.is_optimal].empty
+  assert statistics.optimal_levels(found.summary, 'chain', 'pruning') == {}
 
 
 def test_train_keeps_the_number_of_devices(tmp_path, monkeypatch):

@@ -70,6 +70,17 @@ def test_compare_at_optimum():
   assert row.against_pruning_unpaired == 'worse'
 
 
+def test_replicates_that_only_one_network_has_are_left_out():
+  table = fake_runs.make_results({0: [0.3] * 3, 1: [0.1, 0.2]})
+  longer = fake_runs.make_results({1: [0.2, 0.3, 0.7]}, 'extended_dense')
+  longer['train_cross_entropy'] = [1.0, 2.0, 9.0]
+  table = pd.concat([table, longer])
+  found = paired.compare_at_optimum(table, statistics.summarize(table, 0.2))
+  row = found.set_index('network').loc['extended_dense']
+  assert row.n == 2 and row.test_error_mean == pytest.approx(0.25)
+  assert row.train_cross_entropy_mean == 1.5
+
+
 def test_missing_errors_are_not_averaged_over():
   nan = float('nan')
   table = pd.concat(

@@ -14,6 +14,8 @@ from docs import results as results_page
 from pruning_gen.analysis import load
 from pruning_gen.errors import UserError
 from pruning_gen.storage import results
+from tests import claims_cases
+from tests import fake_benchmarks
 from tests import fake_runs
 
 START = {
@@ -63,13 +65,44 @@ def test_the_readme_has_finished_runs(workdir):
   words = ' '.join(blocks['figure: first'].split())
   assert '20 % of the training labels' in words
   assert '36.5 ± 10.6 % at 51.2 % of the weights' in words
-  start = START | {'command': '/w/main.py --config=/w/configs/lenet.py:adam'}
-  with_adam = benchmark._replace(provenance={'starts': [start]})
-  assert '| LeNet-300-100 on digits (`:adam`), 0 % noise |' in (
-    readme.summarize({'other': with_adam})
-  )
+  for command in (
+    '/w/main.py --config=/c/lenet.py:adam',
+    'm --config=lenet:adam',
+  ):
+    starts = {'starts': [START | {'command': command}]}
+    with_adam = benchmark._replace(provenance=starts)
+    assert '| LeNet-300-100 on digits (`:adam`), 0 % noise |' in (
+      readme.summarize({'other': with_adam})
+    )
   runs = {readme.FIRST: unfinished, 'other': benchmark}
   assert readme.blocks_of(runs) == {}
+
+
+def test_claims_of_runs_with_unequal_levels_are_compared():
+  runs = [
+    fake_benchmarks.make('vgg16', [0.0], edit)
+    for edit in (None, claims_cases.drop('results', level=[23]))
+  ]
+  for run, optimizer in zip(runs, ('sgd', 'adam')):
+    run.config.update(optimizer=optimizer)
+  table = results_page.compare_claims(*runs)
+  own = table[table.claim.str.startswith('At every level')]
+  assert own['SGD: unit'].tolist() == ['of 23']
+  assert own['Adam: verdict'].tolist() == ['undecided']
+  rows = [
+    ('1', 'agrees', 'agrees'),
+    ('2', 'agrees', 'contradicts'),
+    ('3', 'contradicts', 'agrees'),
+    ('4', 'contradicts', 'contradicts'),
+    ('5', 'undecided', 'agrees'),
+    ('ours', 'agrees', 'agrees'),
+  ]
+  columns = ['section', 'SGD: verdict', 'Adam: verdict']
+  verdicts = pd.DataFrame(rows, columns=columns)
+  assert results_page.count_verdicts(verdicts) == (
+    "Both decide 4 of the paper's claims. Both agree with it on 1, only SGD on "
+    '1, only Adam on 1, neither on 1.'
+  )
 
 
 def test_numbers_in_the_text_are_in_the_tables(runs):

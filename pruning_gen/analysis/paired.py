@@ -146,6 +146,8 @@ def _compare_with_pruning(
   found = {network: _find(results, own) for network, own in networks.items()}
   pruned, rows = found['pruning'].test_error, []
   for network, own in found.items():
+    # Replicates that both have.
+    own = own[own.index.isin(pruned.index)]
     if own.empty:
       continue
     loss = own.train_cross_entropy

@@ -20,6 +20,22 @@ METRICS = (
   'test_cross_entropy',
 )
 
+# Of `summarize`.
+SUMMARY = (
+  *CURVE,
+  'matched_weights_remaining',
+  'level',
+  'weights_remaining',
+  'num_weights_remaining',
+  'epochs_trained',
+  'n',
+  *(f'{metric}_{part}' for metric in METRICS for part in ('mean', 'std')),
+  'test_error_difference_mean',
+  'test_error_difference_std',
+  'test_error_verdict',
+  'is_optimal',
+  'is_highest_improving',
+)
 
 # By how much, relative to a spread, two equal numbers may be apart. Rounding
 # moves the difference of two errors by 1e-11 of itself at most.
@@ -188,14 +204,16 @@ def summarize(results: pd.DataFrame, prune_fraction: float) -> pd.DataFrame:
   rows = []
   for curve, group in results.groupby(CURVE, sort=False):
     rows += _summarize_curve(dict(zip(CURVE, curve)), group)
+  if not rows:
+    return pd.DataFrame(columns=list(SUMMARY)).astype({'is_optimal': bool})
   summary = pd.DataFrame(rows)
   # Narrow networks have a width of their own for each `chosen_at`.
   keys = ['experiment', 'chosen_at', 'level']
   by_level = summary.groupby(keys).weights_remaining
   matched = by_level.transform('min')
   matched = matched.where(matched < 1, (1 - prune_fraction) ** summary.level)
-  summary.insert(5, 'matched_weights_remaining', matched)
-  return summary
+  summary['matched_weights_remaining'] = matched
+  return summary[list(SUMMARY)]
 
 
 def _summarize_curve(

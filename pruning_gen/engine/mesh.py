@@ -131,7 +131,6 @@ def arrange(num_members: int, devices: list, data_parallel: int = 0) -> Mesh:
     devices: all of them are used.
     data_parallel: the size of the axis `data`, a divisor of the number of
       devices; 0 for what is left over.
-
   """
   num_devices = len(devices)
   if data_parallel:

@@ -117,10 +117,11 @@ def divide(
     if noise_fraction:
       is_own &= networks.replicate == replicate
     if not is_own.any():
+      readers = ' and the subgroups of leave_out' if experiment == NAME else ''
       raise UserError(
         f'{experiment}: all networks of noise {noise_fraction:g}, replicate '
         f'{replicate} diverged: lower config.learning_rate (now '
         f'{run.config.learning_rate:g}) in another --workdir, or drop '
-        f'{experiment} and what reads it, as the subgroups of leave_out do'
+        f'{experiment}{readers}'
       )
     yield label_set, networks.index[is_own].to_numpy()

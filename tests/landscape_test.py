@@ -19,7 +19,7 @@ from pruning_gen import main
 from pruning_gen.analysis import load as load_lib
 from pruning_gen.analysis.figures import landscape as figures
 from pruning_gen.analysis.figures import style
-from pruning_gen.engine import landscape as engine
+from pruning_gen.engine import loss_surfaces
 from pruning_gen.engine.part import Run
 from pruning_gen.errors import Preempted
 from pruning_gen.errors import UserError
@@ -28,11 +28,11 @@ from pruning_gen.experiments import twins
 from pruning_gen.models import layers
 from pruning_gen.models import lenet
 from pruning_gen.pruning import masks
-from pruning_gen.storage import landscape as storage
+from pruning_gen.storage import landscape_tables
 from pruning_gen.storage import networks
 from pruning_gen.storage import results
 from pruning_gen.training import evaluate
-from pruning_gen.training import landscape
+from pruning_gen.training import loss_surface
 from pruning_gen.training import train_state
 from tests import fake_runs
 from tests import growth_test
@@ -54,9 +54,9 @@ def test_barrier_of_a_quadratic(curvature):
   def measure(state):
     return curvature / 2 * jnp.sum(state.params['w'] ** 2)
 
-  values = np.asarray(landscape.measure_line(measure, one, other, 11), float)
+  values = np.asarray(loss_surface.measure_line(measure, one, other, 11), float)
   np.testing.assert_allclose(values[[0, -1]], curvature / 2 * np.array([5, 34]))
-  (found,) = engine.barrier(values[None])
+  (found,) = loss_surfaces.barrier(values[None])
   # Midway, where a parabola is |length|^2 / 8 times its curvature away from its
   # chord; one that is convex is nowhere above it.
   assert found == pytest.approx(max(-curvature, 0) * 25 / 8, abs=1e-5)
@@ -64,7 +64,7 @@ def test_barrier_of_a_quadratic(curvature):
 
 def test_barriers_between_equal_ends_are_of_the_highest_point():
   values = np.array([[1.0, 5.0, 2.0, 1.0], [2.0, 1.0, 1.0, 2.0]])
-  assert engine.barrier(values).tolist() == [4.0, 0.0]
+  assert loss_surfaces.barrier(values).tolist() == [4.0, 0.0]
 
 
 def symmetric(eigenvalues):
@@ -90,7 +90,7 @@ def symmetric(eigenvalues):
 def test_largest_eigenvalue_of_a_matrix(eigenvalues, largest, num_iterations):
   matrix = symmetric(eigenvalues)
   start = jax.random.normal(jax.random.key(0), (30,))
-  found = landscape.find_largest_eigenvalue(
+  found = loss_surface.find_largest_eigenvalue(
     lambda vector: matrix @ vector, start, num_iterations
   )
   assert found.eigenvalue == pytest.approx(largest, abs=1e-4)
@@ -103,7 +103,7 @@ def test_residual_bounds_the_error():
   start = jax.random.normal(jax.random.key(0), (100,))
   residuals = []
   for num_iterations in (1, 16):
-    found = landscape.find_largest_eigenvalue(
+    found = loss_surface.find_largest_eigenvalue(
       lambda vector: matrix @ vector, start, num_iterations
     )
     nearest = np.abs(eigenvalues - found.eigenvalue).min()
@@ -127,7 +127,7 @@ def find_curvature(model, state, data, example_ids, num_iterations, batch=4):
   images, labels = data
   gradient = evaluate.make_loss_gradient(model, batch, prepare)
   key = jax.random.key(3)
-  curvature = landscape.make_curvature(gradient, num_iterations, key)
+  curvature = loss_surface.make_curvature(gradient, num_iterations, key)
   return jax.jit(curvature)(state, labels, jnp.int32(example_ids), images)
 
 
@@ -200,7 +200,7 @@ def make_convolutional(**settings):
 def test_batch_norm_is_estimated_again():
   model, state, (images, _) = make_convolutional(has_batch_norm=True)
   images = prepare(images)
-  found = landscape.estimate_statistics(model, state, images)
+  found = loss_surface.estimate_statistics(model, state, images)
   by_batch, _ = model.apply(
     train_state.variables(state), images, train=True, mutable=['batch_stats']
   )
@@ -247,7 +247,7 @@ def make_config(**changes):
 @pytest.fixture(scope='module', autouse=True)
 def compiled_once():
   """Compile the measures of a stack once, however often a run starts."""
-  compiled, build = {}, engine.build
+  compiled, build = {}, loss_surfaces.build
 
   def make(spec):
     keys = ('levels', 'twin_levels')
@@ -257,7 +257,10 @@ def compiled_once():
       compiled[key] = build(spec)
     return compiled[key]
 
-  with resume_test.compiled_once(), mock.patch.object(engine, 'build', make):
+  with (
+    resume_test.compiled_once(),
+    mock.patch.object(loss_surfaces, 'build', make),
+  ):
     yield
 
 
@@ -280,8 +283,8 @@ def with_params(network, params):
 
 @pytest.mark.slow
 def test_columns_of_a_run(workdir):
-  table = storage.read(workdir, 'landscape')
-  assert tuple(table.columns) == storage.COLUMNS['landscape']
+  table = landscape_tables.read(workdir, 'landscape')
+  assert tuple(table.columns) == landscape_tables.COLUMNS['landscape']
   networks_ = list(zip(table.noise_fraction, table.arm, table.level))
   assert networks_ == [
     (noise, arm, level)
@@ -289,13 +292,16 @@ def test_columns_of_a_run(workdir):
     for noise in (0.0, 0.2)
     for arm in ARMS
   ]
-  compared = table[list(storage.COMPARED)]
+  compared = table[list(landscape_tables.COMPARED)]
   assert compared[table.level == 0].isna().all(axis=None)
   rewound = table.arm == 'weight_rewinding'
-  after = compared[list(storage.AFTER_PRUNING)]
+  after = compared[list(landscape_tables.AFTER_PRUNING)]
   assert after[rewound].isna().all(axis=None)
   assert compared[(table.level > 0) & ~rewound].notna().all(axis=None)
-  assert compared[storage.BARRIERS[1]][(table.level > 0) & rewound].max() > 0
+  assert (
+    compared[landscape_tables.BARRIERS[1]][(table.level > 0) & rewound].max()
+    > 0
+  )
   assert (table.hessian_residual < 0.1 * table.hessian_eigenvalue).all()
   assert (table.hessian_eigenvalue > 0).all()
 
@@ -314,7 +320,9 @@ def test_columns_of_a_run(workdir):
 
 @pytest.mark.slow
 def test_after_pruning_by_another_evaluation(workdir, digits):
-  table = storage.read(workdir, 'landscape').set_index(list(storage.IDENTITY))
+  table = landscape_tables.read(workdir, 'landscape').set_index(
+    list(landscape_tables.IDENTITY)
+  )
   labels = results.read_labels(workdir, 'chain')['labels']
   members = results.read_members(workdir, 'chain')
   (row,) = np.flatnonzero(
@@ -340,7 +348,7 @@ def test_after_pruning_by_another_evaluation(workdir, digits):
 
   # And the barriers, on the examples that are drawn.
   spec = types.SimpleNamespace(config=make_config(), dataset=digits)
-  ids = engine.choose_examples(spec)
+  ids = loss_surfaces.choose_examples(spec)
   assert len(set(ids)) == 50
   errors, losses = [], []
   for t in np.linspace(0, 1, 4, dtype=np.float32):
@@ -356,7 +364,7 @@ def test_after_pruning_by_another_evaluation(workdir, digits):
     on_train = mixed.evaluate(digits.train_images[ids], labels[row][ids])
     errors.append(np.mean(on_test.prediction != digits.test_labels))
     losses.append(on_train.cross_entropy.mean(dtype=float))
-  expected = engine.barrier(np.array([errors, losses]))
+  expected = loss_surfaces.barrier(np.array([errors, losses]))
   assert own.barrier_test_error == pytest.approx(expected[0], abs=1e-12)
   assert own.barrier_train_cross_entropy == pytest.approx(
     expected[1], rel=1e-2, abs=1e-6
@@ -365,7 +373,7 @@ def test_after_pruning_by_another_evaluation(workdir, digits):
 
 @pytest.mark.slow
 def test_twins_end_somewhere_else(workdir):
-  table = storage.read(workdir, 'twins')
+  table = landscape_tables.read(workdir, 'twins')
   assert set(table.arm) == {'pruning', 'extended_dense'}
   assert sorted(set(table.level)) == [0, 2] and len(table) == 8
   assert (table.barrier_train_cross_entropy >= 0).all()
@@ -384,9 +392,9 @@ def test_a_twin_on_the_same_batches_is_the_network_itself(
   growth_test.start(make_config(experiments=('chain',)), tmp_path, digits)
   monkeypatch.setattr(twins, 'FIRST_EPOCH', 0)
   growth_test.start(make_config(), tmp_path, digits)
-  table = storage.read(tmp_path, 'twins')
+  table = landscape_tables.read(tmp_path, 'twins')
   # Between equal weights, points differ by rounding.
-  assert (table[list(storage.BARRIERS)] < 1e-6).all(axis=None)
+  assert (table[list(landscape_tables.BARRIERS)] < 1e-6).all(axis=None)
   members = results.read_members(tmp_path, 'chain')
   rows = np.flatnonzero(members.arm != 'weight_rewinding')
   for level in TWIN_LEVELS:
@@ -579,9 +587,9 @@ def test_sentences_below_the_figures(benchmark):
 def test_levels_that_were_not_kept_are_refused_at_the_start(digits, tmp_path):
   kept = {'checkpoint.keep_levels': (0, 2), 'landscape.twin_levels': (0,)}
   growth_test.start(make_config(**kept), tmp_path, digits)
-  table = storage.read(tmp_path, 'landscape')
+  table = landscape_tables.read(tmp_path, 'landscape')
   assert sorted(set(table.level)) == [0, 2]
-  assert table[list(storage.COMPARED)].isna().all(axis=None)
+  assert table[list(landscape_tables.COMPARED)].isna().all(axis=None)
   for wrong in ({'landscape.levels': (1,)}, {'landscape.twin_levels': (2,)}):
     run = small_chain.make_run(make_config(**wrong), tmp_path)
     with pytest.raises(UserError, match=r'level 1 of .*keep_levels'):

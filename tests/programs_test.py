@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 from pruning_gen.engine import inputs
-from pruning_gen.engine import landscape
+from pruning_gen.engine import loss_surfaces
 from pruning_gen.engine import memory
 from pruning_gen.engine import programs
 from pruning_gen.engine.stack import Member
@@ -50,7 +50,7 @@ def test_sums_over_examples_do_not_depend_on_how_many_are_evaluated_at_once(
         programs._make_gradient_norms(spec).lower(
           state, members.labels, images
         ),
-        jax.jit(landscape._make_curvature(spec)).lower(*one, ids, images),
+        jax.jit(loss_surfaces._make_curvature(spec)).lower(*one, ids, images),
       ]
     )
   for one, other in zip(*lowered):

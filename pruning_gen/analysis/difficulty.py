@@ -11,7 +11,7 @@ from etils import epath
 
 from pruning_gen.analysis import examples
 from pruning_gen.analysis.examples import El2n
-from pruning_gen.storage import difficulty as storage
+from pruning_gen.storage import difficulty_scores
 
 LABELS = {
   'el2n': 'EL2N, epoch {}',
@@ -28,8 +28,8 @@ Scores = dict[str, El2n]
 def read(workdirs: list[str], el2n: El2n) -> Scores:
   """Read the scores of all parts of a benchmark; none without `difficulty`."""
   scores = {}
-  for workdir in filter(storage.has_scores, workdirs):
-    table, values = storage.read_scores(workdir)
+  for workdir in filter(difficulty_scores.has_scores, workdirs):
+    table, values = difficulty_scores.read_scores(workdir)
     for row, value in zip(table.itertuples(), values):
       label = LABELS[row.score].format(row.epoch)
       label_set = row.noise_fraction, row.replicate

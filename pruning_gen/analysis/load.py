@@ -20,7 +20,7 @@ from pruning_gen.analysis import statistics
 from pruning_gen.analysis import titles
 from pruning_gen.errors import UserError
 from pruning_gen.storage import epochs
-from pruning_gen.storage import landscape
+from pruning_gen.storage import landscape_tables
 from pruning_gen.storage import layers
 from pruning_gen.storage import results
 
@@ -173,7 +173,9 @@ def _join(
     layers=read_layers(workdirs, table),
     epochs=_read_epochs(workdirs, table),
     overlap=overlaps,
-    landscape=_read_levels(workdirs, table, landscape.read_all, 'test_error'),
+    landscape=_read_levels(
+      workdirs, table, landscape_tables.read_all, 'test_error'
+    ),
     title=titles.make_title(config),
     notes=[*notes, *incomplete, *_note_dense_optima(summary)],
   )

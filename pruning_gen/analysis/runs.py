@@ -14,7 +14,7 @@ import pandas as pd
 from pruning_gen.analysis import statistics
 from pruning_gen.configs import default
 from pruning_gen.errors import UserError
-from pruning_gen.storage import difficulty
+from pruning_gen.storage import difficulty_scores
 from pruning_gen.storage import provenance
 from pruning_gen.storage import results
 
@@ -73,7 +73,7 @@ def read(workdir: str) -> Workdir:
 
 def has_scores(workdir: str) -> bool:
   """Return whether a run has scored examples, by networks of `UNSHOWN`."""
-  return results.has_el2n(workdir) or difficulty.has_scores(workdir)
+  return results.has_el2n(workdir) or difficulty_scores.has_scores(workdir)
 
 
 def _read_config(workdir: str) -> dict:

@@ -23,7 +23,7 @@ from pruning_gen.experiments import chain
 from pruning_gen.experiments import el2n
 from pruning_gen.experiments import label_sets
 from pruning_gen.experiments.workload import Workload
-from pruning_gen.storage import difficulty as storage
+from pruning_gen.storage import difficulty_scores
 from pruning_gen.training.schedule import Schedule
 
 NAME = 'difficulty'
@@ -75,7 +75,7 @@ def _measure(
   if num_epochs == config.epochs:
     arrays['cross_entropy'] = train.cross_entropy
   if processes.is_primary():
-    storage.write_epoch(run.workdir, num_epochs, arrays)
+    difficulty_scores.write_epoch(run.workdir, num_epochs, arrays)
 
 
 def count_forgetting(
@@ -104,16 +104,16 @@ def write_scores(run: Run) -> None:
     for (score, epoch), values in scores.items():
       rows.append((*label_set, score, epoch, len(own)))
       means.append(values[own].mean(axis=0))
-  columns = [*storage.IDENTITY, 'networks']
+  columns = [*difficulty_scores.IDENTITY, 'networks']
   table = pd.DataFrame(rows, columns=columns)
-  storage.write_scores(run.workdir, table, np.float32(means))
+  difficulty_scores.write_scores(run.workdir, table, np.float32(means))
 
 
 def _list_label_sets(run: Run) -> set[tuple[float, int]]:
   """List the label sets that have scores."""
-  if not storage.has_scores(run.workdir):
+  if not difficulty_scores.has_scores(run.workdir):
     return set()
-  table, _ = storage.read_scores(run.workdir)
+  table, _ = difficulty_scores.read_scores(run.workdir)
   return set(zip(table.noise_fraction, table.replicate))
 
 
@@ -126,10 +126,10 @@ def _read_networks(
     noise_fraction, replicate and network of each; arrays [network, example].
   """
   last, num_train = run.config.epochs, len(run.dataset.train_labels)
-  networks = storage.read_epoch(run.workdir, last)['network'].tolist()
+  networks = difficulty_scores.read_epoch(run.workdir, last)['network'].tolist()
   correct, scores = [], {}
   for epoch in range(1, last + 1):
-    arrays = storage.read_epoch(run.workdir, epoch)
+    arrays = difficulty_scores.read_epoch(run.workdir, epoch)
     # Earlier epochs may have more, of a stack that was never continued.
     there = arrays.pop('network').tolist()
     rows = [there.index(network) for network in networks]

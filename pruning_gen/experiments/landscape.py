@@ -14,7 +14,7 @@ import pandas as pd
 from ml_collections import ConfigDict
 
 from pruning_gen import processes
-from pruning_gen.engine import landscape as engine
+from pruning_gen.engine import loss_surfaces
 from pruning_gen.engine import measure
 from pruning_gen.engine import progress
 from pruning_gen.engine.inputs import Spec
@@ -26,11 +26,11 @@ from pruning_gen.experiments import chain
 from pruning_gen.experiments import label_sets
 from pruning_gen.experiments import twins
 from pruning_gen.experiments.workload import Workload
-from pruning_gen.storage import landscape as storage
+from pruning_gen.storage import landscape_tables
 from pruning_gen.storage import networks
 from pruning_gen.storage import results
 
-NAME = storage.FOLDER
+NAME = landscape_tables.FOLDER
 
 
 def needs(config: ConfigDict) -> tuple[str, ...]:
@@ -81,7 +81,9 @@ def list_kept(run: Run) -> dict[Member, set[int]]:
 
 def list_unmeasured(run: Run) -> dict[int, list[Member]]:
   """List the networks that landscape.csv does not have yet, by level."""
-  table = storage.read(run.workdir, NAME)[list(storage.IDENTITY)]
+  table = landscape_tables.read(run.workdir, NAME)[
+    list(landscape_tables.IDENTITY)
+  ]
   measured = set(table.itertuples(index=False, name=None))
   kept = list_kept(run)
   levels = run.config.landscape.levels or range(run.config.levels + 1)
@@ -117,7 +119,7 @@ def train(run: Run) -> None:
     run.stop_if_asked(f'{NAME} before level {level}')
     table = _measure_level(run, *tools(tuple(members)), level)
     if processes.is_primary():
-      storage.write(run.workdir, NAME, table)
+      landscape_tables.write(run.workdir, NAME, table)
     progress.say(NAME, f'level {level:2d} is measured')
   for part in twins.list_unfinished(run, list_kept(run)):
     twins.train(run, part)
@@ -125,16 +127,16 @@ def train(run: Run) -> None:
 
 def _make_tools(
   run: Run, members: tuple[Member, ...]
-) -> tuple[Spec, engine.Landscape]:
+) -> tuple[Spec, loss_surfaces.Landscape]:
   progress.say(NAME, f'compiling for {len(members)} networks')
   together = len(results.read_members(run.workdir, chain.NAME))
   stack = label_sets.make_stack(run, list(members), num_together=together)
   spec = build.make_spec(run, stack, chain.make_schedule(run.config))
-  return spec, engine.build(spec)
+  return spec, loss_surfaces.build(spec)
 
 
 def _measure_level(
-  run: Run, spec: Spec, tools: engine.Landscape, level: int
+  run: Run, spec: Spec, tools: loss_surfaces.Landscape, level: int
 ) -> pd.DataFrame:
   """Measure the networks of a stack at one level.
 
@@ -142,13 +144,13 @@ def _measure_level(
     The columns of landscape.csv.
   """
   members = spec.stack.members
-  after = engine.read_networks(run.workdir, members, level)
-  state = engine.place(spec, after)
+  after = loss_surfaces.read_networks(run.workdir, members, level)
+  state = loss_surfaces.place(spec, after)
   curvature = tools.curvature(state)
-  table = engine.identify(members, level).assign(
+  table = loss_surfaces.identify(members, level).assign(
     hessian_eigenvalue=curvature.eigenvalue, hessian_residual=curvature.residual
   )
-  table = table.reindex(columns=list(storage.COLUMNS[NAME]))
+  table = table.reindex(columns=list(landscape_tables.COLUMNS[NAME]))
   is_known = np.array(
     [
       level - 1 in networks.list_levels(run.workdir, *member.identity)
@@ -159,11 +161,13 @@ def _measure_level(
     return table
   # Where the level before was not kept, the network itself stands in for it.
   before = [
-    engine.read_networks(run.workdir, [member], level - 1)[0] if known else own
+    loss_surfaces.read_networks(run.workdir, [member], level - 1)[0]
+    if known
+    else own
     for member, known, own in zip(members, is_known, after)
   ]
-  pruned = [engine.prune(*pair) for pair in zip(before, after)]
-  evaluated = tools.evaluate(engine.place(spec, pruned))
+  pruned = [loss_surfaces.prune(*pair) for pair in zip(before, after)]
+  evaluated = tools.evaluate(loss_surfaces.place(spec, pruned))
   labels = run.dataset.test_labels
   table['test_error_before_pruning'] = [
     own.metadata['test_error'] for own in before
@@ -174,10 +178,10 @@ def _measure_level(
   table['train_cross_entropy_after_pruning'] = [
     own.mean(dtype=np.float64) for own in evaluated['train'].cross_entropy
   ]
-  barriers = tools.barriers(engine.place(spec, before), state)
+  barriers = tools.barriers(loss_surfaces.place(spec, before), state)
   table = table.assign(**barriers)
   # What they begin with is older than the level before.
   rewound = [not twins.has_one(member) for member in members]
-  table.loc[rewound, list(storage.AFTER_PRUNING)] = np.nan
-  table.loc[~is_known, list(storage.COMPARED)] = np.nan
+  table.loc[rewound, list(landscape_tables.AFTER_PRUNING)] = np.nan
+  table.loc[~is_known, list(landscape_tables.COMPARED)] = np.nan
   return table

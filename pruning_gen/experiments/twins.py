@@ -10,7 +10,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from pruning_gen import processes
-from pruning_gen.engine import landscape as engine
+from pruning_gen.engine import loss_surfaces
 from pruning_gen.engine.inputs import Spec
 from pruning_gen.engine.part import Part
 from pruning_gen.engine.part import Run
@@ -20,8 +20,8 @@ from pruning_gen.experiments import chain
 from pruning_gen.experiments import label_sets
 from pruning_gen.experiments.workload import Workload
 from pruning_gen.pruning import arms
-from pruning_gen.storage import landscape as storage
-from pruning_gen.storage.landscape import FOLDER
+from pruning_gen.storage import landscape_tables
+from pruning_gen.storage.landscape_tables import FOLDER
 from pruning_gen.training.schedule import Schedule
 from pruning_gen.training.train_state import TrainState
 
@@ -108,21 +108,25 @@ def train(run: Run, part: Part) -> None:
 def _start_level(run: Run, spec: Spec, level: int) -> TrainState:
   """Return what the networks of a level begin with."""
   before, after = (
-    engine.read_networks(run.workdir, spec.stack.members, at)
+    loss_surfaces.read_networks(run.workdir, spec.stack.members, at)
     for at in (level - 1, level)
   )
-  state = engine.place(spec, list(map(engine.prune, before, after)))
+  state = loss_surfaces.place(
+    spec, list(map(loss_surfaces.prune, before, after))
+  )
   steps = spec.stack.steps_per_epoch(spec.config.batch_size)
-  return engine.start_training(spec, state, spec.config.rewind_epoch * steps)
+  return loss_surfaces.start_training(
+    spec, state, spec.config.rewind_epoch * steps
+  )
 
 
 def _measure(run: Run, spec: Spec, state: TrainState, level: int) -> None:
   """Measure the paths to twins at their end, before that is saved."""
   members = spec.stack.members
-  kept = engine.read_networks(run.workdir, members, level)
-  barriers = engine.build(spec).barriers(
-    engine.place(spec, kept), state.replace(opt_state=())
+  kept = loss_surfaces.read_networks(run.workdir, members, level)
+  barriers = loss_surfaces.build(spec).barriers(
+    loss_surfaces.place(spec, kept), state.replace(opt_state=())
   )
-  table = engine.identify(members, level).assign(**barriers)
+  table = loss_surfaces.identify(members, level).assign(**barriers)
   if processes.is_primary():
-    storage.write(run.workdir, 'twins', table)
+    landscape_tables.write(run.workdir, 'twins', table)

@@ -16,7 +16,7 @@
     el2n/scores.npz       el2n [row, example_id], for the rows of scores.csv
     chain/most_worsened.csv, .npz  the examples that pruning worsens most
     chain/layers.csv      how many weights each layer has left, by level
-    landscape/            the loss around networks: see storage/landscape.py
+    landscape/            the loss around networks: see landscape_tables.py
     networks/             networks that were kept: see storage/networks.py
     checkpoints/FOLDER/   Orbax; tensorboard/FOLDER/  scalars
     report/          index.html, figures/*, tables/*

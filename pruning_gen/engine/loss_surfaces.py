@@ -20,12 +20,12 @@ from pruning_gen.engine.inputs import Spec
 from pruning_gen.engine.over_members import over_members
 from pruning_gen.engine.stack import Member
 from pruning_gen.pruning import masks
-from pruning_gen.storage import landscape as storage
+from pruning_gen.storage import landscape_tables
 from pruning_gen.storage import networks
 from pruning_gen.storage.networks import StoredNetwork
 from pruning_gen.training import epoch
 from pruning_gen.training import evaluate
-from pruning_gen.training import landscape
+from pruning_gen.training import loss_surface
 from pruning_gen.training import schedule
 from pruning_gen.training.train_state import TrainState
 
@@ -37,9 +37,9 @@ class Landscape(NamedTuple):
 
   Attributes:
     evaluate: (state) -> {split: PerExample}, as `Programs.evaluate`.
-    barriers: (state, other) -> {column of `storage.BARRIERS`: [members]}, on
-      the paths between networks.
-    curvature: (state) -> landscape.Curvature, each array [members].
+    barriers: (state, other) -> {column of `landscape_tables.BARRIERS`:
+      [members]}, on the paths between networks.
+    curvature: (state) -> loss_surface.Curvature, each array [members].
   """
 
   evaluate: Callable
@@ -74,7 +74,7 @@ def build(spec: Spec) -> Landscape:
     )
     errors = found.num_wrong / len(dataset.test_labels)
     losses = found.train_cross_entropy.astype(np.float64)
-    return dict(zip(storage.BARRIERS, map(barrier, (errors, losses))))
+    return dict(zip(landscape_tables.BARRIERS, map(barrier, (errors, losses))))
 
   def measure_curvature(state):
     found = curvature(state, data.labels, example_ids, images)
@@ -128,7 +128,7 @@ def _make_path(spec: Spec) -> Callable:
     for batch_size in (_batch_size(spec), spec.eval_batch_size)
   )
   dataset = spec.dataset
-  return landscape.make_path(
+  return loss_surface.make_path(
     spec.eval_model,
     spec.config.landscape.num_points,
     on_train,
@@ -139,7 +139,7 @@ def _make_path(spec: Spec) -> Callable:
 
 
 def _make_curvature(spec: Spec) -> Callable:
-  return landscape.make_curvature(
+  return loss_surface.make_curvature(
     evaluate.make_loss_gradient(
       spec.eval_model, spec.config.batch_size, spec.prepare
     ),
@@ -160,9 +160,9 @@ def read_networks(
 
 
 def identify(members: Iterable[Member], level: int) -> pd.DataFrame:
-  """Return the columns `storage.IDENTITY` of some networks."""
+  """Return the columns `landscape_tables.IDENTITY` of some networks."""
   rows = [(*member.identity, level) for member in members]
-  return pd.DataFrame(rows, columns=list(storage.IDENTITY))
+  return pd.DataFrame(rows, columns=list(landscape_tables.IDENTITY))
 
 
 def place(spec: Spec, networks: Sequence[StoredNetwork]) -> TrainState:

@@ -18,7 +18,6 @@ from pruning_gen import report
 from pruning_gen.analysis import claims
 from pruning_gen.analysis import page
 from pruning_gen.analysis import paired
-from pruning_gen.analysis.figures import base
 from pruning_gen.analysis.figures import FIGURES
 from pruning_gen.analysis.figures import noise
 from pruning_gen.analysis.figures import render
@@ -59,8 +58,8 @@ SHOWN = (
 # numbers of levels: the claims of both, side by side.
 OTHER_OPTIMIZER = {'lenet_adam': 'lenet'}
 OPTIMIZERS = {'sgd': 'SGD', 'adam': 'Adam'}
-# Tables of every level, folded.
-BY_LEVEL = (tables.TABLE_5, noise.TABLE_11)
+# Columns of a table of one chain that are the same in all rows.
+SAME = ['benchmark', 'experiment', 'left_out', 'chosen_at']
 BY_EPOCH = ('more_early_stopping', 'more_validation_curves')
 
 
@@ -75,7 +74,7 @@ def describe(name: str, benchmark: Benchmark) -> str:
       'At the end of training, and test error minus that of pruning at its '
       'optimal sparsity:',
       to_markdown(tabulate_errors(benchmark)),
-      *(fold(figure, benchmark) for figure in BY_LEVEL),
+      *fold_levels(benchmark),
     ]
   for figure, table in figures_of(benchmark):
     image = f'figures/{name}/{figure.name}.png'
@@ -99,16 +98,21 @@ def describe(name: str, benchmark: Benchmark) -> str:
   return '\n\n'.join(parts)
 
 
-def fold(figure: base.Figure, benchmark: Benchmark) -> str:
-  """Return a table of the report that a reader unfolds."""
-  table = figure.tabulate([benchmark]).drop(columns='benchmark')
-  return '\n\n'.join(
-    [
-      f'<details><summary>{figure.title}</summary>',
-      to_markdown(table),
-      '</details>',
-    ]
-  )
+def fold_levels(benchmark: Benchmark) -> list[str]:
+  """Return the tables of every level, which a reader unfolds."""
+  figures = [tables.TABLE_5, noise.TABLE_11]
+  if 'extended_dense' not in set(benchmark.summary.arm):
+    figures[0] = tables.EVERY_LEVEL
+  parts = []
+  for figure in figures:
+    table = figure.tabulate([benchmark])
+    if len(table):
+      parts += [
+        f'<details><summary>{figure.title}</summary>',
+        to_markdown(table.drop(columns=SAME, errors='ignore')),
+        '</details>',
+      ]
+  return parts
 
 
 def figures_of(benchmark: Benchmark) -> list:

@@ -19,6 +19,7 @@ from pruning_gen.storage import files
 from pruning_gen.storage import provenance
 from pruning_gen.storage import results
 from pruning_gen.storage import roster
+from tests import fake_runs
 from tests import program
 
 CONFIG = {'seed': 0, 'arms': ('pruning',), 'data': {'name': 'digits'}}
@@ -561,3 +562,17 @@ def test_errors_of_buckets_are_explained(monkeypatch):
     files.read_table(bucket, ())
   with pytest.raises(UserError, match='no permission'):
     files.read_json(bucket)
+
+
+def test_rows_of_another_experiment_keep_their_order(tmp_path):
+  networks = [
+    (arm, 0.0, 0, 0, '', -1) for arm in ('pruning', 'weight_rewinding')
+  ]
+  for experiment, members in (('chain', networks), ('landscape', networks[:1])):
+    rows = [
+      fake_runs.make_row(experiment=experiment, arm=member[0])
+      for member in members
+    ]
+    results.write_rows(tmp_path, rows, members)
+  table = results.read_results(tmp_path)
+  assert table.arm.tolist() == ['pruning', 'weight_rewinding', 'pruning']

@@ -160,6 +160,8 @@ def write_rows(
     replaced = old.set_index(key).index.isin(tables[0].set_index(key).index)
     tables.insert(0, old[~replaced])
   table = pd.concat(tables)
+  # Other experiments may have networks of the same names, and keep their order.
+  is_own = table.experiment.isin([row['experiment'] for row in rows])
   order = pd.DataFrame(
     {
       'experiment': table.experiment,
@@ -168,7 +170,7 @@ def write_rows(
       'folder': -pd.to_numeric(table.num_train),
       # And extended_width, widest first.
       'width': -pd.to_numeric(table.width),
-      'member': _positions(table, members),
+      'member': np.where(is_own, _positions(table, members), -1),
     }
   )
   order = order.reset_index(drop=True).sort_values([*order], kind='stable')

@@ -44,8 +44,8 @@ def shrink_for_cpu(config):
   config.data.augment = False
   config.batch_size = 64
   config.noise_fractions = (0.0, 0.30)
-  # Two of the paper's steps of 20 % at a time: 0.5 % of the weights remain. With
-  # 30 % noise the optimal sparsity is at level 10.
+  # Two of the paper's steps of 20 % at a time: 0.5 % of the weights remain.
+  # With 30 % noise the optimal sparsity is at level 10.
   config.prune_fraction = 0.36
   config.levels = 12
   config.epochs = 40

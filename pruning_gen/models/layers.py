@@ -109,6 +109,6 @@ def batch_norm(
     use_running_average=not train,
     momentum=BATCH_NORM_MOMENTUM,
     epsilon=1e-5,
-    scale_init=initializers.BATCH_NORM_SCALES[scale_init],
+    scale_init=initializers.batch_norm_scale(scale_init),
     dtype=dtype,
   )

@@ -138,7 +138,7 @@ def test_after_keys_were_added_to_the_program(folder, digits, complete):
   start(make_config(levels=1), workdir, digits)
   path = workdir / 'config.json'
   stored = json.loads(path.read_text())
-  for key in ('noise', 'optimizer'):
+  for key in ('noise', 'optimizer', 'eval_precision'):
     del stored[key]
   path.write_text(json.dumps(stored))
   with pytest.raises(UserError, match=r"noise\.kind: 'other' .* 'pair' now"):

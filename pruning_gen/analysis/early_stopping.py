@@ -46,7 +46,8 @@ def compare(
       'extended_dense_stopped': _stop(by_epoch, 'extended_dense', level),
       'pruning': _select(at_end, 'pruning', level),
     }
-    if len(networks['dense_stopped']):
+    networks = paired.share_replicates(networks)
+    if 'dense_stopped' in networks:
       rows += [
         {
           'noise_fraction': noise_fraction,
@@ -60,7 +61,6 @@ def compare(
         )
         for split in splits
         for name, own in networks.items()
-        if len(own)
       ]
   return pd.DataFrame(rows)
 

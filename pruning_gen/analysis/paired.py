@@ -145,11 +145,7 @@ def _compare_with_pruning(
   """
   found = {network: _find(results, own) for network, own in networks.items()}
   pruned, rows = found['pruning'].test_error, []
-  for network, own in found.items():
-    # Replicates that both have.
-    own = own[own.index.isin(pruned.index)]
-    if own.empty:
-      continue
+  for network, own in share_replicates(found).items():
     loss = own.train_cross_entropy
     rows.append(
       {
@@ -166,32 +162,43 @@ def _compare_with_pruning(
   return rows
 
 
+def share_replicates(
+  networks: dict[str, pd.DataFrame],
+) -> dict[str, pd.DataFrame]:
+  """Keep the replicates that 'pruning' has, and the networks that have any.
+
+  Args:
+    networks: rows of each, by replicate (the index).
+  """
+  there = networks['pruning'].index
+  shared = {name: own[own.index.isin(there)] for name, own in networks.items()}
+  return {name: own for name, own in shared.items() if len(own)}
+
+
 def compare_errors(
   name: str, errors: pd.Series, pruned: pd.Series
 ) -> dict[str, float | str]:
   """Average errors, and compare them with those of pruned networks.
 
-  Replicates that only one of the two has are left out of everything.
-
   Args:
     name: of the columns, such as 'test_error'.
-    errors: of a network, by replicate.
-    pruned: likewise.
+    errors: of a network, by replicate; those of `share_replicates`.
+    pruned: likewise, perhaps of more replicates.
 
   Returns:
     NAME_mean, NAME_std, and the columns of `COLUMNS` from 'n' on.
   """
-  own, others = errors.align(pruned, join='inner')
-  difference = statistics.compare(own, others)
+  others = pruned[errors.index]
+  difference = statistics.compare(errors, others)
   return {
-    f'{name}_mean': own.mean(skipna=False),
-    f'{name}_std': own.std(skipna=False),
-    'n': len(own),
+    f'{name}_mean': errors.mean(skipna=False),
+    f'{name}_std': errors.std(skipna=False),
+    'n': len(errors),
     'against_pruning_mean': difference.mean,
     'against_pruning_std': difference.std,
     'against_pruning_verdict': difference.verdict,
     'against_pruning_unpaired': verdicts.judge_unpaired(
-      own.to_numpy(), others.to_numpy()
+      errors.to_numpy(), others.to_numpy()
     ),
   }
 

@@ -194,7 +194,9 @@ def _test_across(claim, cases, number):
 
 def _name_ours(name):
   ours = ' and '.join(f'{100 * noise:g}%' for noise in paper.OURS[name])
-  return f"{ours} noise is our choice for {name[0]}; the paper's text has none"
+  return (
+    f"{ours} noise is our choice for {name[0]}, not known to be the paper's"
+  )
 
 
 def _test_over(claim, all_cases):

@@ -44,8 +44,8 @@ def shrink_for_cpu(config):
   config.data.augment = False
   config.batch_size = 64
   config.noise_fractions = (0.0, 0.30)
-  # Two of the paper's steps of 20 % at a time: 1.2 % of the weights remain. That
-  # is the optimal sparsity with 30 % noise, also of a chain of 12 levels.
+  # Two of the paper's steps of 20 % at a time: 1.2 % of the weights remain.
+  # That is the optimal sparsity with 30 % noise, also of a chain of 12 levels.
   config.prune_fraction = 0.36
   config.levels = 10
   config.epochs = 40

@@ -31,9 +31,9 @@ def get_config():
   # any class, including the true one (OpenLTH); 'permuted', the label of
   # another changed example (Paul et al. 2021); 'pair', the next class.
   config.noise.kind = 'other'
-  # Independent repetitions; 3 (paper). Their numbers begin at first_replicate,
-  # so that machines can share the work.
+  # Independent repetitions; 3 (paper).
   config.replicates = 3
+  # Their numbers begin here, so that machines can share the work.
   config.first_replicate = 0
   # All randomness derives from (seed, replicate); below 2**32.
   config.seed = 0
@@ -50,14 +50,17 @@ def get_config():
   # The epoch to rewind the learning rate to; 0 for LeNet and 10 for the other
   # networks (paper).
   config.rewind_epoch = 0
+  # Training examples of each network per step.
   config.batch_size = 128
   # 'sgd' or 'adam'. Momentum and Adam's moments start at zero at every level.
   config.optimizer = 'sgd'
+  # Between warm-up and the first milestone.
   config.learning_rate = 0.1
   # Epochs, below `epochs`, at which the learning rate is divided by 10.
   config.milestones = ()
   # Epochs of linear warm-up.
   config.warmup_epochs = 0
+  # Of SGD, without Nesterov's correction.
   config.momentum = 0.0
   # Added to the gradient of every parameter, biases and BatchNorm too.
   config.weight_decay = 0.0

@@ -26,8 +26,8 @@ def get_config(optimizer='sgd'):
   config.levels = 24
   config.width.levels = 20
   if optimizer == 'adam':
-    # Frankle & Carbin (2019). The paper cites them and OpenLTH, and does not
-    # say whose optimizer it uses; SGD is OpenLTH's.
+    # Frankle & Carbin (2019). The main text cites them and OpenLTH, which
+    # uses SGD; the choice may be in Appendix B, which we have not read.
     config.optimizer = 'adam'
     config.learning_rate = 1.2e-3
     config.batch_size = 60

@@ -155,7 +155,7 @@ def format_config(config: ConfigDict) -> str:
 
 
 def describe_keys() -> str:
-  """Return every key with its default, and its comment in configs.default."""
+  """Return every key with its default, and the comments in configs.default."""
   values = provenance.flatten(default.get_config().to_dict())
   lines, comment = [], []
   for line in inspect.getsource(default.get_config).splitlines():
@@ -165,6 +165,8 @@ def describe_keys() -> str:
     elif match := re.match(r'config\.([\w.]+) = ', line):
       if match[1] in values:
         lines += [f'  --config.{match[1]}={values[match[1]]!r}', *comment]
+      elif comment:
+        lines += [f'  config.{match[1]}, a group of keys:', *comment]
       comment = []
   return 'Keys of the config, with their defaults:\n' + '\n'.join(lines)
 

@@ -96,3 +96,4 @@ def test_every_key_is_explained():
   assert "--config.optimizer='sgd'" in text
   assert text.count('--config.') == len(command_line._known_keys())
   assert 'config.checkpoint.keep=2\n      How many' in text
+  assert 'config.landscape, a group of keys:\n      The loss around' in text

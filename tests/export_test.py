@@ -11,7 +11,7 @@ from pruning_gen import export
 from pruning_gen.analysis import load
 from pruning_gen.errors import UserError
 from pruning_gen.experiments import chain
-from pruning_gen.storage import layers
+from pruning_gen.storage import level_tables
 from pruning_gen.storage import networks
 from pruning_gen.storage import provenance
 from pruning_gen.storage import results
@@ -144,7 +144,7 @@ def test_arrays_of_another_program(tmp_path):
 
 def test_layers(workdir):
   """layers.csv says what the weights and masks do."""
-  table = layers.read(workdir, 'chain')
+  table = level_tables.read(workdir, level_tables.LAYERS)
   assert len(table) == 3 * 4 * 3
   assert table.layer.tolist()[:4] == ['dense_0', 'dense_1', 'output', 'dense_0']
   for (*identity, level), rows in table.groupby(

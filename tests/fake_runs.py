@@ -5,7 +5,7 @@ import pandas as pd
 
 from pruning_gen.engine.stack import Member
 from pruning_gen.storage import epochs
-from pruning_gen.storage import layers
+from pruning_gen.storage import level_tables
 from pruning_gen.storage import provenance
 from pruning_gen.storage import results
 from pruning_gen.storage import roster
@@ -111,9 +111,9 @@ def write_layers(workdir, members, levels):
       ('output', 200, 200),
     )
   ]
-  layers.write(
-    workdir, 'chain', pd.DataFrame(rows, columns=list(layers.COLUMNS))
-  )
+  name = level_tables.LAYERS
+  table = pd.DataFrame(rows, columns=list(level_tables.COLUMNS[name]))
+  level_tables.write(workdir, name, table)
 
 
 def write_width(workdir, levels=3):

@@ -12,7 +12,7 @@ from pruning_gen.engine import keep
 from pruning_gen.engine.stack import Member
 from pruning_gen.errors import UserError
 from pruning_gen.storage import files
-from pruning_gen.storage import layers
+from pruning_gen.storage import level_tables
 from pruning_gen.storage import networks
 from pruning_gen.storage import results
 from tests import fake_runs
@@ -134,7 +134,8 @@ def make_layers(networks, level):
     for layer in ('dense_0', 'output')
     for network in networks
   ]
-  return pd.DataFrame(rows, columns=list(layers.COLUMNS))
+  columns = level_tables.COLUMNS[level_tables.LAYERS]
+  return pd.DataFrame(rows, columns=list(columns))
 
 
 def test_layers_of_networks_that_are_added_later(tmp_path):
@@ -145,13 +146,15 @@ def test_layers_of_networks_that_are_added_later(tmp_path):
     for members in groups:
       write_members(tmp_path / folder, members)
       for level in range(12):
-        layers.write(tmp_path / folder, 'chain', make_layers(members, level))
+        level_tables.write(
+          tmp_path / folder, level_tables.LAYERS, make_layers(members, level)
+        )
   one, other = (
     (tmp_path / folder / 'chain' / 'layers.csv').read_text()
     for folder in ('all', 'grown')
   )
   assert one == other
-  table = layers.read(tmp_path / 'grown', 'chain')
+  table = level_tables.read(tmp_path / 'grown', level_tables.LAYERS)
   assert table.level.is_monotonic_increasing and len(table) == 12 * 8
   assert table.layer.tolist()[:4] == ['dense_0', 'output'] * 2
   assert table.arm.tolist()[:4] == ['pruning'] * 2 + ['random'] * 2

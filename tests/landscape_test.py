@@ -28,7 +28,7 @@ from pruning_gen.experiments import twins
 from pruning_gen.models import layers
 from pruning_gen.models import lenet
 from pruning_gen.pruning import masks
-from pruning_gen.storage import landscape_tables
+from pruning_gen.storage import level_tables
 from pruning_gen.storage import networks
 from pruning_gen.storage import results
 from pruning_gen.training import evaluate
@@ -283,8 +283,8 @@ def with_params(network, params):
 
 @pytest.mark.slow
 def test_columns_of_a_run(workdir):
-  table = landscape_tables.read(workdir, 'landscape')
-  assert tuple(table.columns) == landscape_tables.COLUMNS['landscape']
+  table = level_tables.read(workdir, level_tables.LANDSCAPE)
+  assert tuple(table.columns) == level_tables.COLUMNS[level_tables.LANDSCAPE]
   networks_ = list(zip(table.noise_fraction, table.arm, table.level))
   assert networks_ == [
     (noise, arm, level)
@@ -292,15 +292,14 @@ def test_columns_of_a_run(workdir):
     for noise in (0.0, 0.2)
     for arm in ARMS
   ]
-  compared = table[list(landscape_tables.COMPARED)]
+  compared = table[list(level_tables.COMPARED)]
   assert compared[table.level == 0].isna().all(axis=None)
   rewound = table.arm == 'weight_rewinding'
-  after = compared[list(landscape_tables.AFTER_PRUNING)]
+  after = compared[list(level_tables.AFTER_PRUNING)]
   assert after[rewound].isna().all(axis=None)
   assert compared[(table.level > 0) & ~rewound].notna().all(axis=None)
   assert (
-    compared[landscape_tables.BARRIERS[1]][(table.level > 0) & rewound].max()
-    > 0
+    compared[level_tables.BARRIERS[1]][(table.level > 0) & rewound].max() > 0
   )
   assert (table.hessian_residual < 0.1 * table.hessian_eigenvalue).all()
   assert (table.hessian_eigenvalue > 0).all()
@@ -320,8 +319,8 @@ def test_columns_of_a_run(workdir):
 
 @pytest.mark.slow
 def test_after_pruning_by_another_evaluation(workdir, digits):
-  table = landscape_tables.read(workdir, 'landscape').set_index(
-    list(landscape_tables.IDENTITY)
+  table = level_tables.read(workdir, level_tables.LANDSCAPE).set_index(
+    list(level_tables.IDENTITY)
   )
   labels = results.read_labels(workdir, 'chain')['labels']
   members = results.read_members(workdir, 'chain')
@@ -373,7 +372,7 @@ def test_after_pruning_by_another_evaluation(workdir, digits):
 
 @pytest.mark.slow
 def test_twins_end_somewhere_else(workdir):
-  table = landscape_tables.read(workdir, 'twins')
+  table = level_tables.read(workdir, level_tables.TWINS)
   assert set(table.arm) == {'pruning', 'extended_dense'}
   assert sorted(set(table.level)) == [0, 2] and len(table) == 8
   assert (table.barrier_train_cross_entropy >= 0).all()
@@ -392,9 +391,9 @@ def test_a_twin_on_the_same_batches_is_the_network_itself(
   growth_test.start(make_config(experiments=('chain',)), tmp_path, digits)
   monkeypatch.setattr(twins, 'FIRST_EPOCH', 0)
   growth_test.start(make_config(), tmp_path, digits)
-  table = landscape_tables.read(tmp_path, 'twins')
+  table = level_tables.read(tmp_path, level_tables.TWINS)
   # Between equal weights, points differ by rounding.
-  assert (table[list(landscape_tables.BARRIERS)] < 1e-6).all(axis=None)
+  assert (table[list(level_tables.BARRIERS)] < 1e-6).all(axis=None)
   members = results.read_members(tmp_path, 'chain')
   rows = np.flatnonzero(members.arm != 'weight_rewinding')
   for level in TWIN_LEVELS:
@@ -587,9 +586,9 @@ def test_sentences_below_the_figures(benchmark):
 def test_levels_that_were_not_kept_are_refused_at_the_start(digits, tmp_path):
   kept = {'checkpoint.keep_levels': (0, 2), 'landscape.twin_levels': (0,)}
   growth_test.start(make_config(**kept), tmp_path, digits)
-  table = landscape_tables.read(tmp_path, 'landscape')
+  table = level_tables.read(tmp_path, level_tables.LANDSCAPE)
   assert sorted(set(table.level)) == [0, 2]
-  assert table[list(landscape_tables.COMPARED)].isna().all(axis=None)
+  assert table[list(level_tables.COMPARED)].isna().all(axis=None)
   for wrong in ({'landscape.levels': (1,)}, {'landscape.twin_levels': (2,)}):
     run = small_chain.make_run(make_config(**wrong), tmp_path)
     with pytest.raises(UserError, match=r'level 1 of .*keep_levels'):

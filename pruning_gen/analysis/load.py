@@ -4,6 +4,7 @@ A benchmark is a network on a data set: one run, or several that each did a
 part of it, as the jobs of a sweep do (`runs.group`).
 """
 
+import functools
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -20,8 +21,7 @@ from pruning_gen.analysis import statistics
 from pruning_gen.analysis import titles
 from pruning_gen.errors import UserError
 from pruning_gen.storage import epochs
-from pruning_gen.storage import landscape_tables
-from pruning_gen.storage import layers
+from pruning_gen.storage import level_tables
 from pruning_gen.storage import results
 
 _NOTHING = pd.DataFrame()
@@ -174,7 +174,7 @@ def _join(
     epochs=_read_epochs(workdirs, table),
     overlap=overlaps,
     landscape=_read_levels(
-      workdirs, table, landscape_tables.read_all, 'test_error'
+      workdirs, table, level_tables.read_landscape, 'test_error'
     ),
     title=titles.make_title(config),
     notes=[*notes, *incomplete, *_note_dense_optima(summary)],
@@ -273,7 +273,8 @@ def _read_examples(
 
 def read_layers(workdirs: list[str], table: pd.DataFrame) -> pd.DataFrame:
   """Read the layers of the finished networks of a chain."""
-  return _read_levels(workdirs, table, lambda path: layers.read(path, 'chain'))
+  read = functools.partial(level_tables.read, name=level_tables.LAYERS)
+  return _read_levels(workdirs, table, read)
 
 
 def _read_levels(

@@ -14,7 +14,7 @@ from pruning_gen.engine.part import Part
 from pruning_gen.engine.part import Run
 from pruning_gen.engine.programs import Programs
 from pruning_gen.storage import files
-from pruning_gen.storage import layers
+from pruning_gen.storage import level_tables
 from pruning_gen.storage import networks
 from pruning_gen.storage import results
 from pruning_gen.storage.networks import StoredNetwork
@@ -51,7 +51,7 @@ def write_level(
   if not processes.is_primary():
     return
   sizes = measure_layers(rows, trees, programs.layers)
-  layers.write(run.workdir, part.folder, sizes)
+  level_tables.write(run.workdir, level_tables.LAYERS, sizes)
   level, keep = rows[0]['level'], run.config.checkpoint.keep_levels
   old = new = {}
   if 'optimal' in keep and 'all' not in keep:
@@ -122,7 +122,7 @@ def measure_layers(
     names: of the layers.
 
   Returns:
-    The columns `layers.COLUMNS`.
+    The columns of layers.csv.
   """
   kernels, kept = (networks.flatten(trees[key]) for key in ('params', 'masks'))
   found = []
@@ -133,4 +133,5 @@ def measure_layers(
       own = [row[column] for column in (*results.CHAIN_NETWORK, 'level')]
       sizes = mask[i].sum(), mask[i].size, np.float32(norm)
       found.append((*own, name, *sizes))
-  return pd.DataFrame(found, columns=list(layers.COLUMNS))
+  columns = level_tables.COLUMNS[level_tables.LAYERS]
+  return pd.DataFrame(found, columns=list(columns))

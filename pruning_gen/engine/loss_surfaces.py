@@ -20,7 +20,7 @@ from pruning_gen.engine.inputs import Spec
 from pruning_gen.engine.over_members import over_members
 from pruning_gen.engine.stack import Member
 from pruning_gen.pruning import masks
-from pruning_gen.storage import landscape_tables
+from pruning_gen.storage import level_tables
 from pruning_gen.storage import networks
 from pruning_gen.storage.networks import StoredNetwork
 from pruning_gen.training import epoch
@@ -37,7 +37,7 @@ class Landscape(NamedTuple):
 
   Attributes:
     evaluate: (state) -> {split: PerExample}, as `Programs.evaluate`.
-    barriers: (state, other) -> {column of `landscape_tables.BARRIERS`:
+    barriers: (state, other) -> {column of `level_tables.BARRIERS`:
       [members]}, on the paths between networks.
     curvature: (state) -> loss_surface.Curvature, each array [members].
   """
@@ -74,7 +74,7 @@ def build(spec: Spec) -> Landscape:
     )
     errors = found.num_wrong / len(dataset.test_labels)
     losses = found.train_cross_entropy.astype(np.float64)
-    return dict(zip(landscape_tables.BARRIERS, map(barrier, (errors, losses))))
+    return dict(zip(level_tables.BARRIERS, map(barrier, (errors, losses))))
 
   def measure_curvature(state):
     found = curvature(state, data.labels, example_ids, images)
@@ -160,9 +160,9 @@ def read_networks(
 
 
 def identify(members: Iterable[Member], level: int) -> pd.DataFrame:
-  """Return the columns `landscape_tables.IDENTITY` of some networks."""
+  """Return the columns `level_tables.IDENTITY` of some networks."""
   rows = [(*member.identity, level) for member in members]
-  return pd.DataFrame(rows, columns=list(landscape_tables.IDENTITY))
+  return pd.DataFrame(rows, columns=list(level_tables.IDENTITY))
 
 
 def place(spec: Spec, networks: Sequence[StoredNetwork]) -> TrainState:

@@ -26,11 +26,11 @@ from pruning_gen.experiments import chain
 from pruning_gen.experiments import label_sets
 from pruning_gen.experiments import twins
 from pruning_gen.experiments.workload import Workload
-from pruning_gen.storage import landscape_tables
+from pruning_gen.storage import level_tables
 from pruning_gen.storage import networks
 from pruning_gen.storage import results
 
-NAME = landscape_tables.FOLDER
+NAME = twins.FOLDER
 
 
 def needs(config: ConfigDict) -> tuple[str, ...]:
@@ -81,8 +81,8 @@ def list_kept(run: Run) -> dict[Member, set[int]]:
 
 def list_unmeasured(run: Run) -> dict[int, list[Member]]:
   """List the networks that landscape.csv does not have yet, by level."""
-  table = landscape_tables.read(run.workdir, NAME)[
-    list(landscape_tables.IDENTITY)
+  table = level_tables.read(run.workdir, level_tables.LANDSCAPE)[
+    list(level_tables.IDENTITY)
   ]
   measured = set(table.itertuples(index=False, name=None))
   kept = list_kept(run)
@@ -119,7 +119,7 @@ def train(run: Run) -> None:
     run.stop_if_asked(f'{NAME} before level {level}')
     table = _measure_level(run, *tools(tuple(members)), level)
     if processes.is_primary():
-      landscape_tables.write(run.workdir, NAME, table)
+      level_tables.write(run.workdir, level_tables.LANDSCAPE, table)
     progress.say(NAME, f'level {level:2d} is measured')
   for part in twins.list_unfinished(run, list_kept(run)):
     twins.train(run, part)
@@ -150,7 +150,8 @@ def _measure_level(
   table = loss_surfaces.identify(members, level).assign(
     hessian_eigenvalue=curvature.eigenvalue, hessian_residual=curvature.residual
   )
-  table = table.reindex(columns=list(landscape_tables.COLUMNS[NAME]))
+  columns = level_tables.COLUMNS[level_tables.LANDSCAPE]
+  table = table.reindex(columns=list(columns))
   is_known = np.array(
     [
       level - 1 in networks.list_levels(run.workdir, *member.identity)
@@ -182,6 +183,6 @@ def _measure_level(
   table = table.assign(**barriers)
   # What they begin with is older than the level before.
   rewound = [not twins.has_one(member) for member in members]
-  table.loc[rewound, list(landscape_tables.AFTER_PRUNING)] = np.nan
-  table.loc[~is_known, list(landscape_tables.COMPARED)] = np.nan
+  table.loc[rewound, list(level_tables.AFTER_PRUNING)] = np.nan
+  table.loc[~is_known, list(level_tables.COMPARED)] = np.nan
   return table

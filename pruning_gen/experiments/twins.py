@@ -20,11 +20,12 @@ from pruning_gen.experiments import chain
 from pruning_gen.experiments import label_sets
 from pruning_gen.experiments.workload import Workload
 from pruning_gen.pruning import arms
-from pruning_gen.storage import landscape_tables
-from pruning_gen.storage.landscape_tables import FOLDER
+from pruning_gen.storage import level_tables
 from pruning_gen.training.schedule import Schedule
 from pruning_gen.training.train_state import TrainState
 
+# The experiment that trains them.
+FOLDER = 'landscape'
 # Further than any chain trains: the epochs from here on have their own batches.
 FIRST_EPOCH = 2**30
 
@@ -129,4 +130,4 @@ def _measure(run: Run, spec: Spec, state: TrainState, level: int) -> None:
   )
   table = loss_surfaces.identify(members, level).assign(**barriers)
   if processes.is_primary():
-    landscape_tables.write(run.workdir, 'twins', table)
+    level_tables.write(run.workdir, level_tables.TWINS, table)

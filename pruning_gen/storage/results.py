@@ -15,8 +15,10 @@
                           examples validation_*, test_* [member, index]
     el2n/scores.npz       el2n [row, example_id], for the rows of scores.csv
     chain/most_worsened.csv, .npz  the examples that pruning worsens most
-    chain/layers.csv      how many weights each layer has left, by level
-    landscape/            the loss around networks: see landscape_tables.py
+    chain/layers.csv      how many weights each layer has left, by level: see
+                          storage/level_tables.py, and for landscape/*.csv
+    landscape/            the loss around networks; of twins, as in chain/:
+                          level_003.npz, members.csv, labels.npz, epochs.csv
     networks/             networks that were kept: see storage/networks.py
     checkpoints/FOLDER/   Orbax; tensorboard/FOLDER/  scalars
     report/          index.html, figures/*, tables/*

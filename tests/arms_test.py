@@ -64,7 +64,7 @@ def test_weight_rewinding_is_training_from_earlier_weights(losses):
 
 
 def test_the_most_worsened_examples_are_kept_with_their_images(workdir, digits):
-  table, images = results.read_most_worsened(workdir)
+  table, images = results.MOST_WORSENED.read(workdir)
   np.testing.assert_array_equal(images, digits.train_images[table.example_id])
   np.testing.assert_array_equal(
     table.true_label, digits.train_labels[table.example_id]

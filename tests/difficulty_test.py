@@ -124,7 +124,7 @@ def test_gradient_norms_by_finite_differences(batch_size):
 
 @pytest.mark.slow
 def test_scores_of_a_run(workdir):
-  table, scores = difficulty_scores.read_scores(workdir)
+  table, scores = difficulty_scores.SCORES.read(workdir)
   rows = list(zip(table.score, table.epoch, table.networks))
   assert rows == [
     ('el2n', 1, 2),
@@ -152,7 +152,7 @@ def test_stopped_and_resumed_to_the_same_bytes(workdir, tmp_path):
   polls = iter([False] * 4 + [True])
   with pytest.raises(Preempted, match='level 0, epoch 2'):
     main.run_experiments(Run(config, tmp_path, None, lambda: next(polls)))
-  assert not difficulty_scores.has_scores(tmp_path)
+  assert not difficulty_scores.SCORES.exists(tmp_path)
   main.run_experiments(small_chain.make_run(config, tmp_path))
   for name in ('scores.npz', 'scores.csv'):
     own, unbroken = (

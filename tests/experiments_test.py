@@ -130,7 +130,7 @@ def test_el2n_alone_ends_without_a_report(empty_run):
   config.replicates = config.el2n.networks = 1
   config.experiments = ('el2n',)
   main.run_experiments(empty_run)
-  assert results.has_el2n(workdir)
+  assert results.EL2N.exists(workdir)
   assert not results.report_dir(workdir).exists()
 
 
@@ -169,7 +169,7 @@ def test_no_examples_are_chosen_by_a_network_that_diverged(
   members = leave_out.list_parts(run)[160][0].members
   assert {member.replicate for member in members} == {1}
   effects.write_most_worsened(run)
-  worsened, _ = results.read_most_worsened(diverged)
+  worsened, _ = results.MOST_WORSENED.read(diverged)
   assert set(worsened.replicate) == {1}
   # Without a single network there is nothing to choose by.
   diverge(diverged, 1)

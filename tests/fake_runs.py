@@ -147,7 +147,7 @@ def write_el2n(workdir, replicates=REPLICATES):
     columns=['noise_fraction', 'replicate'],
   )
   scores = np.tile(np.arange(NUM_TRAIN, dtype=np.float32), (len(table), 1))
-  results.write_el2n(workdir, table, scores)
+  results.EL2N.write(workdir, table, scores)
 
 
 def write_leave_out(workdir, replicates=REPLICATES):
@@ -190,7 +190,7 @@ def write_most_worsened(workdir, replicates=(0,)):
   columns = ['noise_fraction', 'replicate', 'level', 'example_id']
   columns += ['label', 'true_label', 'prediction', 'effect']
   images = np.full((len(rows), 8, 8, 1), 128, np.uint8)
-  results.write_most_worsened(
+  results.MOST_WORSENED.write(
     workdir, pd.DataFrame(rows, columns=columns), images
   )
 

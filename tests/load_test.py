@@ -50,11 +50,11 @@ def vary(workdir):
       arrays = results.read_level(workdir, folder, level)
       arrays['cross_entropy'] *= factors.to_numpy(np.float32)[:, None]
       results.write_level(workdir, folder, level, arrays)
-  if results.has_el2n(workdir):
+  if results.EL2N.exists(workdir):
     table = pd.read_csv(workdir / 'el2n' / 'scores.csv')
     scores = results.read_el2n(workdir)
     rolled = [np.roll(score, 3 * i) for (_, i), score in scores.items()]
-    results.write_el2n(workdir, table, np.array(rolled))
+    results.EL2N.write(workdir, table, np.array(rolled))
 
 
 @pytest.fixture(scope='module')
@@ -232,7 +232,7 @@ def test_networks_without_scores_are_left_out_and_said(workdirs, tmp_path):
 def test_scores_of_other_examples(workdirs, tmp_path):
   other = write_part(tmp_path / 'other', ('el2n',), 1)
   label_sets = pd.read_csv(other / 'el2n' / 'scores.csv')
-  results.write_el2n(other, label_sets, np.zeros((2, 19), np.float32))
+  results.EL2N.write(other, label_sets, np.zeros((2, 19), np.float32))
   message = r'width-.* losses of 20 examples.* scores of 19 .*replicate=1'
   with pytest.raises(UserError, match=message):
     load.read_all([workdirs[0], workdirs[2], other])

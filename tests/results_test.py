@@ -155,7 +155,7 @@ def test_a_noise_fraction_is_read_to_the_last_bit(tmp_path):
 def test_scores_alone_bind_the_config(tmp_path):
   provenance.open_workdir(tmp_path, CONFIG)
   table = pd.DataFrame({'noise_fraction': [0.0], 'replicate': [0]})
-  results.write_el2n(tmp_path, table, np.zeros((1, 3)))
+  results.EL2N.write(tmp_path, table, np.zeros((1, 3)))
   with pytest.raises(UserError, match='seed: 0 there, 1 now'):
     provenance.open_workdir(tmp_path, CONFIG | {'seed': 1})
 
@@ -269,17 +269,17 @@ def test_a_row_twice_in_another_table_is_refused(tmp_path):
   members = [Member('pruning', 0.15, 0), Member('pruning', 0.15, 1)]
   roster.add(tmp_path, 'chain', members, {})
   table = pd.DataFrame({'noise_fraction': [0.0], 'replicate': [0]})
-  results.write_el2n(tmp_path, table, np.zeros((1, 3)))
+  results.EL2N.write(tmp_path, table, np.zeros((1, 3)))
   worst = table.assign(level=1, example_id=7)
   two_levels = pd.concat([worst, worst.assign(level=2)], ignore_index=True)
   images = np.zeros((2, 2, 2, 1), np.uint8)
-  results.write_most_worsened(tmp_path, two_levels, images)
-  assert len(results.read_most_worsened(tmp_path)[0]) == 2
-  results.write_most_worsened(tmp_path, worst, np.zeros((1, 2, 2, 1), np.uint8))
+  results.MOST_WORSENED.write(tmp_path, two_levels, images)
+  assert len(results.MOST_WORSENED.read(tmp_path)[0]) == 2
+  results.MOST_WORSENED.write(tmp_path, worst, np.zeros((1, 2, 2, 1), np.uint8))
   for name, read in (
     ('chain/members.csv', lambda: results.read_members(tmp_path, 'chain')),
     ('el2n/scores.csv', lambda: results.read_el2n(tmp_path)),
-    ('chain/most_worsened.csv', lambda: results.read_most_worsened(tmp_path)),
+    ('chain/most_worsened.csv', lambda: results.MOST_WORSENED.read(tmp_path)),
   ):
     write_twice(tmp_path / name, 1, 2)
     with pytest.raises(UserError, match=rf'{name}.* repeats line 2'):
@@ -376,7 +376,7 @@ def test_a_table_that_is_none(tmp_path, content):
 
 def test_el2n_scores_that_do_not_fit(tmp_path):
   table = pd.DataFrame({'noise_fraction': [0.0, 0.1], 'replicate': [0, 0]})
-  results.write_el2n(tmp_path, table, np.zeros((3, 5), np.float32))
+  results.EL2N.write(tmp_path, table, np.zeros((3, 5), np.float32))
   with pytest.raises(UserError, match=r'npz.*\b3\b.*csv.*\b2\b'):
     results.read_el2n(tmp_path)
 

@@ -32,6 +32,7 @@ from pruning_gen.experiments import build
 from pruning_gen.experiments import EXPERIMENTS
 from pruning_gen.storage import results
 from pruning_gen.storage.checkpoint import Checkpoints
+from pruning_gen.storage.files import Pair
 from tests import small_chain
 
 ROOT = pathlib.Path(__file__).parents[1]
@@ -59,13 +60,13 @@ MOMENTS = {
     'before pruning': ('before', 'start_level', 2),
     'between pruning and the next level': ('after', 'start_level', 2),
     'at the end of the last level': ('stop', 12),
-    'after the last level': ('before', 'write_most_worsened', 1),
+    'after the last level': ('before', 'write', 1),
   },
   'el2n': {
     'in el2n': ('stop', 2),
     'inside an epoch of el2n': ('after', 'train_epoch', 2),
     'in evaluation of el2n': ('after', 'evaluate', 1),
-    'before the scores of el2n': ('before', 'write_el2n', 1),
+    'before the scores of el2n': ('before', 'write', 1),
   },
   'width': {
     'in width': ('stop', 2),
@@ -88,8 +89,7 @@ WATCHED_PROGRAMS = (
 WATCHED = (
   (Checkpoints, 'save'),
   (results, 'write_rows'),
-  (results, 'write_el2n'),
-  (results, 'write_most_worsened'),
+  (Pair, 'write'),
   (results, 'remove_checkpoints'),
 )
 

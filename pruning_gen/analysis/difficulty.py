@@ -28,8 +28,8 @@ Scores = dict[str, El2n]
 def read(workdirs: list[str], el2n: El2n) -> Scores:
   """Read the scores of all parts of a benchmark; none without `difficulty`."""
   scores = {}
-  for workdir in filter(difficulty_scores.has_scores, workdirs):
-    table, values = difficulty_scores.read_scores(workdir)
+  for workdir in filter(difficulty_scores.SCORES.exists, workdirs):
+    table, values = difficulty_scores.SCORES.read(workdir)
     for row, value in zip(table.itertuples(), values):
       label = LABELS[row.score].format(row.epoch)
       label_set = row.noise_fraction, row.replicate

@@ -143,7 +143,7 @@ def _join(
   workdirs = [run.workdir for run in parts]
   config = runs.join_configs([run.config for run in parts])
   el2n = {}
-  for workdir in filter(results.has_el2n, workdirs):
+  for workdir in filter(results.EL2N.exists, workdirs):
     el2n |= results.read_el2n(workdir)
   of_examples, incomplete = _read_examples(workdirs, config, table, el2n)
   summary = statistics.summarize(
@@ -309,8 +309,8 @@ def _read_epochs(workdirs: list[str], table: pd.DataFrame) -> pd.DataFrame:
 def _read_most_worsened(
   workdirs: list[str],
 ) -> tuple[pd.DataFrame, np.ndarray] | None:
-  there = filter(results.has_most_worsened, workdirs)
-  found = list(map(results.read_most_worsened, there))
+  there = filter(results.MOST_WORSENED.exists, workdirs)
+  found = list(map(results.MOST_WORSENED.read, there))
   if not found:
     return None
   tables, images = zip(*found)

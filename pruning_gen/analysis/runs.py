@@ -73,7 +73,8 @@ def read(workdir: str) -> Workdir:
 
 def has_scores(workdir: str) -> bool:
   """Return whether a run has scored examples, by networks of `UNSHOWN`."""
-  return results.has_el2n(workdir) or difficulty_scores.has_scores(workdir)
+  scores = results.EL2N, difficulty_scores.SCORES
+  return any(pair.exists(workdir) for pair in scores)
 
 
 def _read_config(workdir: str) -> dict:

@@ -31,7 +31,8 @@ NAME = 'difficulty'
 
 def is_finished(run: Run) -> bool:
   """Return whether the scores of every label set are there."""
-  return _list_label_sets(run) >= set(label_sets.list_label_sets(run.config))
+  there = label_sets.list_scored(run.workdir, difficulty_scores.SCORES)
+  return there >= set(label_sets.list_label_sets(run.config))
 
 
 def list_members(config: ConfigDict) -> list[Member]:
@@ -98,23 +99,15 @@ def write_scores(run: Run) -> None:
   """
   networks, scores = _read_networks(run)
   is_lost = ~np.isfinite(scores['loss', run.config.epochs]).any(axis=1)
-  there = _list_label_sets(run)
+  there = label_sets.list_scored(run.workdir, difficulty_scores.SCORES)
   rows, means = [], []
   for label_set, own in el2n.divide(run, NAME, networks[~is_lost], there):
     for (score, epoch), values in scores.items():
       rows.append((*label_set, score, epoch, len(own)))
       means.append(values[own].mean(axis=0))
-  columns = [*difficulty_scores.IDENTITY, 'networks']
+  columns = [*difficulty_scores.SCORES.identity, 'networks']
   table = pd.DataFrame(rows, columns=columns)
-  difficulty_scores.write_scores(run.workdir, table, np.float32(means))
-
-
-def _list_label_sets(run: Run) -> set[tuple[float, int]]:
-  """List the label sets that have scores."""
-  if not difficulty_scores.has_scores(run.workdir):
-    return set()
-  table, _ = difficulty_scores.read_scores(run.workdir)
-  return set(zip(table.noise_fraction, table.replicate))
+  difficulty_scores.SCORES.write(run.workdir, table, np.float32(means))
 
 
 def _read_networks(

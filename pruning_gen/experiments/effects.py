@@ -99,10 +99,10 @@ def effect(
 
 def has_most_worsened(run: Run) -> bool:
   """Return whether `write_most_worsened` has written every network's."""
-  written = results.read_most_worsened(run.workdir)
-  if written is None:
+  if not results.MOST_WORSENED.exists(run.workdir):
     return False
-  networks = written[0][['noise_fraction', 'replicate', 'level']]
+  table, _ = results.MOST_WORSENED.read(run.workdir)
+  networks = table[['noise_fraction', 'replicate', 'level']]
   return set(networks.itertuples(index=False, name=None)) == set(
     _worsened_networks(run)
   )
@@ -125,7 +125,7 @@ def write_most_worsened(run: Run) -> None:
     )
   table = pd.concat(tables, ignore_index=True)
   images = run.dataset.read_train_images(table.example_id.to_numpy())
-  results.write_most_worsened(run.workdir, table, images)
+  results.MOST_WORSENED.write(run.workdir, table, images)
 
 
 def _worsened_networks(run: Run) -> list[tuple[float, int, int]]:

@@ -27,13 +27,8 @@ NAME = 'el2n'
 
 def is_finished(run: Run) -> bool:
   """Return whether the scores of every label set are there."""
-  return _list_label_sets(run) >= set(label_sets.list_label_sets(run.config))
-
-
-def _list_label_sets(run: Run) -> set[tuple[float, int]]:
-  """List the label sets that have scores."""
-  has_scores = results.has_el2n(run.workdir)
-  return set(results.read_el2n(run.workdir)) if has_scores else set()
+  there = label_sets.list_scored(run.workdir, results.EL2N)
+  return there >= set(label_sets.list_label_sets(run.config))
 
 
 def list_members(
@@ -81,13 +76,14 @@ def write_scores(run: Run) -> None:
   members = results.read_members(run.workdir, NAME)
   scores = results.read_level(run.workdir, NAME, 0)['el2n']
   is_lost = np.isnan(scores).all(axis=1)
-  there = _list_label_sets(run)
+  there = label_sets.list_scored(run.workdir, results.EL2N)
   rows, means = [], []
   for label_set, own in divide(run, NAME, members[~is_lost], there):
     rows.append((*label_set, len(own)))
     means.append(scores[own].mean(axis=0))
-  columns = ['noise_fraction', 'replicate', 'networks']
-  results.write_el2n(run.workdir, pd.DataFrame(rows, columns=columns), means)
+  columns = [*results.EL2N.identity, 'networks']
+  table = pd.DataFrame(rows, columns=columns)
+  results.EL2N.write(run.workdir, table, means)
 
 
 def divide(

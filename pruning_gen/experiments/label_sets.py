@@ -6,6 +6,7 @@ A label set is one draw of the training labels: (noise_fraction, replicate).
 import functools
 
 import numpy as np
+from etils import epath
 from jaxtyping import Int
 from ml_collections import ConfigDict
 
@@ -15,6 +16,7 @@ from pruning_gen.engine.part import Run
 from pruning_gen.engine.stack import in_order
 from pruning_gen.engine.stack import Member
 from pruning_gen.engine.stack import Stack
+from pruning_gen.storage.files import Pair
 
 
 def list_label_sets(config: ConfigDict) -> list[tuple[float, int]]:
@@ -26,6 +28,14 @@ def list_label_sets(config: ConfigDict) -> list[tuple[float, int]]:
     for noise_fraction in config.noise_fractions
     for replicate in range(first, first + config.replicates)
   )
+
+
+def list_scored(workdir: epath.PathLike, scores: Pair) -> set[tuple]:
+  """List the label sets whose examples have scores in a workdir."""
+  if not scores.exists(workdir):
+    return set()
+  table, _ = scores.read(workdir)
+  return set(zip(table.noise_fraction, table.replicate))
 
 
 def list_members(config: ConfigDict) -> list[Member]:

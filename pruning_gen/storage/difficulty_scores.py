@@ -10,14 +10,16 @@ difficulty/scores.npz  score [row, example_id], for the rows of scores.csv:
 """
 
 import numpy as np
-import pandas as pd
 from etils import epath
-from jaxtyping import Float
 
 from pruning_gen.storage import files
 
 FOLDER = 'difficulty'
-IDENTITY = ('noise_fraction', 'replicate', 'score', 'epoch')
+SCORES = files.Pair(
+  f'{FOLDER}/scores',
+  'score',
+  ('noise_fraction', 'replicate', 'score', 'epoch'),
+)
 
 
 def write_epoch(
@@ -50,30 +52,3 @@ def read_epoch(workdir: epath.PathLike, epoch: int) -> dict[str, np.ndarray]:
 def _epoch_path(workdir: epath.PathLike, epoch: int) -> epath.Path:
   folder = files.path_of(workdir) / FOLDER / 'epochs'
   return folder / f'{FOLDER}_{epoch:04d}.npz'
-
-
-def write_scores(
-  workdir: epath.PathLike,
-  table: pd.DataFrame,
-  scores: Float[np.ndarray, 'row example'],
-) -> None:
-  """Write the scores of all examples, and the table of their rows."""
-  path = files.path_of(workdir) / FOLDER / 'scores'
-  files.write_pair(path, table, score=scores)
-
-
-def has_scores(workdir: epath.PathLike) -> bool:
-  """Return whether scores are written."""
-  return (files.path_of(workdir) / FOLDER / 'scores.csv').exists()
-
-
-def read_scores(
-  workdir: epath.PathLike,
-) -> tuple[pd.DataFrame, Float[np.ndarray, 'row example']]:
-  """Read what `write_scores` wrote.
-
-  Raises:
-    UserError: a file is missing or damaged, or they do not fit together.
-  """
-  path = files.path_of(workdir) / FOLDER / 'scores'
-  return files.read_pair(path, 'score', IDENTITY)

@@ -11,6 +11,7 @@ from collections.abc import Collection
 from collections.abc import Iterator
 from collections.abc import Sequence
 from typing import Any
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -221,38 +222,55 @@ def read_table(
   return table
 
 
-def write_pair(path: epath.Path, table: pd.DataFrame, **arrays: Any) -> None:
-  """Write NAME.csv, and NAME.npz with arrays [row, ...] of its rows.
+class Pair(NamedTuple):
+  """A table NAME.csv, and NAME.npz with an array that has its rows.
 
-  While the arrays are replaced, there is no table: it marks both as written.
-  """
-  if processes.is_primary():
-    remove(path.with_suffix('.csv'))
-  write_arrays(path.with_suffix('.npz'), arrays)
-  write_table(path.with_suffix('.csv'), table)
-
-
-def read_pair(
-  path: epath.Path, array: str, identity: Sequence[str]
-) -> tuple[pd.DataFrame, np.ndarray]:
-  """Read what `write_pair` wrote, with one array.
-
-  Args:
-    path: of both, without a suffix.
-    array: its name.
+  Attributes:
+    name: of both files, in a workdir.
+    array: the name of the array.
     identity: the columns that distinguish the rows.
-
-  Raises:
-    UserError: a file is missing or damaged, or they do not fit together.
   """
-  table = read_table(path.with_suffix('.csv'), identity, identity=identity)
-  rows = read_arrays(path.with_suffix('.npz'), array)[array]
-  if len(rows) != len(table):
-    raise UserError(
-      f'{path}.npz has {len(rows)} rows, but {path.name}.csv has {len(table)}: '
-      'restore them from a copy, or start in another --workdir'
+
+  name: str
+  array: str
+  identity: tuple[str, ...]
+
+  def exists(self, workdir: epath.PathLike) -> bool:
+    """Return whether both files are written."""
+    return self._path(workdir, '.csv').exists()
+
+  def write(
+    self, workdir: epath.PathLike, table: pd.DataFrame, rows: np.ndarray
+  ) -> None:
+    """Write both files.
+
+    While the array is replaced, there is no table: it marks both as written.
+    """
+    if processes.is_primary():
+      remove(self._path(workdir, '.csv'))
+    write_arrays(self._path(workdir, '.npz'), {self.array: rows})
+    write_table(self._path(workdir, '.csv'), table)
+
+  def read(self, workdir: epath.PathLike) -> tuple[pd.DataFrame, np.ndarray]:
+    """Read the table and the array.
+
+    Raises:
+      UserError: a file is missing or damaged, or they do not fit together.
+    """
+    path = self._path(workdir, '.npz')
+    table = read_table(
+      path.with_suffix('.csv'), self.identity, identity=self.identity
     )
-  return table, rows
+    rows = read_arrays(path, self.array)[self.array]
+    if len(rows) != len(table):
+      raise UserError(
+        f'{path} has {len(rows)} rows, but {path.stem}.csv has {len(table)}: '
+        'restore them from a copy, or start in another --workdir'
+      )
+    return table, rows
+
+  def _path(self, workdir: epath.PathLike, suffix: str) -> epath.Path:
+    return path_of(workdir) / f'{self.name}{suffix}'
 
 
 def _row_numbers(text: str) -> list[int]:

@@ -138,8 +138,8 @@ def _has_begun(workdir: epath.PathLike) -> bool:
   """Return whether there is anything that a start would continue from."""
   return (
     results.results_path(workdir).exists()
-    or results.has_el2n(workdir)
-    or results.has_most_worsened(workdir)
+    or results.EL2N.exists(workdir)
+    or results.MOST_WORSENED.exists(workdir)
     or bool(saved_epochs(workdir))
   )
 

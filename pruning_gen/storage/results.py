@@ -35,7 +35,6 @@ import numpy as np
 import pandas as pd
 from etils import epath
 from jaxtyping import Float
-from jaxtyping import UInt8
 
 from pruning_gen import processes
 from pruning_gen.errors import UserError
@@ -82,6 +81,16 @@ NETWORK = (
 CHAIN_NETWORK = ['arm', 'noise_fraction', 'replicate']
 # The columns that distinguish two rows.
 IDENTITY = ('experiment', *NETWORK, 'level')
+# The EL2N of every example, [row, example_id]; networks is how many it is the
+# mean over.
+EL2N = files.Pair('el2n/scores', 'el2n', ('noise_fraction', 'replicate'))
+# The examples that pruning worsens most; label, true_label, prediction and
+# effect (nats) of each, and its image, uint8 [row, height, width, channels].
+MOST_WORSENED = files.Pair(
+  'chain/most_worsened',
+  'images',
+  ('noise_fraction', 'replicate', 'level', 'example_id'),
+)
 
 
 def checkpoint_dir(workdir: epath.PathLike, part: str) -> epath.Path:
@@ -265,67 +274,10 @@ def level_path(workdir: epath.PathLike, folder: str, level: int) -> epath.Path:
   return files.path_of(workdir) / folder / f'level_{level:03d}.npz'
 
 
-def write_el2n(
-  workdir: epath.PathLike,
-  table: pd.DataFrame,
-  scores: Float[np.ndarray, 'row example'],
-) -> None:
-  """Write the EL2N of every example.
-
-  Args:
-    workdir: path.
-    table: with the columns noise_fraction, replicate and networks, the number
-      of networks that EL2N is averaged over.
-    scores: for each row of the table, by example_id.
-  """
-  files.write_pair(
-    files.path_of(workdir) / 'el2n' / 'scores', table, el2n=scores
-  )
-
-
-def has_el2n(workdir: epath.PathLike) -> bool:
-  """Return whether EL2N is written."""
-  return (files.path_of(workdir) / 'el2n' / 'scores.csv').exists()
-
-
 def read_el2n(
   workdir: epath.PathLike,
 ) -> dict[tuple[float, int], Float[np.ndarray, ' example']]:
   """Read the EL2N of every example, by (noise_fraction, replicate)."""
-  path = files.path_of(workdir) / 'el2n' / 'scores'
-  table, scores = files.read_pair(path, 'el2n', ('noise_fraction', 'replicate'))
+  table, scores = EL2N.read(workdir)
   label_sets = zip(table.noise_fraction, table.replicate)
   return dict(zip(label_sets, scores))
-
-
-def write_most_worsened(
-  workdir: epath.PathLike,
-  table: pd.DataFrame,
-  images: UInt8[np.ndarray, 'row height width channels'],
-) -> None:
-  """Write the examples that pruning worsens most, and their images.
-
-  Args:
-    workdir: path.
-    table: with the columns noise_fraction, replicate, level, example_id, label,
-      true_label, prediction and effect (nats).
-    images: for each row of the table.
-  """
-  path = files.path_of(workdir) / 'chain' / 'most_worsened'
-  files.write_pair(path, table, images=images)
-
-
-def has_most_worsened(workdir: epath.PathLike) -> bool:
-  """Return whether the files of `write_most_worsened` exist."""
-  return (files.path_of(workdir) / 'chain' / 'most_worsened.csv').exists()
-
-
-def read_most_worsened(
-  workdir: epath.PathLike,
-) -> tuple[pd.DataFrame, UInt8[np.ndarray, 'row height width channels']] | None:
-  """Read the table and images of `write_most_worsened`, if they exist."""
-  if not has_most_worsened(workdir):
-    return None
-  path = files.path_of(workdir) / 'chain' / 'most_worsened'
-  identity = ('noise_fraction', 'replicate', 'level', 'example_id')
-  return files.read_pair(path, 'images', identity)

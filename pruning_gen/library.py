@@ -132,13 +132,8 @@ def _read_arrays(
       'effect': loss - dense['cross_entropy'].astype(np.float64),
     }
   else:
-    names = [f'{split}_{name}' for name in ('cross_entropy', 'prediction')]
-    if names[1] not in arrays:
-      raise UserError(
-        f'split={split!r}: {workdir} was written by an older version, which '
-        'kept losses and predictions of training examples only'
-      )
-    loss, prediction = (arrays[name] for name in names)
+    names = 'cross_entropy', 'prediction'
+    loss, prediction = (arrays[f'{split}_{name}'] for name in names)
     found = {'label': np.broadcast_to(labels[f'{split}_labels'], loss.shape)}
   found |= {'cross_entropy': loss, 'prediction': prediction}
   return {name: array[rows] for name, array in found.items()}

@@ -77,15 +77,11 @@ def test_what_noisy_examples_are_predicted_as(run):
   assert table.as_other.tolist() == [0, 0, 0.25]
 
 
-def test_runs_without_test_predictions(run):
-  for level in (0, 1):
-    arrays = results.read_level(run, 'chain', level)
-    del arrays['test_prediction']
-    results.write_level(run, 'chain', level, arrays)
+def test_runs_without_scores(run):
   found = examples.tabulate(run, 'chain', networks(0, 1), {}, 4)
-  assert set(found.group_errors.split) == {'train'}
-  # Nor are there scores, so nothing is by subgroup.
+  # Nothing is by subgroup.
   assert set(found.group_errors.by) == {'class'}
+  assert set(found.group_errors.split) == {'train', 'test'}
   assert found.effects.empty and found.concentration.empty
 
 
@@ -116,7 +112,8 @@ def test_noisy_share(run):
 def write_losses(run, level, losses, undecoded=()):
   prediction = np.zeros(losses.shape, np.uint16)
   prediction[:, list(undecoded)] = results.UNDECODED
-  arrays = {'cross_entropy': losses, 'prediction': prediction}
+  arrays = results.read_level(run, 'chain', level)
+  arrays |= {'cross_entropy': losses, 'prediction': prediction}
   results.write_level(run, 'chain', level, arrays)
 
 

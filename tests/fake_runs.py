@@ -23,6 +23,7 @@ CONFIG = {
   'first_replicate': 0,
 }
 NUM_TRAIN = 20
+NUM_VALIDATION = 4
 NUM_TEST = 8
 NUM_CLASSES = 4
 NOISE_FRACTIONS = (0.0, 0.2)
@@ -228,6 +229,7 @@ def _write_arrays(workdir, folder, members, levels):
     'labels': ((true_labels + is_noisy) % NUM_CLASSES).astype(np.uint16),
     'is_noisy': is_noisy,
     'true_labels': true_labels,
+    'validation_labels': test_labels[:NUM_VALIDATION],
     'test_labels': test_labels,
   }
   roster.add(workdir, folder, members, labels)
@@ -238,6 +240,9 @@ def _write_arrays(workdir, folder, members, levels):
     arrays = {
       'cross_entropy': losses,
       'prediction': predict_train(level, labels),
+      'validation_cross_entropy': 1.5 * losses[:, :NUM_VALIDATION],
+      'validation_prediction': test[:, :NUM_VALIDATION],
+      'test_cross_entropy': 2 * losses[:, :NUM_TEST],
       'test_prediction': test,
     }
     results.write_level(workdir, folder, level, arrays)

@@ -579,9 +579,6 @@ def test_where_the_weights_go(benchmark):
   curves = curves_of(first)
   assert list(curves) == ['dense_0', 'output']
   assert list(curves['dense_0'].get_ydata()) == [1, 0.5, 0.25, 0.125]
-  older = benchmark._replace(layers=pd.DataFrame())
-  assert layers.tabulate([older]).empty
-  assert layers.LAYERS.notes([older], layers.tabulate([older]))
 
 
 def test_many_layers_are_not_all_named(benchmark):

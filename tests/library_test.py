@@ -57,6 +57,26 @@ def test_training_examples(run):
     assert set(rows.replicate) == {run.members.replicate[member]}
 
 
+@pytest.mark.parametrize(
+  'split, num_examples, factor',
+  [
+    ('validation', fake_runs.NUM_VALIDATION, 1.5),
+    ('test', fake_runs.NUM_TEST, 2),
+  ],
+)
+def test_held_out_examples(run, split, num_examples, factor):
+  """Their losses are a multiple of those of training examples."""
+  table = run.examples(level=2, split=split)
+  assert len(table) == 8 * num_examples
+  ids = table.index.get_level_values('example_id')
+  np.testing.assert_allclose(
+    table.cross_entropy, factor * (5 - 0.2 * ids), 1e-6
+  )
+  assert (table.label == ids % fake_runs.NUM_CLASSES).all()
+  # Example 0 is wrong from level 1 on, and 1 always.
+  assert ((table.prediction != table.label) == (ids < 2)).all()
+
+
 def test_networks_that_are_in_no_table_have_no_examples(run):
   kept = run.results[run.results.replicate == 1]
   table = run._replace(results=kept).examples(level=3)
@@ -69,8 +89,6 @@ def test_networks_that_are_in_no_table_have_no_examples(run):
     ({'level': 7}, 'level=7.* 0, 1, 2, 3$'),
     ({'level': 0, 'experiment': 'el2n'}, 'of el2n .*: none'),
     ({'level': 0, 'split': 'dev'}, "split='dev'.*validation"),
-    # As older versions wrote it.
-    ({'level': 0, 'split': 'validation'}, "split='validation'.*older"),
   ],
 )
 def test_what_is_not_there(run, arguments, message):

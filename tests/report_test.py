@@ -339,14 +339,11 @@ def test_a_run_that_diverged_has_nothing_to_show(tmp_path):
     report.build(tmp_path)
 
 
-@pytest.mark.parametrize('weights_remaining', [0.8, float('nan')])
-def test_networks_that_diverged_are_left_out(tmp_path, weights_remaining):
+def test_networks_that_diverged_are_left_out(tmp_path):
   provenance.open_workdir(tmp_path, fake_runs.CONFIG)
   table = fake_runs.make_results({0: [0.3, 0.3, 0.4], 1: [0.2, 0.2, 0.2]})
-  # As a run writes them, and as it once did.
   lost = (table.replicate == 1) & (table.level == 1)
   table.loc[lost, list(statistics.METRICS)] = float('nan')
-  table.loc[lost, 'weights_remaining'] = weights_remaining
   table.loc[lost, 'diverged'] = 1
   results.write_rows(tmp_path, table.to_dict('records'))
   benchmark = load.read(tmp_path)
@@ -371,19 +368,11 @@ def test_one_replicate_gets_no_verdict(tmp_path):
   assert not {'better', 'worse', 'match'} & set(verdicts)
 
 
-def test_a_run_without_arrays_or_test_predictions(tmp_path, monkeypatch):
+def test_a_run_without_arrays(tmp_path, monkeypatch):
   names = ('more_who_is_harmed', 'figure_3_test_error')
   few = [figure for figure in figures.FIGURES if figure.name in names]
   monkeypatch.setattr(figures, 'FIGURES', few)
   fake_runs.write_chain(tmp_path)
-  for level in range(4):
-    arrays = results.read_level(tmp_path, 'chain', level)
-    del arrays['test_prediction']
-    results.write_level(tmp_path, 'chain', level, arrays)
-  text = report.build(tmp_path).read_text()
-  assert 'without predictions of test examples' in text
-  table = pd.read_csv(tmp_path / 'report/tables/more_who_is_harmed.csv')
-  assert set(table.split) == {'train'}
   (tmp_path / 'chain' / 'labels.npz').unlink()
   text = report.build(tmp_path).read_text()
   assert 'has no arrays of single examples' in text

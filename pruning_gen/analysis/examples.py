@@ -38,7 +38,7 @@ class Examples(NamedTuple):
     group_errors: split, 'train' or 'test'; by, 'subgroup' or 'class'; group;
       error, the fraction of the group predicted wrong. Training errors are by
       the training label and classes by the true label. Test examples have no
-      EL2N score, and older runs no test predictions.
+      EL2N score.
     memorization: of noisy examples, the fractions predicted as_noisy (their
       training label), as_true (the true label) and as_other.
   """
@@ -135,17 +135,16 @@ def _look_at(own, dense, labels, i, groups) -> Examples:
       name: [value]
       for name, value in concentrate(effect, is_top[known]).items()
     }
-  if 'test_prediction' in own and 'test_labels' in labels:
-    test, test_labels = own['test_prediction'], labels['test_labels']
-    errors.append(
-      _mean_by_group(
-        'test',
-        'class',
-        test_labels,
-        test != test_labels,
-        test != results.UNDECODED,
-      )
+  test, test_labels = own['test_prediction'], labels['test_labels']
+  errors.append(
+    _mean_by_group(
+      'test',
+      'class',
+      test_labels,
+      test != test_labels,
+      test != results.UNDECODED,
     )
+  )
   group_errors = {
     name: np.concatenate([part[name] for part in errors]) for name in errors[0]
   }

@@ -47,7 +47,7 @@ class Benchmark(NamedTuple):
     notes: what was left out and why.
     group_errors: experiment and the columns of `Examples.group_errors`.
     memorization: likewise; empty without noise.
-    layers: like layers.csv; empty for older runs.
+    layers: like layers.csv.
     score_effects: of `difficulty.tabulate_effects`.
     rankings: of `difficulty.correlate`.
     epochs: like chain/epochs.csv, of the networks in `results`.
@@ -252,11 +252,6 @@ def _read_examples(
     new = examples.tabulate(
       workdir, experiment, finished, el2n, config['num_subgroups']
     )
-    if 'test' not in set(new.group_errors.split):
-      notes.append(
-        f'{workdir}/{experiment} was written by an older version, without '
-        'predictions of test examples: test errors by class are left out.'
-      )
     for name, rows in new._asdict().items():
       rows.insert(0, 'experiment', experiment)
       found[name].append(rows)

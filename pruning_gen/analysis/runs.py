@@ -92,14 +92,14 @@ def _read_config(workdir: str) -> dict:
 def _read_results(workdir: str) -> pd.DataFrame:
   """Read results.csv, and check that no row is cut off.
 
-  Metrics may be missing, as the loss of noisy examples is without noise.
+  Metrics may be missing, as the loss of noisy examples is without noise, and
+  all of them of a network that diverged.
   """
   table = results.read_results(workdir)
   numbers = table.columns.difference(TEXT_COLUMNS)
   no_numbers = table[numbers].select_dtypes(exclude='number').columns
   required = table.columns.difference(statistics.METRICS)
-  # Older runs kept not even the weights of a network that diverged.
-  cut_off = table[required].isna().any(axis=1) & (table.diverged != 1)
+  cut_off = table[required].isna().any(axis=1)
   if len(table) and (len(no_numbers) or cut_off.any()):
     wrong = (
       f'its {", ".join(no_numbers)} are no numbers'

@@ -24,7 +24,7 @@ def list_unfinished(run: Run, part: Part, levels: int = 0) -> list[Part]:
   there = roster.read(run.workdir, part.folder)
   part = part._replace(num_together=len({*there, *part.members}))
   unfinished = []
-  while begun := roster.read_stack(run.workdir, part.name, part.folder):
+  while begun := roster.read_stack(run.workdir, part.name):
     if wanted.intersection(begun):
       unfinished.append(part._replace(members=[Member(*own) for own in begun]))
     wanted.difference_update(begun)

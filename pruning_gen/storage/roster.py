@@ -229,21 +229,10 @@ def write_stack(
     _write(path, members)
 
 
-def read_stack(workdir: epath.PathLike, part: str, folder: str) -> list[tuple]:
-  """Return which networks the checkpoints of a part are of, if it has begun.
-
-  Args:
-    workdir: path.
-    part: its name.
-    folder: of its arrays. Older versions trained all of their networks as one
-      stack, and kept no record of it.
-  """
-  directory = results.checkpoint_dir(workdir, part)
-  if (directory / 'members.csv').exists():
-    return _read(directory / 'members.csv')
-  if any(path.name.isdigit() for path in directory.glob('*')):
-    return read(workdir, folder)
-  return []
+def read_stack(workdir: epath.PathLike, part: str) -> list[tuple]:
+  """Return which networks the checkpoints of a part are of, if it has begun."""
+  path = results.checkpoint_dir(workdir, part) / 'members.csv'
+  return _read(path) if path.exists() else []
 
 
 def remove(workdir: epath.PathLike) -> None:

@@ -98,15 +98,6 @@ def layer_color(position: int, num_layers: int) -> str:
   return style.darken(mpl.colors.to_hex(mpl.colormaps[_SCALE](0.8 * at)))
 
 
-def _note_older(benchmarks: list[Benchmark], table: pd.DataFrame) -> list[str]:
-  """Say why there is nothing, where pruning has run."""
-  if table.empty and any(
-    (own.summary.arm == 'pruning').any() for own in benchmarks
-  ):
-    return ['the runs are of an older version, without chain/layers.csv.']
-  return []
-
-
 LAYERS = base.Figure(
   'more_layers',
   'Where the weights go: layer by layer',
@@ -121,5 +112,4 @@ LAYERS = base.Figure(
   needs=base.CHAIN,
   tabulate=tabulate,
   draw=draw,
-  notes=_note_older,
 )

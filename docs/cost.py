@@ -62,7 +62,7 @@ class Work(NamedTuple):
   decoded: float  # Read from disk by the host.
 
 
-class Network(NamedTuple):
+class Needs(NamedTuple):
   """What one network needs."""
 
   parameters: int
@@ -113,7 +113,7 @@ def _num_orders(name, workload, config):
   }.get(name, config.replicates)
 
 
-def network(config: ml_collections.ConfigDict) -> Network:
+def network(config: ml_collections.ConfigDict) -> Needs:
   """Trace a config's network and count what it needs."""
   # All that building a model looks at.
   used = {'model': config.model.to_dict(), 'dtype': config.dtype}
@@ -134,7 +134,7 @@ def _trace(used, num_classes, image_shape, batch_size):
   forward = jax.make_jaxpr(loss)(*arguments)
   outputs = _layer_outputs(forward.jaxpr) / traced
   parameters = sum(x.size for x in jax.tree.leaves(arguments[0]['params']))
-  return Network(
+  return Needs(
     parameters,
     step.cost_analysis()['flops'] / traced,
     ACTIVATION_PASSES * outputs * jnp.dtype(config.dtype).itemsize

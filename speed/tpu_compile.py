@@ -119,7 +119,8 @@ def make_spec(benchmark, stacking, dtype, devices):
     dataset,
     stack,
     # 'auto' would choose by the devices that are here.
-    build.make_network(config, dataset.num_classes, stack, convolution='plain'),
+    build.make_model(config, dataset.num_classes, convolution='plain'),
+    build.make_optimizer(config, stack),
     Schedule(config.epochs, config.rewind_epoch, config.levels),
     mesh.make_layout(
       config, len(members), take_turns=is_streamed, devices=devices

@@ -523,7 +523,7 @@ def test_evaluation_takes_no_more_than_there_is():
     train_labels=np.zeros(401), test_labels=np.zeros(100)
   )
   layout = types.SimpleNamespace(mesh=types.SimpleNamespace(shape={'data': 2}))
-  spec = Spec(config, dataset, None, None, None, layout)
+  spec = Spec(config, dataset, None, None, None, None, layout)
   assert spec.eval_batch_size == 402
 
 

@@ -166,7 +166,7 @@ def test_layers_are_listed_from_input_to_output():
   config = small_chain.make_config()
   config.model.name = 'resnet20'
   spec = types.SimpleNamespace(
-    network=types.SimpleNamespace(model=build.make_model(config, 10)),
+    model=build.make_model(config, 10),
     dataset=types.SimpleNamespace(image_shape=(32, 32, 3)),
   )
   names = inputs.layer_names(spec)

@@ -55,7 +55,8 @@ spec = inputs.Spec(
   config,
   dataset,
   stack,
-  build.make_network(config, dataset.num_classes, stack),
+  build.make_model(config, dataset.num_classes),
+  build.make_optimizer(config, stack),
   Schedule(config.epochs),
   layout,
 )

@@ -65,7 +65,8 @@ def spec(config):
     config,
     dataset,
     stack,
-    build.make_network(config, dataset.num_classes, stack),
+    build.make_model(config, dataset.num_classes),
+    build.make_optimizer(config, stack),
     Schedule(config.epochs, config.rewind_epoch, config.levels),
     mesh.make_layout(config, len(stack.members), take_turns=True),
   )

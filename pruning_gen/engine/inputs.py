@@ -25,20 +25,14 @@ from pruning_gen.training.schedule import Schedule
 from pruning_gen.training.train_state import MemberData
 
 
-class Network(NamedTuple):
-  """A model and its optimizer, of one member."""
-
-  model: nn.Module
-  optimizer: optax.GradientTransformation
-
-
 class Spec(NamedTuple):
   """What the programs of a stack are compiled from."""
 
   config: ConfigDict
   dataset: Any
   stack: Stack
-  network: Network
+  model: nn.Module
+  optimizer: optax.GradientTransformation
   schedule: Schedule
   layout: Layout
 
@@ -58,9 +52,8 @@ class Spec(NamedTuple):
   @property
   def eval_model(self) -> nn.Module:
     """The model in float32, whatever it trains in."""
-    model = self.network.model
-    has_dtype = hasattr(model, 'dtype')
-    return model.clone(dtype=jnp.float32) if has_dtype else model
+    has_dtype = hasattr(self.model, 'dtype')
+    return self.model.clone(dtype=jnp.float32) if has_dtype else self.model
 
   def prepare(self, images: jax.Array) -> jax.Array:
     """Spread a batch of uint8 images over the devices, and normalize it."""
@@ -77,7 +70,8 @@ def make_create(spec: Spec) -> Callable:
   """Compile the initialization of a stack, a function of its keys."""
   create = functools.partial(
     train_state.create,
-    *spec.network,
+    spec.model,
+    spec.optimizer,
     spec.dataset.image_shape,
     has_rewind_point(spec),
   )
@@ -92,7 +86,11 @@ def score_names(spec: Spec) -> list[str]:
 def abstract_params(spec: Spec) -> Any:
   """Return the parameters of one member, without values."""
   create = functools.partial(
-    train_state.create, *spec.network, spec.dataset.image_shape, False
+    train_state.create,
+    spec.model,
+    spec.optimizer,
+    spec.dataset.image_shape,
+    False,
   )
   return jax.eval_shape(create, jax.random.key(0)).params
 
@@ -110,7 +108,7 @@ def layer_names(spec: Spec) -> list[str]:
 
   def init(key, images):
     # Outside of here, JAX sorts the layers by name.
-    variables = spec.network.model.init(key, images, train=False)
+    variables = spec.model.init(key, images, train=False)
     find(variables['params'])
     return variables
 

@@ -188,9 +188,7 @@ def start_training(
   """Add the optimizer's state of a level that begins at a step."""
 
   def start(state):
-    opt_state = schedule.rewind(
-      spec.network.optimizer, state.params, first_step
-    )
+    opt_state = schedule.rewind(spec.optimizer, state.params, first_step)
     return state.replace(opt_state=opt_state)
 
   return over_members(start, spec.layout, (0,), optimize=False)(state)

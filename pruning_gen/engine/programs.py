@@ -148,10 +148,9 @@ def make_evaluate(
 
 def lower(spec: Spec) -> jax.stages.Lowered:
   """Lower an epoch of training, which takes most of the time and memory."""
-  model, optimizer = spec.network
   images = spec.dataset.train_images
   train_epoch = epoch.make_train_epoch(
-    step.make_train_step(model, optimizer),
+    step.make_train_step(spec.model, spec.optimizer),
     spec.config.batch_size,
     spec.prepare,
     _augment if spec.config.data.augment else None,
@@ -251,17 +250,18 @@ def assemble(
 
 
 def _make_start_level(spec: Spec) -> Callable:
-  model, optimizer = spec.network
   score_weights = level.make_score_weights(
-    model,
+    spec.model,
     inputs.score_names(spec),
     spec.dataset.image_shape,
     # Not those of evaluation, whose size may change: sums depend on it.
-    evaluate.make_loss_gradient(model, spec.config.batch_size, spec.prepare),
+    evaluate.make_loss_gradient(
+      spec.model, spec.config.batch_size, spec.prepare
+    ),
   )
   steps = spec.stack.steps_per_epoch(spec.config.batch_size)
   start_level = level.make_start_level(
-    optimizer,
+    spec.optimizer,
     score_weights,
     masks.prunable(inputs.abstract_params(spec), spec.config.prune_output),
     rewind_step=spec.schedule.rewind_epoch * steps,

@@ -72,7 +72,7 @@ def lower(spec: Spec) -> jax.stages.Lowered:
   """Lower one step of training on a batch of every stream."""
   first_members, _ = distinct_streams(spec.stack)
   train_batch = epoch.make_train_batch(
-    step.make_train_step(*spec.network), spec.prepare
+    step.make_train_step(spec.model, spec.optimizer), spec.prepare
   )
   mapped = over_members(
     train_batch, spec.layout, (0, 0, 0, *(_TRAIN,) * 3), donate_argnums=(0,)

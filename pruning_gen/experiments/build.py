@@ -5,13 +5,13 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import optax
 from flax import linen as nn
 from ml_collections import ConfigDict
 
 from pruning_gen.data.datasets import Dataset
 from pruning_gen.engine import mesh
 from pruning_gen.engine import programs
-from pruning_gen.engine.inputs import Network
 from pruning_gen.engine.inputs import Spec
 from pruning_gen.engine.part import Run
 from pruning_gen.engine.programs import Programs
@@ -47,7 +47,8 @@ def make_spec(
     config,
     dataset,
     stack,
-    make_network(config, dataset.num_classes, stack, width),
+    make_model(config, dataset.num_classes, width),
+    make_optimizer(config, stack),
     schedule,
     mesh.make_layout(
       config,
@@ -68,24 +69,17 @@ def builder(dataset: Any) -> ModuleType:
   return streamed
 
 
-def make_network(
-  config: ConfigDict,
-  num_classes: int,
-  stack: Stack,
-  width: float = 1.0,
-  convolution: str = 'auto',
-) -> Network:
-  """Build the model and the optimizer of the networks of a stack."""
+def make_optimizer(
+  config: ConfigDict, stack: Stack
+) -> optax.GradientTransformation:
+  """Build the optimizer of the networks of a stack."""
   rate = schedule_lib.learning_rate(
     config.learning_rate,
     config.milestones,
     config.warmup_epochs,
     stack.steps_per_epoch(config.batch_size),
   )
-  return Network(
-    make_model(config, num_classes, width, convolution),
-    OPTIMIZERS[config.optimizer](rate, config),
-  )
+  return OPTIMIZERS[config.optimizer](rate, config)
 
 
 # What `config.optimizer` chooses from.

@@ -197,11 +197,11 @@ def read_labels(
   return labels
 
 
-def _read_stored_labels(
-  source: Source, chunk: int = 64
-) -> Int[np.ndarray, ' example']:
+def _read_stored_labels(source: Source) -> Int[np.ndarray, ' example']:
   """Read labels from between the images."""
   import tqdm
+
+  chunk = 64
 
   def read_chunk(start):
     ids = range(start, min(start + chunk, len(source)))

@@ -18,9 +18,8 @@ from pruning_gen.training.schedule import Schedule
 NAME = 'width'
 
 
-def list_parts(run: Run) -> list[Part]:
+def list_parts(config: ConfigDict) -> list[Part]:
   """List the widths, widest first: one network per label set and width."""
-  config = run.config
   members = [
     Member('dense', *own) for own in label_sets.list_label_sets(config)
   ]
@@ -32,21 +31,20 @@ def list_parts(run: Run) -> list[Part]:
 
 def workloads(config: ConfigDict) -> list[Workload]:
   """Return the experiment's workloads, for time estimates."""
-  networks = len(label_sets.list_label_sets(config))
   return [
-    Workload(networks, config.epochs, width=config.width.fraction**level)
-    for level in range(config.width.levels + 1)
+    Workload(len(part.members), config.epochs, width=part.width)
+    for part in list_parts(config)
   ]
 
 
 def is_finished(run: Run) -> bool:
   """Return whether every network is in results.csv."""
-  return all(part.is_finished(run.workdir) for part in list_parts(run))
+  return all(part.is_finished(run.workdir) for part in list_parts(run.config))
 
 
 def train(run: Run) -> None:
   """Train the networks of each width that is not finished."""
   full = build.num_weights(run.config, run.dataset)
-  for part in list_parts(run):
+  for part in list_parts(run.config):
     part = part._replace(full_num_weights=full)
     chain.train_levels(run, part, Schedule(run.config.epochs))

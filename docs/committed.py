@@ -36,8 +36,6 @@ def add(workdir: str, name: str, root: pathlib.Path = RESULTS) -> None:
 
   Args:
     workdir: of the run itself, finished or not: a copy has lost its times.
-    name: of the folder.
-    root: of the folders.
 
   Raises:
     UserError: the folder is of another run (the message lists what differs).

@@ -38,7 +38,6 @@ def simulate(jobs, machines, lifetime, restart, interval, save=0.0, seed=0):
     restart: hours from there until the work continues.
     interval: hours of work between two checkpoints.
     save: hours that saving one takes.
-    seed: of the random lifetimes.
 
   Returns:
     The hours that machines were paid for, over all jobs, and the hours until

@@ -83,7 +83,6 @@ def make_plan(
   Args:
     benchmarks: names of configs, as 'resnet20' or 'resnet20:small'.
     root: the folder or gs:// address in which workdirs are made.
-    experiments: which to run.
     replicates_per_job: leave_out averages over these to choose a level.
     overrides: 'key=value' of any config key except `experiments`.
 

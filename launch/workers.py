@@ -179,7 +179,6 @@ def run(
   Args:
     groups: a task is run if the one before it in its group was done.
     slots: the environment of each worker.
-    options: of all tasks.
 
   Returns:
     Dict from id to 'done', 'failed' or 'stopped'.

@@ -25,10 +25,6 @@ CONFIGS = pathlib.Path(default.__file__).parent
 def parse(argv: list[str], config: flags.FlagHolder[ConfigDict]) -> list[str]:
   """Parse the command line; exit with a message where that fails.
 
-  Args:
-    argv: the command line.
-    config: the flag of the configuration file.
-
   Returns:
     The arguments that are not flags.
   """
@@ -197,7 +193,6 @@ def _unknown(key: str, known: Collection[str] = ()) -> str:
   """Return the message about a key that does not exist.
 
   Args:
-    key: the key.
     known: all keys; by default those of configs.default.
   """
   if key in _known_keys():

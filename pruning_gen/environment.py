@@ -43,7 +43,6 @@ def set_up(
   """Pin JAX's settings; choose the CPU devices and the compilation cache.
 
   Args:
-    config: the config.
     num_members: how many networks train together.
     num_cpu_devices: as many as the workdir's last start had; 0 to choose.
 

@@ -44,8 +44,6 @@ def lookup(table: Mapping[str, Entry], name: str, key: str) -> Entry:
   """Return an entry of one of the tables that can be extended.
 
   Args:
-    table: the entries by name.
-    name: of the entry.
     key: the key of the config that names it.
 
   Raises:

@@ -89,9 +89,6 @@ def export(
   Args:
     workdir: of the run, finished or not.
     output: a file that does not exist, .safetensors or .npz.
-    arm: of the network.
-    noise_fraction: of its labels.
-    replicate: its number.
     level: a level, or 'optimal' for the one that the report chooses.
 
   Raises:

@@ -23,8 +23,6 @@ def flip_and_crop(
   Args:
     key: of the epoch; with the example_id it determines an image's
       augmentation, whatever batch the image is in.
-    images: pixels.
-    example_ids: one per image.
   """
   return jax.vmap(_flip_and_crop_one, (None, 0, 0))(key, images, example_ids)
 

@@ -79,8 +79,6 @@ def random_crop(
   largest central crop with a ratio in range, as in torchvision.
 
   Args:
-    width: of the image.
-    height: of the image.
     draws: 4 * CROP_TRIES numbers in [0, 1).
 
   Returns:
@@ -108,10 +106,6 @@ def center_box(width: int, height: int) -> tuple[float, float, float, float]:
   """Return the part of an image that a central crop shows.
 
   Resizing only that part gives the pixels of a crop from the resized whole.
-
-  Args:
-    width: of the image.
-    height: of the image.
 
   Returns:
     (left, top, right, bottom), in pixels of the image.

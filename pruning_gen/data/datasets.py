@@ -274,11 +274,8 @@ def info_of(
   Args:
     name: as `config.data.name`.
     data_dir: as `config.data.dir`.
-    num_train: as all of these in `config.data`; 0 and () state nothing.
-    num_classes: likewise.
-    image_shape: likewise.
-    mean: likewise.
-    std: likewise.
+    num_train: as in `config.data`, like all that follow; 0 and () state
+      nothing.
 
   Raises:
     UserError: there is none of that name, or it cannot be used, or it is not

@@ -76,7 +76,6 @@ def corrupt_labels(
   common random numbers.
 
   Args:
-    key: of this draw.
     labels: in [0, num_classes).
     num_classes: at least 2.
     noise_fraction: in [0, 1].

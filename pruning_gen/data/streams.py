@@ -33,7 +33,6 @@ def replicate_key(
   """Return the key that every stream of one network derives from.
 
   Args:
-    seed: of all randomness.
     replicate: below `MAX_REPLICATES`.
     network: 0 for the replicate's own network, larger for further ones that
       share its labels and nothing else.

@@ -16,7 +16,6 @@ def list_unfinished(run: Run, part: Part, levels: int = 0) -> list[Part]:
   that is the whole part.
 
   Args:
-    run: the run.
     part: the networks that are wanted.
     levels: how many levels follow level 0.
   """

@@ -40,10 +40,7 @@ def write_level(
   then measured again, and leaves the same files.
 
   Args:
-    run: the run.
     part: the part that has finished a level.
-    programs: of the part.
-    state: of its networks.
     rows: of results.csv, by member.
   """
   # All processes have a part of it.
@@ -119,7 +116,6 @@ def measure_layers(
   Args:
     rows: of results.csv, by member.
     trees: from `Programs.networks`.
-    names: of the layers.
 
   Returns:
     The columns of layers.csv.

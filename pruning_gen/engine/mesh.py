@@ -79,7 +79,6 @@ def make_layout(
   """Lay a stack out on the devices that a config asks for.
 
   Args:
-    config: the config.
     num_members: how many networks train together.
     num_together: arrange the devices for this many networks instead, so that
       those that are added later compute the same bits.

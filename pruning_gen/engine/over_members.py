@@ -34,7 +34,6 @@ def over_members(
 
   Args:
     function: pure function of one member.
-    layout: where the stack is.
     in_axes: for each argument 0 if it is stacked [members, ...], None if all
       members share it, as in `jax.vmap`; or, if they share it and it arrives
       split over the axis `data`, its PartitionSpec.

@@ -196,7 +196,6 @@ def assemble(
   """Add the programs that do not depend on where the images are.
 
   Args:
-    spec: what to compile from.
     data: of the stack, on the devices.
     images: the training images on the devices, for the scores that need them.
     **by_data: the fields of `Programs` that depend on where images are.

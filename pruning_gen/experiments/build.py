@@ -29,9 +29,6 @@ def make_programs(
   """Compile the programs of a stack.
 
   Args:
-    run: the run.
-    stack: the networks.
-    schedule: of their levels.
     width: the multiplier of every layer's width.
   """
   spec = make_spec(run, stack, schedule, width)
@@ -93,7 +90,6 @@ def num_weights(config: ConfigDict, data: Any, width: float = 1.0) -> int:
   """Count the weights in all kernels of a network, without using a device.
 
   Args:
-    config: the config.
     data: has `num_classes` and `image_shape`: a data set, or its entry of
       `DATASETS`.
     width: the multiplier of every layer's width.

@@ -84,9 +84,7 @@ def train_levels(
   """Train and measure the unfinished levels of a part, of any experiment.
 
   Args:
-    run: the run.
     part: the networks, and where their results go.
-    schedule: how long they train.
     example_ids: the examples that each trains on; all of them by default.
     watch: called after every epoch, before it is saved, with the part, its
       programs, their state, and the number of epochs trained.

@@ -40,7 +40,6 @@ def list_members(
   replicate 0, whichever replicates a run has.
 
   Args:
-    config: the config.
     num_networks: for each set of labels; by default `config.el2n.networks`.
   """
   distinct = dict.fromkeys(
@@ -95,8 +94,6 @@ def divide(
   """Yield the label sets, each with the networks that its scores are means of.
 
   Args:
-    run: the run.
-    experiment: its name.
     networks: noise_fraction and replicate of those that have not diverged.
     there: label sets of earlier starts, whose scores stay.
 

@@ -32,7 +32,6 @@ def choose_width(config: ConfigDict, num_weights: int) -> float:
   """Return the width, in thousandths, of the network nearest in its weights.
 
   Args:
-    config: the config.
     num_weights: in all kernels.
   """
   info = datasets.info_in(config.data)

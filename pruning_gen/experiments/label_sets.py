@@ -56,8 +56,6 @@ def make_stack(
   """Draw the training labels of a stack, the same for all arms of a replicate.
 
   Args:
-    run: the run.
-    members: the networks of the stack.
     example_ids: the examples that each trains on; all of them by default.
     num_together: see `Stack`.
   """

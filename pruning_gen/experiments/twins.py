@@ -62,7 +62,6 @@ def list_unfinished(run: Run, kept: dict[Member, set[int]]) -> list[Part]:
   """List the twins that are left to train, level by level.
 
   Args:
-    run: the run.
     kept: the levels at which each network was kept; others diverged.
   """
   parts = [

@@ -33,7 +33,6 @@ class Workload(NamedTuple):
     Args:
       num_train: examples in the training set.
       num_other: examples that networks are only evaluated on.
-      config: the config.
     """
     trained = self.num_trained(num_train, config.batch_size)
     # A forward pass is a third of a step.

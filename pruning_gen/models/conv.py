@@ -32,8 +32,7 @@ def conv2d(
   rounded up.
 
   Args:
-    x: images.
-    kernel: of the same dtype; its size is odd.
+    kernel: of the dtype of x; its size is odd.
     stride: in both directions.
     method: how to compute; all agree up to rounding. 'plain' leaves it to XLA;
       'im2col' has gradients for CPUs; 'winograd' is the same, but computes what

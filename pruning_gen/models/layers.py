@@ -76,8 +76,6 @@ def dense(
   """Apply a dense layer.
 
   Args:
-    x: its input.
-    features: how many outputs.
     name: of the module; 'output' for the network's last.
     dtype: of the computation; parameters are float32.
   """

@@ -166,7 +166,6 @@ def _share_out(
   (Webster's method). From level to level c falls, and with it every quota.
 
   Args:
-    context: which network.
     share_of: kernel's shape -> its layer's share.
   """
 

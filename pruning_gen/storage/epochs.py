@@ -58,8 +58,6 @@ class Epochs:
     """Read the rows of earlier starts.
 
     Args:
-      workdir: path.
-      folder: such as 'chain'.
       everyone: the networks of the folder, in the order of its arrays.
     """
     self._path = path_of(workdir, folder)
@@ -99,8 +97,6 @@ class Epochs:
     """Add an epoch of some networks.
 
     Args:
-      members: the networks.
-      level: of the chain.
       epochs_trained: over all levels.
       losses: of each network.
       errors: of each network, on validation and test examples; None where

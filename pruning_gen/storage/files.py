@@ -117,8 +117,6 @@ def write_arrays(
   """Write arrays as .npz; see `write_bytes`.
 
   Args:
-    path: of the file.
-    arrays: by name.
     compressed: the names of those that compression makes smaller.
   """
   buffer = io.BytesIO()
@@ -144,7 +142,6 @@ def read_arrays(
   """Read the arrays of a file by name.
 
   Args:
-    path: of the file.
     *names: of arrays that it must have.
     prefix: what the names of those to read begin with.
 
@@ -194,7 +191,6 @@ def read_table(
   """Read a CSV file.
 
   Args:
-    path: of the file.
     columns: the columns that it must have.
     dtype: of all columns; by default each column's own.
     identity: the columns that distinguish its rows; by default rows may be

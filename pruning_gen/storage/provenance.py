@@ -164,8 +164,7 @@ def list_differences(
   """List the keys that differ and may not, a line each.
 
   Args:
-    stored: nested dict, read from JSON.
-    config: likewise.
+    stored: nested dict, read from JSON, like config.
     defaults: nested dict of what a key that `stored` lacks stands for: an older
       version did what the key's default does.
   """
@@ -216,7 +215,6 @@ def add_provenance(
   """Append one start of the program to provenance.json.
 
   Args:
-    workdir: path.
     entry: from `start.describe`, with `dataset` (a dict).
     allow_device_change: whether devices, cores and flags of compilers may
       differ from the last start's.

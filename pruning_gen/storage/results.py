@@ -156,7 +156,6 @@ def write_rows(
   """Add rows to results.csv.
 
   Args:
-    workdir: path.
     rows: with `COLUMNS` as keys; those of the same `IDENTITY` are replaced.
     members: the networks of the folder that the rows belong to, in the order
       that they have in results.csv; by default rows stay in theirs.

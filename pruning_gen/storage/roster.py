@@ -68,8 +68,6 @@ def add(
   """Add networks, and their labels, to those that a folder's arrays are of.
 
   Args:
-    workdir: path.
-    folder: such as 'chain'.
     members: of type `Member`; some may be there already.
     labels: of these; see `measure.label_arrays`.
     in_order: sorts all members of the folder, if some are new.
@@ -204,9 +202,6 @@ def write_level(
   """Write the arrays of some of a folder's networks at one level.
 
   Args:
-    workdir: path.
-    folder: such as 'chain'.
-    level: of the file.
     arrays: per-example arrays [member, ...].
     members: whose they are.
     everyone: from `add`.

@@ -22,9 +22,7 @@ def normalize(
   """Scale images to zero mean and unit variance per channel.
 
   Args:
-    images: pixels.
-    mean: per channel, of images in [0, 1].
-    std: likewise.
+    mean: per channel, of images in [0, 1], like std.
   """
   # One multiplication and one addition per pixel instead of three operations.
   mean, std = jnp.asarray(mean, jnp.float32), jnp.asarray(std, jnp.float32)

@@ -24,7 +24,7 @@ from pruning_gen.storage import level_tables
 from pruning_gen.training.schedule import Schedule
 from pruning_gen.training.train_state import TrainState
 
-# The experiment that trains them.
+# The experiment, and its folder.
 FOLDER = 'landscape'
 # Further than any chain trains: the epochs from here on have their own batches.
 FIRST_EPOCH = 2**30

@@ -16,9 +16,9 @@
     el2n/scores.npz       el2n [row, example_id], for the rows of scores.csv
     chain/most_worsened.csv, .npz  the examples that pruning worsens most
     chain/layers.csv      how many weights each layer has left, by level: see
-                          storage/level_tables.py, and for landscape/*.csv
-    landscape/            the loss around networks; of twins, as in chain/:
-                          level_003.npz, members.csv, labels.npz, epochs.csv
+                          storage/level_tables.py
+    landscape/*.csv       the loss around networks: likewise; other files there
+                          are of twins, as in chain/
     networks/             networks that were kept: see storage/networks.py
     checkpoints/FOLDER/   Orbax; tensorboard/FOLDER/  scalars
     report/          index.html, figures/*, tables/*

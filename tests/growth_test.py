@@ -7,11 +7,13 @@ from unittest import mock
 import pytest
 
 from pruning_gen import config as config_rules
+from pruning_gen.engine import growth
 from pruning_gen.engine.part import Run
 from pruning_gen.engine.session import Session
 from pruning_gen.errors import Preempted
 from pruning_gen.errors import UserError
 from pruning_gen.experiments import EXPERIMENTS
+from pruning_gen.experiments import width
 from pruning_gen.storage import files
 from pruning_gen.storage import provenance
 from pruning_gen.storage import results
@@ -232,6 +234,27 @@ def test_what_a_start_does_not_name_stays(
   assert read(workdir) == before
   start(make_config(), workdir, digits)
   expect_same(workdir, complete)
+
+
+def test_a_stack_continues_after_the_first_is_gone(tmp_path):
+  """Width removes the checkpoints of a stack that is finished."""
+  config = make_config(replicates=3, experiments=('width',))
+  run = Run(config, tmp_path, None, lambda: False)
+  part = width.list_parts(config)[-1]
+  first, second, third = part.members
+  roster.write_stack(tmp_path, f'{part.name}+1', [second])
+  found = growth.list_unfinished(run, part)
+  assert [(own.name, own.members) for own in found] == [
+    ('width-1+1', [second]),
+    ('width-1', [first, third]),
+  ]
+  roster.write_stack(tmp_path, part.name, [first])
+  found = growth.list_unfinished(run, part)
+  assert [(own.name, own.members) for own in found] == [
+    ('width-1', [first]),
+    ('width-1+1', [second]),
+    ('width-1+2', [third]),
+  ]
 
 
 def test_another_learning_rate_is_refused(without_an_arm, digits):

@@ -326,6 +326,17 @@ def test_arrays_and_members(tmp_path):
   assert not list(tmp_path.rglob('*.tmp'))
 
 
+def test_what_no_checkpoint_belongs_to_is_removed(tmp_path):
+  # As after the first save failed, once a level was measured.
+  members = [Member('dense', 0.0, 0, network=1)]
+  roster.add(tmp_path, 'el2n', members, {'labels': np.zeros((1, 3))})
+  roster.write_stack(tmp_path, 'el2n', members)
+  results.write_level(tmp_path, 'el2n', 0, {'el2n': np.zeros((1, 3))})
+  roster.remove(tmp_path)
+  assert roster.read(tmp_path, 'el2n') == []
+  assert not list(tmp_path.rglob('*.*'))
+
+
 def test_labels_of_the_wrong_length(tmp_path):
   members = [Member('pruning', 0.15, 0)]
   arrays = {'labels': np.zeros((1, 4)), 'true_labels': np.zeros(5)}

@@ -1,5 +1,7 @@
 """How a part that has begun, or is finished, grows by more networks."""
 
+import itertools
+
 from pruning_gen import processes
 from pruning_gen.engine.part import Part
 from pruning_gen.engine.part import Run
@@ -22,14 +24,18 @@ def list_unfinished(run: Run, part: Part, levels: int = 0) -> list[Part]:
   wanted = part.unfinished(run.workdir, levels)
   there = roster.read(run.workdir, part.folder)
   part = part._replace(num_together=len({*there, *part.members}))
+  stacks = roster.read_stacks(run.workdir, part.name)
   unfinished = []
-  while begun := roster.read_stack(run.workdir, part.name):
+  for index, begun in stacks.items():
     if wanted.intersection(begun):
-      unfinished.append(part._replace(members=[Member(*own) for own in begun]))
+      members = [Member(*own) for own in begun]
+      unfinished.append(part._replace(members=members, stack_index=index))
     wanted.difference_update(begun)
-    part = part._replace(stack_index=part.stack_index + 1)
   if wanted:
-    unfinished.append(part._replace(members=in_order(wanted)))
+    unused = next(i for i in itertools.count() if i not in stacks)
+    unfinished.append(
+      part._replace(members=in_order(wanted), stack_index=unused)
+    )
   # Before any process writes: all must divide it alike.
   processes.wait_for_all(part.name)
   return unfinished

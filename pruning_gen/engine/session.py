@@ -42,12 +42,7 @@ class Session(contextlib.AbstractContextManager):
     # Read once, before any process writes: all must decide alike.
     self._finished = results.finished_rows(run.workdir, part.experiment)
     self._directory = results.checkpoint_dir(run.workdir, part.name)
-    roster.write_stack(run.workdir, part.name, stack.members)
-    self._checkpoints = checkpoint.Checkpoints(
-      self._directory, run.config.checkpoint.keep
-    )
-    self._diverged = set()
-    self._progress = progress.Progress(run, part.name, stack, schedule)
+    # Labels first: a stack that is recorded can be continued.
     self._everyone = roster.add(
       run.workdir,
       part.folder,
@@ -55,6 +50,12 @@ class Session(contextlib.AbstractContextManager):
       measure.label_arrays(stack, run.dataset),
       in_order,
     )
+    roster.write_stack(run.workdir, part.name, stack.members)
+    self._checkpoints = checkpoint.Checkpoints(
+      self._directory, run.config.checkpoint.keep
+    )
+    self._diverged = set()
+    self._progress = progress.Progress(run, part.name, stack, schedule)
     size = measure.count_bytes(programs.packed)
     kept = keep.count_bytes(run.config, programs) if part.find_optima else 0
     self._epochs = epochs.Epochs(run.workdir, part.folder, self._everyone)

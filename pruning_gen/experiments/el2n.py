@@ -12,6 +12,7 @@ import pandas as pd
 from jaxtyping import Int
 from ml_collections import ConfigDict
 
+from pruning_gen import processes
 from pruning_gen.engine.part import Part
 from pruning_gen.engine.part import Run
 from pruning_gen.engine.stack import Member
@@ -63,7 +64,9 @@ def train(run: Run) -> None:
   config = run.config
   part = Part(NAME, NAME, list_members(config), arrays=('el2n', 'prediction'))
   chain.train_levels(run, part, Schedule(config.el2n.epoch))
-  write_scores(run)
+  # Others would read scores that the first process is replacing.
+  if processes.is_primary():
+    write_scores(run)
 
 
 def write_scores(run: Run) -> None:

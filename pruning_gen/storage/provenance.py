@@ -29,7 +29,8 @@ GROWS = (
   'landscape.twin_levels',
 )
 # Keys that may change from start to start of one workdir: nothing that is
-# finished depends on them. The commands in provenance.json record them.
+# finished depends on them, beyond rounding. The commands in provenance.json
+# record them.
 MAY_CHANGE = (
   *GROWS,
   'experiments',

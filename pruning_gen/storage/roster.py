@@ -224,10 +224,23 @@ def write_stack(
     _write(path, members)
 
 
-def read_stack(workdir: epath.PathLike, part: str) -> list[tuple]:
-  """Return which networks the checkpoints of a part are of, if it has begun."""
-  path = results.checkpoint_dir(workdir, part) / 'members.csv'
-  return _read(path) if path.exists() else []
+def read_stacks(workdir: epath.PathLike, part: str) -> dict[int, list[tuple]]:
+  """Return which networks the checkpoints of a part are of, by stack index.
+
+  Indices may be missing: a stack that keeps no checkpoints removes its folder.
+
+  Args:
+    part: its name with stack index 0; others are called PART+INDEX.
+  """
+  first = results.checkpoint_dir(workdir, part)
+  stacks = {0: first}
+  for path in first.parent.glob(f'{first.name}+*'):
+    stacks[int(path.name.rpartition('+')[2])] = path
+  return {
+    index: _read(path / 'members.csv')
+    for index, path in sorted(stacks.items())
+    if (path / 'members.csv').exists()
+  }
 
 
 def remove(workdir: epath.PathLike) -> None:
@@ -235,8 +248,10 @@ def remove(workdir: epath.PathLike) -> None:
   if processes.is_primary():
     for folder in files.path_of(workdir).iterdir():
       if folder.is_dir():
+        # A level is measured before its checkpoint is complete. Arrays go
+        # first: without members.csv nothing says whose they are.
+        for path in (*folder.glob('level_*.npz'), *folder.glob('epochs/*.npz')):
+          files.remove(path)
         for name in (*results.MEMBER_FILES, 'epochs.csv'):
           files.remove(folder / name)
-        for path in folder.glob('epochs/*.npz'):
-          files.remove(path)
     results.remove_checkpoints(workdir)

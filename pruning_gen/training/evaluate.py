@@ -73,7 +73,7 @@ def make_evaluate(
 
   Args:
     model: called as model(images, train).
-    batch_size: examples per forward pass; it changes memory, not results.
+    batch_size: examples per forward pass; it changes memory, and rounding.
     prepare: uint8 images -> float32 images, normalized.
     precision: of float32 matrix products on accelerators, as JAX names it.
 

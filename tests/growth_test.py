@@ -238,7 +238,7 @@ def test_what_a_start_does_not_name_stays(
 
 def test_a_stack_continues_after_the_first_is_gone(tmp_path):
   """Width removes the checkpoints of a stack that is finished."""
-  config = make_config(replicates=3, experiments=('width',))
+  config = make_config(replicates=3, noise_fractions=(0.2,))
   run = Run(config, tmp_path, None, lambda: False)
   part = width.list_parts(config)[-1]
   first, second, third = part.members

@@ -6,7 +6,7 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib import ticker
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
+from matplotlib.figure import Figure as Drawing
 from matplotlib.lines import Line2D
 
 from pruning_gen.analysis.figures import style
@@ -15,7 +15,7 @@ from pruning_gen.analysis.figures import style
 MAX_TEXTS = 10
 
 
-def describe(figure: Figure) -> str:
+def describe(figure: Drawing) -> str:
   """Describe each axes: its title, and the numbers that it shows."""
   sentences = []
   for axes in figure.axes:

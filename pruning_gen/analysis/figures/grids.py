@@ -6,14 +6,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
+from matplotlib.figure import Figure as Drawing
 
 from pruning_gen.analysis.figures import style
 
 
 def make_grid(
   num_rows: int, num_columns: int, height: float = 2.9
-) -> tuple[Figure, np.ndarray]:
+) -> tuple[Drawing, np.ndarray]:
   """Make a figure of equal axes, and return both."""
   width = {1: 5.6, 2: 4.2, 3: 3.4}.get(num_columns, 2.7)
   figure = style.new_figure(width * num_columns, height * num_rows + 0.6)
@@ -22,7 +22,7 @@ def make_grid(
 
 def make_plain_grid(
   num_rows: int, num_columns: int, size: tuple[float, float], right: float = 0.2
-) -> tuple[Figure, np.ndarray]:
+) -> tuple[Drawing, np.ndarray]:
   """Make equal axes with fixed margins: much faster where there are many.
 
   Args:
@@ -37,7 +37,7 @@ def make_plain_grid(
     left + num_columns * (width + between) - between + right,
     num_rows * (height + above + below - 0.1),
   )
-  figure = Figure(figsize=total)
+  figure = Drawing(figsize=total)
   grid = figure.subplots(num_rows, num_columns, squeeze=False)
   figure.subplots_adjust(
     left=left / total[0],
@@ -52,7 +52,7 @@ def make_plain_grid(
 
 def columns(
   table: pd.DataFrame, num_rows: int = 1, height: float = 2.9
-) -> tuple[Figure, np.ndarray]:
+) -> tuple[Drawing, np.ndarray]:
   """Make a figure with a column for each benchmark.
 
   Returns:
@@ -67,7 +67,7 @@ def columns(
 
 def grid_by_noise(
   table: pd.DataFrame, height: float = 2.5
-) -> tuple[Figure, np.ndarray, list[tuple[Axes, pd.DataFrame]]]:
+) -> tuple[Drawing, np.ndarray, list[tuple[Axes, pd.DataFrame]]]:
   """Make a row of axes per benchmark that has rows, a column per noise level.
 
   Benchmarks may differ in their noise levels; no axes are left empty.
@@ -97,7 +97,7 @@ def grid_by_noise(
 
 def make_cells(
   table: pd.DataFrame, by: str, height: float
-) -> tuple[Figure, np.ndarray, list[tuple[Axes, pd.DataFrame]]]:
+) -> tuple[Drawing, np.ndarray, list[tuple[Axes, pd.DataFrame]]]:
   """Make axes for each benchmark and value of a column, five to a row."""
   groups = list(table.groupby(['benchmark', by], sort=False, observed=True))
   num_columns = min(len(groups), 5)
@@ -144,7 +144,7 @@ def label_left(grid: np.ndarray) -> None:
       axes.set_ylabel('')
 
 
-def add_color_bar(figure: Figure, mesh: Any, axes: Axes, label: str) -> Any:
+def add_color_bar(figure: Drawing, mesh: Any, axes: Axes, label: str) -> Any:
   """Add a color bar to the right of the last axes of a row, and return it."""
   box = axes.get_position()
   width = figure.get_figwidth()

@@ -12,7 +12,7 @@ from typing import Any
 import matplotlib as mpl
 import matplotlib.style
 import numpy as np
-from matplotlib.figure import Figure
+from matplotlib.figure import Figure as Drawing
 from matplotlib.lines import Line2D
 
 from pruning_gen.pruning import arms
@@ -122,9 +122,9 @@ def darken(color: str) -> str:
   return color
 
 
-def new_figure(width: float, height: float) -> Figure:
+def new_figure(width: float, height: float) -> Drawing:
   """Make a figure, in inches, outside of pyplot: nothing global."""
-  return Figure(figsize=(width, height), layout='constrained')
+  return Drawing(figsize=(width, height), layout='constrained')
 
 
 def key(label: str, **look: Any) -> Line2D:
@@ -137,7 +137,7 @@ OPTIMAL = {'label': 'optimal sparsity', 'marker': '*', 'ms': 10, 'ls': ''}
 
 
 def add_legend(
-  figure: Figure, extra: Iterable[Any] = (), has_curves: bool = True
+  figure: Drawing, extra: Iterable[Any] = (), has_curves: bool = True
 ) -> None:
   """Add one legend for all axes, below them, each label once.
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
+from matplotlib.figure import Figure as Drawing
 
 from pruning_gen.analysis.figures import base
 from pruning_gen.analysis.figures import style
@@ -30,7 +30,7 @@ def tabulate(benchmark: Benchmark) -> pd.DataFrame:
   return table[table.replicate == first]
 
 
-def draw(table: pd.DataFrame) -> Figure:
+def draw(table: pd.DataFrame) -> Drawing:
   """Draw a block of images for each benchmark, noise level and sparsity."""
   # Under noise they are the noisy ones, mostly: the table has those.
   table = table[table.noise_fraction == table.noise_fraction.min()]
@@ -43,7 +43,7 @@ def draw(table: pd.DataFrame) -> Figure:
   heights = [-(-len(rows) // IMAGES_PER_ROW) for _, rows in blocks]
   heading, height = 0.35, 1.0
   total = sum(height * rows + heading for rows in heights)
-  figure = Figure(figsize=(0.9 * IMAGES_PER_ROW, total))
+  figure = Drawing(figsize=(0.9 * IMAGES_PER_ROW, total))
   top = 1.0
   for (name, rows), num_rows in zip(blocks, heights):
     title, noise_fraction, level = name

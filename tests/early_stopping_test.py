@@ -1,8 +1,8 @@
 import pandas as pd
 import pytest
 
-from pruning_gen.analysis import early_stopping
 from pruning_gen.analysis import statistics
+from pruning_gen.analysis.figures import stopping
 from tests import fake_runs
 
 
@@ -48,7 +48,7 @@ def test_stopping_early_against_pruning():
       ),
     ]
   )
-  found = early_stopping.compare(results, summary, epochs)
+  found = stopping.compare(results, summary, epochs)
   found = found.set_index(['split', 'network'])
   columns = ['epochs_trained_mean', 'error_mean', 'n']
   test = found.loc['test']
@@ -86,9 +86,9 @@ def test_stopping_early_where_test_errors_or_all_are_missing():
   results = fake_runs.make_results({0: [0.3, 0.3], 1: [0.1, 0.1]})
   summary = statistics.summarize(results, 0.2)
   epochs = make_epochs('dense', [(0, 4, (0.2, None), (0.2, None))])
-  found = early_stopping.compare(results, summary, epochs)
+  found = stopping.compare(results, summary, epochs)
   assert found.split.tolist() == ['validation'] * 3
   assert found.network.tolist() == ['dense', 'dense_stopped', 'pruning']
-  assert early_stopping.compare(results, summary, epochs.head(0)).empty
+  assert stopping.compare(results, summary, epochs.head(0)).empty
   not_measured = epochs.assign(validation_error=None)
-  assert early_stopping.compare(results, summary, not_measured).empty
+  assert stopping.compare(results, summary, not_measured).empty

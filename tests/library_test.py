@@ -114,7 +114,7 @@ def test_a_run_that_has_only_scores(tmp_path):
   assert found.results.empty and found.summary.empty and not found.notes
   assert tuple(found.summary.columns) == statistics.SUMMARY
   assert found.summary[found.summary.is_optimal].empty
-  assert statistics.optimal_levels(found.summary, 'chain', 'pruning') == {}
+  assert statistics.optimal_levels(found.summary) == {}
 
 
 def test_train_keeps_the_number_of_devices(tmp_path, monkeypatch):

@@ -93,7 +93,7 @@ def test_summary():
   # By validation error, the least sparse of equals.
   assert summary.is_optimal.tolist() == [False, False, True, False]
   assert summary.is_highest_improving.tolist() == [False, True, False, False]
-  assert statistics.optimal_levels(summary, 'chain', 'pruning') == {0.0: 2}
+  assert statistics.optimal_levels(summary) == {0.0: 2}
 
 
 def test_a_curve_without_its_dense_network():
@@ -149,7 +149,8 @@ def test_the_highest_improving_level_of_pruning():
     [make_results(errors), make_results({0: [0.3, 0.3]}, noise_fraction=0.6)]
   )
   summary = statistics.summarize(table, 0.2)
-  assert statistics.highest_improving_levels(summary) == {0.0: 2}
+  flag = 'is_highest_improving'
+  assert statistics.optimal_levels(summary, flag=flag) == {0.0: 2}
 
 
 def test_optimal_level_needs_every_validation_error():
@@ -205,7 +206,7 @@ def test_average():
   table = pd.DataFrame({'arm': ['a', 'b', 'a'], 'ratio': [1.0, 5.0, 3.0]})
   average = statistics.average(table, ['arm'], 'ratio')
   assert average.arm.tolist() == ['a', 'b']
-  assert average['mean'].tolist() == [2, 5]
-  assert average['std'][0] == pytest.approx(math.sqrt(2))
-  assert math.isnan(average['std'][1])
+  assert average.ratio_mean.tolist() == [2, 5]
+  assert average.ratio_std[0] == pytest.approx(math.sqrt(2))
+  assert math.isnan(average.ratio_std[1])
   assert average.n.tolist() == [2, 1]

@@ -150,7 +150,7 @@ def _join(
     table.reset_index(drop=True), config['prune_fraction']
   )
   scores = difficulty.read(workdirs, el2n)
-  optima = statistics.optimal_levels(summary, 'chain', 'pruning')
+  optima = statistics.optimal_levels(summary)
   of_examples['score_effects'] = difficulty.tabulate_effects(
     table, optima, scores, config['num_subgroups']
   )
@@ -203,7 +203,7 @@ def join_tables(parts: list[runs.Workdir]) -> tuple[pd.DataFrame, list[str]]:
 
 
 def _note_dense_optima(summary: pd.DataFrame) -> list[str]:
-  optima = statistics.optimal_levels(summary, 'chain', 'pruning')
+  optima = statistics.optimal_levels(summary)
   return [
     f'With {100 * noise_fraction:g}% noise the optimal sparsity is level 0: '
     'the dense network itself.'

@@ -84,9 +84,7 @@ def compare_at_optimum(
   """
   best = statistics.optimal_levels(summary, 'chain', 'extended_dense')
   rows = []
-  for noise_fraction, level in statistics.optimal_levels(
-    summary, 'chain', 'pruning'
-  ).items():
+  for noise_fraction, level in statistics.optimal_levels(summary).items():
     networks = {'dense': Point('pruning', 0)}
     if noise_fraction in best:
       networks['extended_dense'] = Point('extended_dense', level)
@@ -143,7 +141,10 @@ def _compare_with_pruning(
     noise_fraction: of it.
     networks: by name; those that are not in `results` are left out.
   """
-  found = {network: _find(results, own) for network, own in networks.items()}
+  found = {
+    network: statistics.select(results, **own._asdict())
+    for network, own in networks.items()
+  }
   pruned, rows = found['pruning'].test_error, []
   for network, own in share_replicates(found).items():
     loss = own.train_cross_entropy
@@ -201,13 +202,6 @@ def compare_errors(
       errors.to_numpy(), others.to_numpy()
     ),
   }
-
-
-def _find(results: pd.DataFrame, point: Point) -> pd.DataFrame:
-  """Return the rows of a network, by replicate."""
-  for column, value in point._asdict().items():
-    results = results[results[column] == value]
-  return results.set_index('replicate')
 
 
 def pair_leave_out(results: pd.DataFrame) -> pd.DataFrame:

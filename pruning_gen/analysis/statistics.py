@@ -100,17 +100,14 @@ def verdict_of(mean: np.ndarray, std: np.ndarray) -> np.ndarray:
   )
 
 
-def select(results: pd.DataFrame, metric: str, **identity: Any) -> pd.Series:
-  """Return one metric by replicate, the index.
+def select(table: pd.DataFrame, **identity: Any) -> pd.DataFrame:
+  """Return the rows whose columns have these values, by replicate (the index).
 
-  Args:
-    results: like results.csv.
-    metric: a column.
-    **identity: what other columns must be, as arm='pruning', level=3.
+  As `select(results, arm='pruning', level=3).test_error`.
   """
   for column, value in identity.items():
-    results = results[results[column] == value]
-  return results.set_index('replicate')[metric]
+    table = table[table[column] == value]
+  return table.set_index('replicate')
 
 
 def drop_diverged(results: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
@@ -294,40 +291,38 @@ def find_optima(results: pd.DataFrame) -> dict[tuple[str, float], int]:
 
 
 def optimal_levels(
-  summary: pd.DataFrame, experiment: str, arm: str
+  summary: pd.DataFrame,
+  experiment: str = 'chain',
+  arm: str = 'pruning',
+  flag: str = 'is_optimal',
 ) -> dict[float, int]:
-  """Return {noise_fraction: level} of one arm's optimal sparsities."""
-  rows = summary[
-    (summary.experiment == experiment)
-    & (summary.arm == arm)
-    & summary.is_optimal
-  ]
-  return dict(zip(rows.noise_fraction, rows.level))
+  """Return {noise_fraction: level} of one arm's optimal sparsities.
 
-
-def highest_improving_levels(summary: pd.DataFrame) -> dict[float, int]:
-  """Return pruning's sparsest level that is better than dense, by noise.
-
-  A noise level without one has no entry.
+  With flag='is_highest_improving', of the sparsest levels that are better than
+  dense. A noise level without one has no entry.
   """
   rows = summary[
-    (summary.experiment == 'chain')
-    & (summary.arm == 'pruning')
-    & summary.is_highest_improving
+    (summary.experiment == experiment) & (summary.arm == arm) & summary[flag]
   ]
   return dict(zip(rows.noise_fraction, rows.level))
 
 
-def average(table: pd.DataFrame, by: list[str], metric: str) -> pd.DataFrame:
-  """Average one column over replicates.
+def average(table: pd.DataFrame, by: list[str], *metrics: str) -> pd.DataFrame:
+  """Average columns over replicates.
 
   Args:
     table: one row per replicate.
     by: the columns that identify curves and points.
-    metric: a column.
+    *metrics: columns; missing values are left out of their means.
 
   Returns:
-    The columns by, mean, std (n - 1) and n.
+    The columns by; METRIC_mean and METRIC_std (n - 1) of each metric; and n,
+    the number of rows.
   """
-  groups = table.groupby(by, sort=False)[metric]
-  return groups.agg(mean='mean', std='std', n='size').reset_index()
+  columns = {
+    f'{metric}_{part}': (metric, part)
+    for metric in metrics
+    for part in ('mean', 'std')
+  }
+  groups = table.groupby(by, sort=False)
+  return groups.agg(**columns, n=(metrics[0], 'size')).reset_index()

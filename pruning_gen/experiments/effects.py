@@ -38,9 +38,9 @@ def num_weights_at(run: Run, noise_fraction: float, level: int) -> int:
 def highest_improving_level(run: Run, noise_fraction: float) -> int | None:
   """Return the sparsest level that is better than dense, if there is one."""
   curve = _read_curve(run, noise_fraction)
-  dense = statistics.select(curve, 'test_error', level=0)
+  dense = statistics.select(curve, level=0).test_error
   for level in range(run.config.levels, 0, -1):
-    pruned = statistics.select(curve, 'test_error', level=level)
+    pruned = statistics.select(curve, level=level).test_error
     if statistics.compare(pruned, dense).verdict == 'better':
       return level
   return None

@@ -35,8 +35,10 @@ def tabulate_pair(
   ]
   judged = [
     statistics.compare(
-      statistics.select(clean, 'test_error', arm=row.arm, level=row.level),
-      statistics.select(clean, 'test_error', arm=pruning, level=row.level),
+      *(
+        statistics.select(clean, arm=arm, level=row.level).test_error
+        for arm in (row.arm, pruning)
+      )
     )
     if row.arm == control
     else statistics.Comparison(np.nan, np.nan, 0, '')

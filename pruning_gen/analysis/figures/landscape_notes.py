@@ -25,7 +25,7 @@ def _note_each(
   """
   notes = []
   for benchmark in benchmarks:
-    best = statistics.optimal_levels(benchmark.summary, 'chain', 'pruning')
+    best = statistics.optimal_levels(benchmark.summary)
     for noise_fraction, level in best.items() if len(table) else ():
       is_own = table.benchmark == benchmark.title
       rows = table[is_own & (table.noise_fraction == noise_fraction)]

@@ -51,7 +51,7 @@ def tabulate_at_optimum(benchmark: Benchmark) -> pd.DataFrame:
     benchmark, ['pruning', 'extended_dense'], NOISY, CLEAN
   )
   table = table[table.noise_fraction > 0]
-  levels = statistics.optimal_levels(benchmark.summary, 'chain', 'pruning')
+  levels = statistics.optimal_levels(benchmark.summary)
   is_dense = (table.arm == 'pruning') & (table.level == 0)
   at_optimum = table.level == table.noise_fraction.map(levels)
   found = [

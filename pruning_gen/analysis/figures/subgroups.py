@@ -51,8 +51,10 @@ def _at_sparsities(
     return table
   table = table[table.arm == 'pruning']
   levels = {
-    OPTIMAL: statistics.optimal_levels(benchmark.summary, 'chain', 'pruning'),
-    HIGHEST: statistics.highest_improving_levels(benchmark.summary),
+    OPTIMAL: statistics.optimal_levels(benchmark.summary),
+    HIGHEST: statistics.optimal_levels(
+      benchmark.summary, flag='is_highest_improving'
+    ),
   }
   pruning = benchmark.summary[benchmark.summary.arm == 'pruning']
   weights = pruning.drop_duplicates('level').set_index('level')

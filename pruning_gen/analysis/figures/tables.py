@@ -68,7 +68,7 @@ def tabulate_concentration(benchmark: Benchmark) -> pd.DataFrame:
   table = benchmark.concentration
   if table.empty:
     return table
-  levels = statistics.optimal_levels(benchmark.summary, 'chain', 'pruning')
+  levels = statistics.optimal_levels(benchmark.summary)
   table = table[
     table.arm.isin(['pruning', 'extended_dense'])
     & (table.level == table.noise_fraction.map(levels))

@@ -34,7 +34,7 @@ def _effects_at(
       noise level is left out.
   """
   table = subgroups.average_effects(benchmark)
-  pruning = statistics.optimal_levels(benchmark.summary, 'chain', 'pruning')
+  pruning = statistics.optimal_levels(benchmark.summary)
   parts = [pd.DataFrame()]
   for noise_fraction, level in pruning.items():
     narrow = width_levels.get(noise_fraction)
@@ -60,7 +60,7 @@ def tabulate_effects(benchmark: Benchmark) -> pd.DataFrame:
 @base.of_each
 def tabulate_same_size(benchmark: Benchmark) -> pd.DataFrame:
   """Tabulate pruning at L* next to the width of as many weights."""
-  pruning = statistics.optimal_levels(benchmark.summary, 'chain', 'pruning')
+  pruning = statistics.optimal_levels(benchmark.summary)
   same_size = {
     noise_fraction: paired.find_same_size(
       benchmark.summary, noise_fraction, level
@@ -158,7 +158,7 @@ def _note_left_out(
     drawn = table[table.benchmark == own.title] if len(table) else table
     drawn = set(drawn.noise_fraction) if len(drawn) else set()
     optima = {
-      'pruning': statistics.optimal_levels(summary, 'chain', 'pruning'),
+      'pruning': statistics.optimal_levels(summary),
       'width': statistics.optimal_levels(summary, 'width', 'dense'),
     }
     for noise_fraction in optima['pruning']:

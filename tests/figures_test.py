@@ -328,7 +328,7 @@ def test_points_stand_at_their_noise(benchmark):
   # A run may list its noise levels in any order.
   table = extended.tabulate_differences([benchmark])[::-1]
   assert table.noise_fraction.iloc[0] == 0.2
-  (axes,) = extended.draw_differences(table).axes
+  (axes,) = extended.DIFFERENCES.draw(table).axes
   labels = [label.get_text() for label in axes.get_xticklabels()]
   assert labels == ['0', '20']
   points = axes.containers[0].lines[0]
@@ -362,7 +362,7 @@ def test_equal_errors_are_not_magnified(benchmark):
   table = extended.tabulate_differences([benchmark])
   table['against_pruning_mean'] = [0.0, 1e-17] * (len(table) // 2)
   table['against_pruning_std'] = 0.0
-  (axes,) = extended.draw_differences(table).axes
+  (axes,) = extended.DIFFERENCES.draw(table).axes
   assert axes.get_ylim() == (-0.01, 0.01)
 
 

@@ -50,7 +50,6 @@ COLUMNS = {
   'dense': ('all examples', '%'),
   'effect': ('change of training loss', 'nats'),
   'percentile': ('EL2N percentile', ''),
-  'top_effect': ('top 20 %', 'nats'),
   'share': ('share', '%'),
   'noisy_share': ('noisy share', '%'),
   'as_noisy': ('as the noisy label', '%'),
@@ -59,7 +58,6 @@ COLUMNS = {
   'harmed_from': ('harmed from level', ''),
   'remaining': ('of the layer remaining', '%'),
   'l2_norm': ('L2 norm', ''),
-  'mean': ('mean', ''),
 }
 HIDDEN = ('is_optimal', 'is_highest_improving', 'is_last')
 HIDDEN += ('lowest_weights_remaining',)

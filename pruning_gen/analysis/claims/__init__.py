@@ -138,18 +138,10 @@ def _undecided(why):
 
 def _gate(case, number, needs):
   """Return why a verdict on a Case would be premature or unfair, or ''."""
-  why = '' if isinstance(number, str) else _find_difference(case)
+  why = ''
+  if not isinstance(number, str):
+    why = paper.find_difference(case.benchmark.config)
   return _find_unfinished(case, needs) or why
-
-
-def _gate_any(cases, number, needs):
-  """Return why a verdict on several Cases would be premature, or ''."""
-  reasons = (_gate(case, number, needs) for case in cases)
-  return next(filter(None, reasons), '')
-
-
-def _find_difference(case):
-  return paper.find_difference(case.benchmark.config)
 
 
 def _find_unfinished(case, needs):
@@ -181,7 +173,8 @@ def _test_across(claim, cases, number):
   if wanted:
     cases = [case for case in cases if case.noise_fraction in wanted] or cases
   finding = _test(claim, cases, number)
-  why = _gate_any(cases, number, claim.needs)
+  reasons = (_gate(case, number, claim.needs) for case in cases)
+  why = next(filter(None, reasons), '')
   if not why and not isinstance(number, str):
     there = {case.noise_fraction for case in cases}
     missing = [f'{100 * noise:g}%' for noise in wanted if noise not in there]
@@ -211,7 +204,8 @@ def _test_over(claim, all_cases):
   for case in (case for cases in all_cases for case in cases):
     key = case.name, case.noise_fraction
     if key in wanted and key not in found:
-      why = _find_difference(case) or _find_unfinished(case, claim.needs)
+      why = paper.find_difference(case.benchmark.config)
+      why = why or _find_unfinished(case, claim.needs)
       if why:
         reasons[key] = f'{several.describe(case, True)}: {why}'
       else:

@@ -10,6 +10,7 @@ import pandas as pd
 
 from pruning_gen.analysis import paired
 from pruning_gen.analysis import statistics
+from pruning_gen.analysis.claims import paper
 from pruning_gen.analysis.claims.base import Finding
 from pruning_gen.analysis.claims.base import Undecided
 from pruning_gen.analysis.load import Benchmark
@@ -18,8 +19,9 @@ from pruning_gen.analysis.load import Benchmark
 GAP = 'gap'
 NOISY_LOSS = 'train_cross_entropy_noisy'
 
-# Where a test looks, and the test: of a Case, or of a list of them.
-At = Callable[['Case'], int]
+# Where a test looks, in a Case, perhaps on a curve other than that of pruning;
+# and the test: of a Case, or of a list of them.
+At = Callable[..., int]
 Test = Callable[..., Finding | None]
 
 _EXPERIMENT = {'width': ('width', 'dense')}
@@ -48,8 +50,7 @@ class Case:
     self.benchmark = benchmark
     self.noise_fraction = noise_fraction
     self.lower = lower
-    config = benchmark.config
-    self.name = config['model']['name'], config['data']['name']
+    self.name = paper.name_of(benchmark.config)
     table = benchmark.results
     table = table[table.noise_fraction == noise_fraction]
     table = table[table.experiment.isin(['chain', 'width'])]
@@ -97,9 +98,9 @@ class Case:
     """Number of replicates of the arm pruning."""
     return len(self.values('test_error', 0))
 
-  def levels(self, curve: str = 'pruning') -> list[int]:
-    """Return the finished levels above 0."""
-    return [level for level in self.summary(curve).index if level]
+  def levels(self) -> list[int]:
+    """Return the finished levels of pruning above 0."""
+    return [level for level in self.summary().index if level]
 
   def last(self, curve: str = 'pruning') -> int:
     """Return the last finished level."""

@@ -82,16 +82,6 @@ def width_of_same_size(case: Case) -> Finding:
   )
 
 
-def best_width(case: Case) -> int:
-  """Return k*, where it is narrower than the full network."""
-  return case.optimum('width')
-
-
-def any_width(case: Case) -> int:
-  """Return k*, which may be the full network."""
-  return case.best('width')
-
-
 def _nearest(case, left_out):
   """Return the set that the level nearest to L* chose: level, rows."""
   sets = case.left_out(left_out)

@@ -28,11 +28,14 @@ def change(metric: str, at: At, curve: str = 'pruning') -> Test:
   """Test a metric at a level against the dense network of the same curve."""
 
   def test(case: Case) -> Finding:
-    level = at(case)
-    found = _compare(case, metric, curve, level, curve, 0)
     if curve == 'width':
-      return found._replace(detail=f'width level {level} against the full one')
-    return found._replace(detail=f'against dense: {case.describe(level, at)}')
+      level = at(case, curve)
+      detail = f'width level {level} against the full one'
+    else:
+      level = at(case)
+      detail = f'against dense: {case.describe(level, at)}'
+    found = _compare(case, metric, curve, level, curve, 0)
+    return found._replace(detail=detail)
 
   return test
 

@@ -71,10 +71,14 @@ def tabulate_controls(benchmark: Benchmark) -> pd.DataFrame:
 
 
 def draw(table: pd.DataFrame) -> Drawing:
-  """Draw axes for each benchmark and pair."""
-  figure, grid, cells = grids.make_cells(table, 'pair', 3.1)
-  for axes, rows in cells:
-    title, pair = rows.iloc[0][['benchmark', 'pair']]
+  """Draw axes for each benchmark and pair, five to a row."""
+  pairs = list(table.groupby(['benchmark', 'pair'], sort=False, observed=True))
+  num_columns = min(len(pairs), 5)
+  num_rows = -(-len(pairs) // num_columns)
+  figure, grid = grids.make_grid(num_rows, num_columns, 3.1)
+  for axes in grid.ravel()[len(pairs) :]:
+    axes.set_axis_off()
+  for axes, ((title, pair), rows) in zip(grid.ravel(), pairs):
     axes.set_title(
       title if table.pair.nunique() == 1 else f'{title}\n{style.label_of(pair)}'
     )

@@ -44,6 +44,15 @@ def tabulate(
   return chosen[CURVE_COLUMNS + values].dropna(subset=values[0])
 
 
+def add_weights(table: pd.DataFrame, benchmark: Benchmark) -> pd.DataFrame:
+  """Add matched_weights_remaining of each arm, noise fraction and level."""
+  by = ['arm', 'noise_fraction', 'level']
+  weights = name_width(benchmark.summary).drop_duplicates(by)
+  return table.merge(
+    weights[[*by, 'matched_weights_remaining']], how='left', on=by
+  )
+
+
 def name_width(table: pd.DataFrame) -> pd.DataFrame:
   """Name the dense networks of the experiment `width` in the column `arm`."""
   return table.assign(arm=table.arm.mask(table.experiment == 'width', 'width'))

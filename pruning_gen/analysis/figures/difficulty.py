@@ -17,14 +17,8 @@ NEEDS = "'difficulty' in --config.experiments"
 @base.of_each
 def tabulate_effects(benchmark: Benchmark) -> pd.DataFrame:
   """Average pruning's effects at the optimal sparsity over replicates."""
-  effects = benchmark.score_effects
-  if effects.empty:
-    return effects
-  by = ['noise_fraction', 'score', 'level', 'subgroup']
-  table = statistics.average(effects, by, 'effect')
-  percentile = 100 * (table.subgroup + 0.5) / (table.subgroup.max() + 1)
-  table.insert(len(by), 'percentile', percentile)
-  return table.rename(columns={'mean': 'effect_mean', 'std': 'effect_std'})
+  by = ['noise_fraction', 'score', 'level']
+  return subgroups.average_effects(benchmark.score_effects, by)
 
 
 @base.of_each
@@ -34,9 +28,7 @@ def tabulate_rankings(benchmark: Benchmark) -> pd.DataFrame:
   if rankings.empty:
     return rankings
   by = ['noise_fraction', 'score', 'other']
-  table = statistics.average(rankings, by, 'correlation')
-  names = {'mean': 'correlation_mean', 'std': 'correlation_std'}
-  return table.rename(columns=names)
+  return statistics.average(rankings, by, 'correlation')
 
 
 def draw_effects(table: pd.DataFrame) -> Drawing:

@@ -47,9 +47,7 @@ def draw_dense(axes: Axes, rows: pd.DataFrame, metric: str, color: str) -> None:
     axes.axhline(value, color=color, ls='--', lw=1, zorder=1)
 
 
-def draw_stars(
-  axes: Axes, points: Iterable[tuple[float, float, str]], size: float = 12
-) -> None:
+def draw_stars(axes: Axes, points: Iterable[tuple[float, float, str]]) -> None:
   """Draw (x, y, color) as stars; one that lies on another is smaller.
 
   Call it when the limits of the axes are set.
@@ -66,7 +64,7 @@ def draw_stars(
       y,
       '*',
       color=color,
-      ms=max(size - 4 * below, 5),
+      ms=max(12 - 4 * below, 5),
       mec='white',
       mew=0.8,
       zorder=4 + below,
@@ -113,13 +111,13 @@ def set_log_ticks(axis: mpl.axis.Axis, crowded: float) -> None:
   axis.set_major_formatter('{x:g}')
 
 
-def set_error_axis(axes: Axes, label: str = 'test error (%)') -> None:
-  """Make the vertical axis one of errors, fractions printed as percent.
+def set_error_axis(axes: Axes) -> None:
+  """Make the vertical axis one of test errors, fractions printed as percent.
 
   It begins at 0 or above, and ends below networks so sparse that they have
   collapsed: those would leave no room for the differences between others.
   """
-  axes.set_ylabel(label)
+  axes.set_ylabel('test error (%)')
   show_percent(axes.yaxis)
   axes.set_ylim(bottom=max(axes.get_ylim()[0], 0))
   errors = _drawn_values(axes)

@@ -1,5 +1,7 @@
 """Extended dense training against pruning (section 5.1)."""
 
+import functools
+
 import numpy as np
 import pandas as pd
 from matplotlib import ticker
@@ -14,7 +16,8 @@ from pruning_gen.analysis.figures import grids
 from pruning_gen.analysis.figures import style
 from pruning_gen.analysis.load import Benchmark
 
-NETWORKS = {'dense': 'D', 'extended_dense': 'o', 'extended_dense_best': '^'}
+MARKERS = {'dense': 'D', 'extended_dense': 'o', 'extended_dense_best': '^'}
+DID_NOT_RUN = 'extended dense training did not run'
 
 
 @base.of_each
@@ -37,9 +40,7 @@ def tabulate_differences(benchmark: Benchmark) -> pd.DataFrame:
 def draw_by_epochs(table: pd.DataFrame) -> Drawing:
   """Draw both by epochs: pruning as squares, extended dense as circles."""
   figure, grid = grids.columns(table)
-  for axes, rows in grids.by_benchmark(
-    grid[0], table, 'extended dense training did not run'
-  ):
+  for axes, rows in grids.by_benchmark(grid[0], table, DID_NOT_RUN):
     draw_two(axes, rows, 'epochs_trained', 'extended_dense')
     axes.set_xlabel('training epochs')
     axes.xaxis.set_major_locator(ticker.MaxNLocator(5, integer=True))
@@ -87,18 +88,15 @@ def two_keys(table: pd.DataFrame, other: str) -> list:
 
 
 def draw_differences(
-  table: pd.DataFrame,
-  markers: dict[str, str] | None = None,
-  why_empty: str = 'extended dense training did not run',
+  table: pd.DataFrame, markers: dict[str, str], why_empty: str
 ) -> Drawing:
   """Draw differences to pruning; hollow where both match.
 
   Args:
     table: with the columns of `paired.compare_at_optimum`.
-    markers: of each network; those of `NETWORKS` by default.
+    markers: by network.
     why_empty: what axes without rows say.
   """
-  markers = markers or NETWORKS
   figure, grid = grids.columns(table)
   others = [name for name in markers if name in set(table.network)]
   for axes, rows in grids.by_benchmark(grid[0], table, why_empty):
@@ -173,5 +171,7 @@ DIFFERENCES = base.Figure(
   ),
   needs=base.CHAIN,
   tabulate=tabulate_differences,
-  draw=draw_differences,
+  draw=functools.partial(
+    draw_differences, markers=MARKERS, why_empty=DID_NOT_RUN
+  ),
 )

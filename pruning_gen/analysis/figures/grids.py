@@ -12,7 +12,7 @@ from pruning_gen.analysis.figures import style
 
 
 def make_grid(
-  num_rows: int, num_columns: int, height: float = 2.9
+  num_rows: int, num_columns: int, height: float
 ) -> tuple[Drawing, np.ndarray]:
   """Make a figure of equal axes, and return both."""
   width = {1: 5.6, 2: 4.2, 3: 3.4}.get(num_columns, 2.7)
@@ -21,7 +21,7 @@ def make_grid(
 
 
 def make_plain_grid(
-  num_rows: int, num_columns: int, size: tuple[float, float], right: float = 0.2
+  num_rows: int, num_columns: int, size: tuple[float, float]
 ) -> tuple[Drawing, np.ndarray]:
   """Make equal axes with fixed margins: much faster where there are many.
 
@@ -29,9 +29,9 @@ def make_plain_grid(
     num_rows: of axes.
     num_columns: of axes.
     size: width and height of each, in inches.
-    right: margin, in inches.
   """
-  left, between, above, below = 1.25, 0.3, 0.55, 0.5
+  # On the right there is room for a color bar.
+  left, right, between, above, below = 1.25, 1.0, 0.3, 0.55, 0.5
   width, height = size
   total = (
     left + num_columns * (width + between) - between + right,
@@ -95,29 +95,13 @@ def grid_by_noise(
   return figure, grid, cells
 
 
-def make_cells(
-  table: pd.DataFrame, by: str, height: float
-) -> tuple[Drawing, np.ndarray, list[tuple[Axes, pd.DataFrame]]]:
-  """Make axes for each benchmark and value of a column, five to a row."""
-  groups = list(table.groupby(['benchmark', by], sort=False, observed=True))
-  num_columns = min(len(groups), 5)
-  figure, grid = make_grid(-(-len(groups) // num_columns), num_columns, height)
-  for axes in grid.ravel()[len(groups) :]:
-    axes.set_axis_off()
-  return (
-    figure,
-    grid,
-    [(axes, rows) for axes, (_, rows) in zip(grid.ravel(), groups)],
-  )
-
-
 def benchmarks_of(table: pd.DataFrame) -> list[str]:
   """List all benchmarks of a report, also those without a row."""
   return list(table.benchmark.cat.categories)
 
 
 def by_benchmark(
-  row: np.ndarray, table: pd.DataFrame, why_empty: str = 'nothing to draw'
+  row: np.ndarray, table: pd.DataFrame, why_empty: str
 ) -> Iterator[tuple[Axes, pd.DataFrame]]:
   """Yield the axes and rows of each benchmark that has rows.
 

@@ -37,9 +37,7 @@ def _compare(benchmark: Benchmark) -> pd.DataFrame:
   # Level 0 alone has no change of error.
   if not (table.level > 0).any():
     return table.head(0)
-  weights = curves.name_width(benchmark.summary)
-  weights = weights[[*LEVEL, 'matched_weights_remaining']]
-  table = table.merge(weights.drop_duplicates(LEVEL), how='left', on=LEVEL)
+  table = curves.add_weights(table, benchmark)
   order = {arm: i for i, arm in enumerate(ARMS)}
   return table.sort_values(
     'arm', key=lambda names: names.map(order), kind='stable'
@@ -95,7 +93,7 @@ def draw_errors(table: pd.DataFrame) -> Drawing:
     for arm in ARMS
     if ((clean.benchmark == title) & (clean.arm == arm)).any()
   ]
-  figure, grid = grids.make_plain_grid(len(rows), len(GROUPS), (2.6, 1.5), 1.0)
+  figure, grid = grids.make_plain_grid(len(rows), len(GROUPS), (2.6, 1.5))
   for row, (title, arm) in zip(grid, rows):
     own = clean[clean.benchmark == title]
     largest = max(own.difference_mean.abs().max(), 1e-3)

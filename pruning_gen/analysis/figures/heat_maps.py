@@ -21,14 +21,11 @@ ARMS = ('pruning', 'extended_dense', 'width')
 @base.of_each
 def tabulate(benchmark: Benchmark) -> pd.DataFrame:
   """Tabulate the effects of three arms at all levels but 0."""
-  table = subgroups.average_effects(benchmark)
+  table = subgroups.effects_by_el2n(benchmark)
   if table.empty:
     return table
   table = table[table.arm.isin(ARMS) & (table.level > 0)]
-  by = ['arm', 'noise_fraction', 'level']
-  weights = curves.name_width(benchmark.summary)
-  weights = weights[[*by, 'matched_weights_remaining']].drop_duplicates(by)
-  return table.merge(weights, how='left', on=by)
+  return curves.add_weights(table, benchmark)
 
 
 def draw(table: pd.DataFrame) -> Drawing:
@@ -44,7 +41,7 @@ def draw(table: pd.DataFrame) -> Drawing:
     for title, _ in rows
   }
   num_columns = max(map(len, noise.values()))
-  figure, grid = grids.make_plain_grid(len(rows), num_columns, (2.3, 1.5), 1.0)
+  figure, grid = grids.make_plain_grid(len(rows), num_columns, (2.3, 1.5))
   for row, (title, arm) in zip(grid, rows):
     own = table[table.benchmark == title]
     norm = make_norm(own.effect_mean)

@@ -6,6 +6,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Drawing
 
+from pruning_gen.analysis import statistics
 from pruning_gen.analysis.figures import base
 from pruning_gen.analysis.figures import drawing
 from pruning_gen.analysis.figures import grids
@@ -30,19 +31,13 @@ def _average(benchmark: Benchmark, **metrics: pd.Series) -> pd.DataFrame:
 
   Returns:
     arm, noise_fraction, level, weights_remaining, matched_weights_remaining,
-    n, METRIC_mean and METRIC_std, of levels at which any is known.
+    METRIC_mean and METRIC_std, and n, of levels at which any is known.
   """
   table = benchmark.landscape
   if table.empty:
     return table
   table = table[_CURVE].assign(**metrics).dropna(subset=[*metrics], how='all')
-  groups = table.groupby(_CURVE, sort=False)
-  columns = {
-    f'{metric}_{part}': (metric, part)
-    for metric in metrics
-    for part in ('mean', 'std')
-  }
-  table = groups.agg(n=('arm', 'size'), **columns).reset_index()
+  table = statistics.average(table, _CURVE, *metrics)
   sizes = ['weights_remaining', 'matched_weights_remaining']
   chain = benchmark.summary[benchmark.summary.experiment == 'chain']
   return chain[_CURVE + sizes].merge(table, on=_CURVE)

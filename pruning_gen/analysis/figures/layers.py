@@ -6,6 +6,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Drawing
 
+from pruning_gen.analysis import statistics
 from pruning_gen.analysis.figures import base
 from pruning_gen.analysis.figures import drawing
 from pruning_gen.analysis.figures import grids
@@ -34,13 +35,7 @@ def tabulate(benchmark: Benchmark) -> pd.DataFrame:
     return table
   table = table.assign(remaining=table.kept / table['size'])
   by = ['noise_fraction', 'level', 'layer', 'size']
-  columns = {
-    f'{metric}_{part}': (metric, part)
-    for metric in ('remaining', 'l2_norm')
-    for part in ('mean', 'std')
-  }
-  groups = table.groupby(by, sort=False)
-  table = groups.agg(**columns, n=('remaining', 'size')).reset_index()
+  table = statistics.average(table, by, 'remaining', 'l2_norm')
   chain = benchmark.summary[benchmark.summary.experiment == 'chain']
   chain = chain[chain.arm == 'pruning']
   key = ['noise_fraction', 'level']

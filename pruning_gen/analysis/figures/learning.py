@@ -18,8 +18,7 @@ def _tabulate(benchmark: Benchmark, metric: str) -> pd.DataFrame:
   """Average a column of epochs.csv over replicates."""
   table = benchmark.epochs.dropna(subset=[metric])
   by = ['arm', 'noise_fraction', 'level', 'epochs_trained']
-  table = statistics.average(table, by, metric)
-  return table.rename(columns={k: f'{metric}_{k}' for k in ('mean', 'std')})
+  return statistics.average(table, by, metric)
 
 
 @base.of_each

@@ -71,15 +71,13 @@ def tabulate_memorization(benchmark: Benchmark) -> pd.DataFrame:
   if table.empty:
     return table
   by = ['noise_fraction', 'level']
-  shares = table.groupby(by)[list(SHARES)].agg(['mean', 'std'])
-  shares.columns = [f'{share}_{part}' for share, part in shares.columns]
-  shares['n'] = table.groupby(by).size()
+  shares = statistics.average(table, by, *SHARES)
   summary = benchmark.summary
   summary = summary[
     (summary.experiment == 'chain') & (summary.arm == 'pruning')
   ]
   weights = summary[[*by, 'weights_remaining', 'is_optimal']]
-  return weights.merge(shares.reset_index(), on=by)
+  return weights.merge(shares, on=by)
 
 
 def draw_losses(table: pd.DataFrame) -> Drawing:

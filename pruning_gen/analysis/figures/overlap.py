@@ -6,13 +6,13 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Drawing
 
+from pruning_gen.analysis import statistics
 from pruning_gen.analysis.figures import base
 from pruning_gen.analysis.figures import drawing
 from pruning_gen.analysis.figures import grids
 from pruning_gen.analysis.figures import style
 from pruning_gen.analysis.load import Benchmark
 
-METRICS = ('overlap', 'by_chance')
 CHANCE = {'ls': ':', 'lw': 0.8, 'marker': '_', 'ms': 8, 'color': '0.1'}
 
 
@@ -29,13 +29,7 @@ def tabulate(benchmark: Benchmark) -> pd.DataFrame:
   if table.empty:
     return table
   by = ['noise_fraction', 'level', 'arm', 'other_arm']
-  columns = {
-    f'{metric}_{part}': (metric, part)
-    for metric in METRICS
-    for part in ('mean', 'std')
-  }
-  groups = table.groupby(by, sort=False)
-  table = groups.agg(**columns, n=('overlap', 'size')).reset_index()
+  table = statistics.average(table, by, 'overlap', 'by_chance')
   chain = benchmark.summary[benchmark.summary.experiment == 'chain']
   weights = chain[[*by[:3], 'weights_remaining']]
   table = table.merge(weights, how='left', on=by[:3])

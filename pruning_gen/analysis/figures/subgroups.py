@@ -16,7 +16,6 @@ from pruning_gen.analysis.figures import grids
 from pruning_gen.analysis.figures import style
 from pruning_gen.analysis.load import Benchmark
 
-BY = ['arm', 'noise_fraction', 'level', 'subgroup']
 # The numbers of a network that there is not.
 NOTHING = dict.fromkeys(
   ('subgroup', 'percentile', 'effect_mean', 'effect_std'), np.nan
@@ -24,19 +23,31 @@ NOTHING = dict.fromkeys(
 OPTIMAL, HIGHEST = 'optimal', 'highest improving'
 
 
-def average_effects(benchmark: Benchmark) -> pd.DataFrame:
-  """Average effects over replicates, of all arms and levels.
+def average_effects(effects: pd.DataFrame, by: list[str]) -> pd.DataFrame:
+  """Average effects on subgroups over replicates.
+
+  Args:
+    effects: the columns by, subgroup and effect.
+    by: the columns that identify a network.
 
   Returns:
-    `BY`; percentile, the middle of the subgroup's range of EL2N; effect_mean,
-    effect_std and n.
+    The columns by; subgroup; percentile, the middle of its range of scores;
+    effect_mean, effect_std and n.
   """
+  if effects.empty:
+    return effects
+  table = statistics.average(effects, [*by, 'subgroup'], 'effect')
+  percentile = 100 * (table.subgroup + 0.5) / (table.subgroup.max() + 1)
+  table.insert(len(by) + 1, 'percentile', percentile)
+  return table
+
+
+def effects_by_el2n(benchmark: Benchmark) -> pd.DataFrame:
+  """Average the effects of all arms and levels; width is an arm."""
   if benchmark.effects.empty:
     return benchmark.effects
-  table = statistics.average(curves.name_width(benchmark.effects), BY, 'effect')
-  percentile = 100 * (table.subgroup + 0.5) / (table.subgroup.max() + 1)
-  table.insert(len(BY), 'percentile', percentile)
-  return table.rename(columns={'mean': 'effect_mean', 'std': 'effect_std'})
+  effects = curves.name_width(benchmark.effects)
+  return average_effects(effects, ['arm', 'noise_fraction', 'level'])
 
 
 def _at_sparsities(
@@ -46,7 +57,7 @@ def _at_sparsities(
 
   Without such a level there is one row per noise level, without numbers.
   """
-  table = average_effects(benchmark)
+  table = effects_by_el2n(benchmark)
   if table.empty:
     return table
   table = table[table.arm == 'pruning']

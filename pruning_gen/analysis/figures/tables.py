@@ -78,13 +78,8 @@ def tabulate_concentration(benchmark: Benchmark) -> pd.DataFrame:
   table = table.merge(
     benchmark.noisy_share, how='left', on=['noise_fraction', 'replicate']
   )
-  groups = table.groupby(['arm', 'noise_fraction', 'level'], sort=False)
-  columns = {
-    f'{metric}_{name}': (metric, name)
-    for metric in ('ratio', 'share', 'noisy_share')
-    for name in ('mean', 'std')
-  }
-  return groups.agg(**columns, n=('ratio', 'size')).reset_index()
+  by = ['arm', 'noise_fraction', 'level']
+  return statistics.average(table, by, 'ratio', 'share', 'noisy_share')
 
 
 @base.of_each

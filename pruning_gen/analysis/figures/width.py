@@ -33,7 +33,7 @@ def _effects_at(
     width_levels: level of `width` by noise level; without one, or with 0, a
       noise level is left out.
   """
-  table = subgroups.average_effects(benchmark)
+  table = subgroups.effects_by_el2n(benchmark)
   pruning = statistics.optimal_levels(benchmark.summary)
   parts = [pd.DataFrame()]
   for noise_fraction, level in pruning.items():

@@ -46,16 +46,7 @@ def draw(table: pd.DataFrame) -> Drawing:
   """Draw axes for each benchmark and noise level, a curve for each arm."""
   figure, grid, cells = grids.grid_by_noise(table)
   for axes, rows in cells:
-    for arm, curve in rows.groupby('arm', sort=False):
-      drawing.draw_curve(
-        axes,
-        curve.weights_remaining,
-        curve,
-        'test_error',
-        color=style.color_of(arm),
-        marker=style.marker_of(arm),
-        label=style.label_of(arm),
-      )
+    drawing.draw_arms(axes, rows, 'weights_remaining', 'test_error')
     drawing.draw_dense(axes, rows, 'test_error', '0.3')
     drawing.set_weights_axis(axes, rows.weights_remaining)
     drawing.set_error_axis(axes)
@@ -64,11 +55,9 @@ def draw(table: pd.DataFrame) -> Drawing:
       axes,
       drawing.optimum_of(rows, 'weights_remaining', 'test_error', color),
     )
-  grids.label_left(grid)
-  style.add_legend(
-    figure, [style.key(**style.DENSE), style.key(**style.OPTIMAL)]
+  return grids.finish(
+    figure, grid, style.key(**style.DENSE), style.key(**style.OPTIMAL)
   )
-  return figure
 
 
 def _make(name: str, title: str, tabulate, arms_needed: str) -> base.Figure:

@@ -83,29 +83,17 @@ def draw(table: pd.DataFrame) -> Drawing:
       title if table.pair.nunique() == 1 else f'{title}\n{style.label_of(pair)}'
     )
     _draw_pair(axes, rows)
-  grids.label_left(grid)
-  style.add_legend(
+  return grids.finish(
     figure,
-    [
-      style.key(**style.DENSE),
-      style.key(**style.OPTIMAL),
-      Patch(color='0.9', label='levels at which both match'),
-    ],
+    grid,
+    style.key(**style.DENSE),
+    style.key(**style.OPTIMAL),
+    Patch(color='0.9', label='levels at which both match'),
   )
-  return figure
 
 
 def _draw_pair(axes: Axes, rows: pd.DataFrame) -> None:
-  for arm, curve in rows.groupby('arm', sort=False):
-    drawing.draw_curve(
-      axes,
-      curve.matched_weights_remaining,
-      curve,
-      'test_error',
-      color=style.color_of(arm),
-      marker=style.marker_of(arm),
-      label=style.label_of(arm),
-    )
+  drawing.draw_arms(axes, rows, 'matched_weights_remaining', 'test_error')
   drawing.draw_dense(axes, rows, 'test_error', '0.3')
   drawing.set_weights_axis(axes, rows.matched_weights_remaining)
   drawing.set_error_axis(axes)

@@ -1,6 +1,7 @@
 """What is drawn into axes, and how axes are scaled and labeled."""
 
 from collections.abc import Iterable
+from collections.abc import Sequence
 from typing import Any
 
 import matplotlib as mpl
@@ -31,6 +32,14 @@ def draw_curve(
   axes.fill_between(
     x, mean - std, mean + std, color=look['color'], alpha=0.13, lw=0
   )
+
+
+def draw_arms(
+  axes: Axes, rows: pd.DataFrame, x: str, metric: str, **look: Any
+) -> None:
+  """Draw a curve for each arm, by the column x; see `draw_curve`."""
+  for arm, curve in rows.groupby('arm', sort=False):
+    draw_curve(axes, curve[x], curve, metric, **style.arm_look(arm) | look)
 
 
 def draw_points(
@@ -94,6 +103,14 @@ def set_weights_axis(axes: Axes, weights: pd.Series) -> None:
   axes.set_xlim(margin * weights.max(), weights.min() / margin)
   set_log_ticks(axes.xaxis, crowded=30)
   show_percent(axes.xaxis)
+
+
+def set_noise_axis(axes: Axes, noise_fractions: Sequence[float]) -> None:
+  """Make the horizontal axis one of noise levels, at 0, 1, and so on."""
+  labels = [f'{100 * noise_fraction:g}' for noise_fraction in noise_fractions]
+  axes.set_xticks(range(len(labels)), labels)
+  axes.set_xlim(-0.6, len(labels) - 0.4)
+  axes.set_xlabel('label noise (%)')
 
 
 def set_log_ticks(axis: mpl.axis.Axis, crowded: float) -> None:
@@ -188,6 +205,16 @@ def set_loss_axis(axes: Axes, label: str = 'training loss (nats)') -> None:
   axes.set_yscale('log', nonpositive='clip')
   axes.set_ylim(max(losses.min(), 1e-9) / 1.6, losses.max() * 1.6)
   set_log_ticks(axes.yaxis, crowded=30)
+
+
+def set_log_percent_axis(
+  axes: Axes, bottom: float, top: float, nonpositive: str = 'clip'
+) -> None:
+  """Make the vertical axis a logarithmic one of fractions, in percent."""
+  axes.set_yscale('log', nonpositive=nonpositive)
+  axes.set_ylim(bottom, top)
+  set_log_ticks(axes.yaxis, crowded=30)
+  show_percent(axes.yaxis)
 
 
 def show_percent(axis: mpl.axis.Axis) -> None:

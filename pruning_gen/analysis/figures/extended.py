@@ -45,10 +45,8 @@ def draw_by_epochs(table: pd.DataFrame) -> Drawing:
     axes.set_xlabel('training epochs')
     axes.xaxis.set_major_locator(ticker.MaxNLocator(5, integer=True))
     drawing.set_error_axis(axes)
-  grids.label_left(grid)
   keys = two_keys(table, 'extended_dense')
-  style.add_legend(figure, keys, has_curves=False)
-  return figure
+  return grids.finish(figure, grid, *keys, has_curves=False)
 
 
 def draw_two(axes: Axes, rows: pd.DataFrame, x: str, other: str) -> None:
@@ -107,22 +105,17 @@ def draw_differences(
       at = np.searchsorted(noise, own.noise_fraction) + 0.2 * (i - middle)
       _draw_judged(axes, at, own, markers[network])
     axes.axhline(0, color=style.color_of('pruning'), lw=1, zorder=1)
-    axes.set_xticks(range(len(noise)), [f'{100 * q:g}' for q in noise])
-    axes.set_xlim(-0.6, len(noise) - 0.4)
-    axes.set_xlabel('label noise (%)')
+    drawing.set_noise_axis(axes, noise)
     axes.set_ylabel('minus pruning (points)')
     drawing.show_percent(axes.yaxis)
     if np.ptp(axes.get_ylim()) < 1e-6:
       # All are equal: do not magnify what rounding leaves.
       axes.set_ylim(-0.01, 0.01)
-  grids.label_left(grid)
-  style.add_legend(
+  return grids.finish(
     figure,
-    [
-      style.key('hollow: matches pruning', marker='o', mfc='white', ls='', ms=5)
-    ],
+    grid,
+    style.key('hollow: matches pruning', marker='o', mfc='white', ls='', ms=5),
   )
-  return figure
 
 
 def _draw_judged(

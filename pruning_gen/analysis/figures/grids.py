@@ -128,6 +128,34 @@ def label_left(grid: np.ndarray) -> None:
       axes.set_ylabel('')
 
 
+def finish(
+  figure: Drawing, grid: np.ndarray, *keys: Any, has_curves: bool = True
+) -> Drawing:
+  """Label the left column alone, add a legend below, and return the figure.
+
+  Args:
+    figure: of the grid.
+    grid: axes [row, column].
+    *keys: entries of the legend that are no curves.
+    has_curves: whether each curve has an entry, too; a label has one.
+  """
+  label_left(grid)
+  handles = {}
+  for axes in figure.axes if has_curves else ():
+    for handle, label in zip(*axes.get_legend_handles_labels()):
+      handles.setdefault(label, handle)
+  handles |= {key.get_label(): key for key in keys}
+  longest = max(map(len, handles), default=1)
+  figure.legend(
+    handles.values(),
+    handles.keys(),
+    loc='outside lower center',
+    ncols=max(int(figure.get_figwidth() // (0.55 + 0.068 * longest)), 1),
+    frameon=False,
+  )
+  return figure
+
+
 def add_color_bar(figure: Drawing, mesh: Any, axes: Axes, label: str) -> Any:
   """Add a color bar to the right of the last axes of a row, and return it."""
   box = axes.get_position()

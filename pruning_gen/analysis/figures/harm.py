@@ -2,7 +2,6 @@
 
 import numpy as np
 import pandas as pd
-from matplotlib import colors
 from matplotlib import ticker
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Drawing
@@ -16,7 +15,7 @@ from pruning_gen.analysis.figures import heat_maps
 from pruning_gen.analysis.figures import style
 from pruning_gen.analysis.load import Benchmark
 
-ARMS = ('pruning', 'extended_dense', 'width')
+DECADES = 2
 GROUPS = {
   ('train', 'subgroup'): 'training error by subgroup of EL2N',
   ('train', 'class'): 'training error by class',
@@ -33,12 +32,12 @@ def _compare(benchmark: Benchmark) -> pd.DataFrame:
   if table.empty:
     return table
   table = curves.name_width(table)
-  table = table[table.arm.isin(ARMS)]
+  table = table[table.arm.isin(heat_maps.ARMS)]
   # Level 0 alone has no change of error.
   if not (table.level > 0).any():
     return table.head(0)
   table = curves.add_weights(table, benchmark)
-  order = {arm: i for i, arm in enumerate(ARMS)}
+  order = {arm: i for i, arm in enumerate(heat_maps.ARMS)}
   return table.sort_values(
     'arm', key=lambda names: names.map(order), kind='stable'
   )
@@ -70,13 +69,13 @@ def tabulate_harm(benchmark: Benchmark) -> pd.DataFrame:
   keys = zip(table.arm, table.noise_fraction, table.harmed_from.fillna(-1))
   table['weights_remaining'] = [weights.get(key, np.nan) for key in keys]
   summary = curves.name_width(benchmark.summary)
-  best = summary[summary.is_optimal & summary.arm.isin(ARMS)]
+  summary = summary[summary.arm.isin(heat_maps.ARMS)]
+  best = summary[summary.is_optimal]
   best = best.set_index(LEVEL[:2]).matched_weights_remaining
   keys = zip(table.arm, table.noise_fraction)
   table['optimal_weights_remaining'] = [best.get(key, np.nan) for key in keys]
   # On a logarithmic axis; a network without weights has no place there.
-  has_weights = summary.matched_weights_remaining > 0
-  lowest = summary[summary.arm.isin(ARMS) & has_weights].groupby(LEVEL[:2])
+  lowest = summary[summary.matched_weights_remaining > 0].groupby(LEVEL[:2])
   lowest = lowest.matched_weights_remaining.min()
   keys = zip(table.arm, table.noise_fraction)
   table['lowest_weights_remaining'] = [lowest.get(key) for key in keys]
@@ -87,17 +86,11 @@ def draw_errors(table: pd.DataFrame) -> Drawing:
   """Draw changes of error: a row for each benchmark and arm, by group."""
   table = table[(table.level > 0)]
   clean = table[table.noise_fraction == lowest_noise(table)]
-  rows = [
-    (title, arm)
-    for title in grids.benchmarks_of(table)
-    for arm in ARMS
-    if ((clean.benchmark == title) & (clean.arm == arm)).any()
-  ]
+  rows = heat_maps.list_rows(clean)
   figure, grid = grids.make_plain_grid(len(rows), len(GROUPS), (2.6, 1.5))
   for row, (title, arm) in zip(grid, rows):
     own = clean[clean.benchmark == title]
-    largest = max(own.difference_mean.abs().max(), 1e-3)
-    norm = colors.SymLogNorm(largest / 100, vmin=-largest, vmax=largest)
+    norm = heat_maps.make_norm(own.difference_mean, DECADES, 1e-3)
     meshes = []
     for axes, ((split, by), label) in zip(row, GROUPS.items()):
       cells = own[(own.arm == arm) & (own.split == split) & (own.by == by)]
@@ -105,13 +98,9 @@ def draw_errors(table: pd.DataFrame) -> Drawing:
       mesh = heat_maps.draw_cells(axes, cells, 'group', 'difference_mean', norm)
       meshes += [mesh] if mesh is not None else []
       axes.set_xlabel('EL2N subgroup' if by == 'subgroup' else 'class')
-      if axes is not row[0]:
-        axes.set_yticklabels([])
-        axes.set_ylabel('')
     if meshes:
       bar = grids.add_color_bar(figure, meshes[0], row[-1], 'points')
-      ticks = largest * np.array([-1, -0.1, 0, 0.1, 1])
-      bar.set_ticks(ticks, labels=[f'{100 * tick:.2g}' for tick in ticks])
+      heat_maps.label_bar(bar, DECADES, lambda tick: f'{100 * tick:.2g}')
   return figure
 
 
@@ -135,15 +124,12 @@ def draw_harm(table: pd.DataFrame) -> Drawing:
       _draw_groups(axes, rows, kind[1])
       axes.set_title(f'{rows.benchmark.iloc[0]}\n{GROUPS[kind]}')
       axes.set_ylabel('harmed below weights (%)')
-  grids.label_left(grid)
-  style.add_legend(
+  return grids.finish(
     figure,
-    [
-      style.key('optimal sparsity', ls='--', lw=1),
-      style.key('not harmed', marker='o', mfc='white', ls='', ms=5),
-    ],
+    grid,
+    style.key('optimal sparsity', ls='--', lw=1),
+    style.key('not harmed', marker='o', mfc='white', ls='', ms=5),
   )
-  return figure
 
 
 def _draw_groups(axes: Axes, rows: pd.DataFrame, by: str) -> None:
@@ -183,10 +169,7 @@ def _draw_groups(axes: Axes, rows: pd.DataFrame, by: str) -> None:
       lw=1,
       zorder=1,
     )
-  axes.set_yscale('log', nonpositive='mask')
-  axes.set_ylim(lowest / 2, 1.3)
-  drawing.set_log_ticks(axes.yaxis, crowded=30)
-  drawing.show_percent(axes.yaxis)
+  drawing.set_log_percent_axis(axes, lowest / 2, 1.3, nonpositive='mask')
   axes.xaxis.set_major_locator(ticker.MaxNLocator(5, integer=True))
   label = 'subgroup by EL2N, low to high' if by == 'subgroup' else by
   axes.set_xlabel('classes, most harmed first' if is_crowded else label)

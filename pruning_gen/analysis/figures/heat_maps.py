@@ -1,5 +1,8 @@
 """Effect on subgroups at every level (appendix L)."""
 
+import itertools
+from collections.abc import Callable
+
 import numpy as np
 import pandas as pd
 from matplotlib import colors
@@ -16,6 +19,7 @@ from pruning_gen.analysis.figures import subgroups
 from pruning_gen.analysis.load import Benchmark
 
 ARMS = ('pruning', 'extended_dense', 'width')
+DECADES = 3
 
 
 @base.of_each
@@ -28,14 +32,16 @@ def tabulate(benchmark: Benchmark) -> pd.DataFrame:
   return curves.add_weights(table, benchmark)
 
 
+def list_rows(table: pd.DataFrame) -> list[tuple[str, str]]:
+  """Return each benchmark and arm that has rows, in the order of `ARMS`."""
+  there = set(zip(table.benchmark, table.arm))
+  pairs = itertools.product(grids.benchmarks_of(table), ARMS)
+  return [pair for pair in pairs if pair in there]
+
+
 def draw(table: pd.DataFrame) -> Drawing:
   """Draw a row for each benchmark and arm, a column for each noise level."""
-  rows = [
-    (title, arm)
-    for title in grids.benchmarks_of(table)
-    for arm in ARMS
-    if ((table.benchmark == title) & (table.arm == arm)).any()
-  ]
+  rows = list_rows(table)
   noise = {
     title: sorted(table[table.benchmark == title].noise_fraction.unique())
     for title, _ in rows
@@ -44,7 +50,7 @@ def draw(table: pd.DataFrame) -> Drawing:
   figure, grid = grids.make_plain_grid(len(rows), num_columns, (2.3, 1.5))
   for row, (title, arm) in zip(grid, rows):
     own = table[table.benchmark == title]
-    norm = make_norm(own.effect_mean)
+    norm = make_norm(own.effect_mean, DECADES, 1e-12)
     for axes in row[len(noise[title]) :]:
       axes.set_axis_off()
     for axes, level in zip(row, noise[title]):
@@ -54,24 +60,33 @@ def draw(table: pd.DataFrame) -> Drawing:
       )
       mesh = draw_cells(axes, cells, 'percentile', 'effect_mean', norm)
       axes.set_xlabel('EL2N percentile')
-      if axes is not row[0]:
-        axes.set_yticklabels([])
-        axes.set_ylabel('')
     if mesh is not None:
-      label_bar(grids.add_color_bar(figure, mesh, axes, 'nats'), norm)
+      bar = grids.add_color_bar(figure, mesh, axes, 'nats')
+      label_bar(bar, DECADES, '{:.1g}'.format)
   return figure
 
 
-def make_norm(values: pd.Series) -> colors.Normalize:
-  """Make a scale that is linear near 0 and logarithmic beyond."""
-  largest = max(values.abs().max(), 1e-12)
-  return colors.SymLogNorm(largest / 1000, vmin=-largest, vmax=largest)
+def make_norm(
+  values: pd.Series, decades: int, least: float
+) -> colors.Normalize:
+  """Make a scale that is linear near 0 and logarithmic beyond.
+
+  Args:
+    values: that are drawn.
+    decades: on either side.
+    least: where the scale ends at least.
+  """
+  largest = max(values.abs().max(), least)
+  return colors.SymLogNorm(largest / 10**decades, vmin=-largest, vmax=largest)
 
 
-def label_bar(bar: Colorbar, norm: colors.Normalize) -> None:
-  """Label a color bar at 0 and at powers of ten of its end."""
-  ticks = norm.vmax * np.array([-1, -0.1, -0.01, 0, 0.01, 0.1, 1])
-  bar.set_ticks(ticks, labels=[f'{tick:.1g}' for tick in ticks])
+def label_bar(
+  bar: Colorbar, decades: int, show: Callable[[float], str]
+) -> None:
+  """Label the color bar of `make_norm` at 0 and at powers of ten of its end."""
+  powers = 10.0 ** -np.arange(decades)
+  ticks = bar.norm.vmax * np.concatenate([-powers, [0], powers[::-1]])
+  bar.set_ticks(ticks, labels=[show(tick) for tick in ticks])
 
 
 def draw_cells(
@@ -81,7 +96,9 @@ def draw_cells(
   value: str,
   norm: colors.Normalize,
 ) -> AxesImage | None:
-  """Draw values by a column and level; levels with the weights that remain.
+  """Draw values by a column and level.
+
+  The leftmost axes of a row name the levels, with the weights that remain.
 
   Returns:
     What a color bar is made of; None without rows, which the axes then say.
@@ -109,10 +126,12 @@ def draw_cells(
   weights = rows.drop_duplicates('level').set_index('level')
   weights = weights.matched_weights_remaining
   shown = weights.index[:: -(-len(weights) // 6)]
-  axes.set_yticks(
-    shown, [f'{level} ({100 * weights[level]:.2g} %)' for level in shown]
-  )
-  axes.set_ylabel('level (weights)')
+  axes.set_yticks(shown, [])
+  if axes.get_subplotspec().is_first_col():
+    axes.set_yticklabels(
+      [f'{level} ({100 * weights[level]:.2g} %)' for level in shown]
+    )
+    axes.set_ylabel('level (weights)')
   return mesh
 
 

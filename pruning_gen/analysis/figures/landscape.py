@@ -24,6 +24,7 @@ ENDS = {
   'twin_': ('to a twin of the same level', ':'),
 }
 _CURVE = ['arm', 'noise_fraction', 'level']
+_WEIGHTS = 'matched_weights_remaining'
 
 
 def _average(benchmark: Benchmark, **metrics: pd.Series) -> pd.DataFrame:
@@ -38,7 +39,7 @@ def _average(benchmark: Benchmark, **metrics: pd.Series) -> pd.DataFrame:
     return table
   table = table[_CURVE].assign(**metrics).dropna(subset=[*metrics], how='all')
   table = statistics.average(table, _CURVE, *metrics)
-  sizes = ['weights_remaining', 'matched_weights_remaining']
+  sizes = ['weights_remaining', _WEIGHTS]
   chain = benchmark.summary[benchmark.summary.experiment == 'chain']
   return chain[_CURVE + sizes].merge(table, on=_CURVE)
 
@@ -111,9 +112,7 @@ def draw_instability(table: pd.DataFrame) -> Drawing:
     axes.set_ylabel('change after retraining (points)')
     for axis in (axes.xaxis, axes.yaxis):
       drawing.show_percent(axis)
-  grids.label_left(grid)
-  style.add_legend(figure)
-  return figure
+  return grids.finish(figure, grid)
 
 
 def _number_levels(axes: Axes, rows: pd.DataFrame) -> None:
@@ -134,49 +133,30 @@ def draw_barriers(table: pd.DataFrame, metric: str) -> Drawing:
   for axes, rows in cells:
     for end, (_, line) in ENDS.items():
       name = f'{end}barrier_{metric}'
-      _draw_arms(axes, rows.dropna(subset=f'{name}_mean'), name, ls=line)
+      known = rows.dropna(subset=f'{name}_mean')
+      drawing.draw_arms(axes, known, _WEIGHTS, name, ls=line)
     drawing.set_weights_axis(axes, rows.matched_weights_remaining)
     axes.set_ylim(bottom=0)
     axes.set_ylabel('barrier (nats)')
     if metric == 'test_error':
       axes.set_ylabel('barrier (points of test error)')
       drawing.show_percent(axes.yaxis)
-  grids.label_left(grid)
   drawn = [
     style.key(label, ls=line)
     for end, (label, line) in ENDS.items()
     if table[f'{end}barrier_{metric}_mean'].notna().any()
   ]
-  style.add_legend(figure, drawn)
-  return figure
+  return grids.finish(figure, grid, *drawn)
 
 
 def draw_curvature(table: pd.DataFrame) -> Drawing:
   """Draw a curve of each arm by weights remaining."""
   figure, grid, cells = grids.grid_by_noise(table, height=2.9)
   for axes, rows in cells:
-    _draw_arms(axes, rows, 'hessian_eigenvalue')
+    drawing.draw_arms(axes, rows, _WEIGHTS, 'hessian_eigenvalue')
     drawing.set_weights_axis(axes, rows.matched_weights_remaining)
     drawing.set_loss_axis(axes, 'largest eigenvalue')
-  grids.label_left(grid)
-  style.add_legend(figure)
-  return figure
-
-
-def _draw_arms(
-  axes: Axes, rows: pd.DataFrame, metric: str, ls: str = '-'
-) -> None:
-  for arm, curve in rows.groupby('arm', sort=False):
-    drawing.draw_curve(
-      axes,
-      curve.matched_weights_remaining,
-      curve,
-      metric,
-      color=style.color_of(arm),
-      label=style.label_of(arm),
-      marker=style.marker_of(arm),
-      ls=ls,
-    )
+  return grids.finish(figure, grid)
 
 
 _ARMS = (

@@ -49,15 +49,12 @@ def draw(table: pd.DataFrame) -> Drawing:
   figure, grid, cells = grids.grid_by_noise(table, height=2.9)
   for axes, rows in cells:
     _draw_layers(axes, rows)
-  grids.label_left(grid)
-  style.add_legend(
+  return grids.finish(
     figure,
-    [
-      style.key('all layers alike', ls='--', lw=1),
-      style.key('optimal sparsity', ls=':', lw=1),
-    ],
+    grid,
+    style.key('all layers alike', ls='--', lw=1),
+    style.key('optimal sparsity', ls=':', lw=1),
   )
-  return figure
 
 
 def _draw_layers(axes: Axes, rows: pd.DataFrame) -> None:
@@ -76,10 +73,7 @@ def _draw_layers(axes: Axes, rows: pd.DataFrame) -> None:
     )
   drawing.set_weights_axis(axes, rows.weights_remaining)
   left = rows.remaining_mean[rows.remaining_mean > 0]
-  axes.set_yscale('log', nonpositive='clip')
-  axes.set_ylim(left.min() / 1.3, 1.15)
-  drawing.set_log_ticks(axes.yaxis, crowded=30)
-  drawing.show_percent(axes.yaxis)
+  drawing.set_log_percent_axis(axes, left.min() / 1.3, 1.15)
   axes.set_ylabel("layer's weights remaining (%)")
   ends = np.array([left.min() / 10, 1])
   axes.plot(ends, ends, '--', color='0.3', lw=1, scalex=False)

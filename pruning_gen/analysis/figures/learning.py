@@ -10,7 +10,6 @@ from pruning_gen.analysis import statistics
 from pruning_gen.analysis.figures import base
 from pruning_gen.analysis.figures import drawing
 from pruning_gen.analysis.figures import grids
-from pruning_gen.analysis.figures import style
 from pruning_gen.analysis.load import Benchmark
 
 
@@ -37,25 +36,13 @@ def draw(table: pd.DataFrame, metric: str) -> Drawing:
   """Draw each noise level: a curve per arm, over all levels of the chain."""
   figure, grid, cells = grids.grid_by_noise(table)
   for axes, rows in cells:
-    for arm, curve in rows.groupby('arm', sort=False):
-      drawing.draw_curve(
-        axes,
-        curve.epochs_trained,
-        curve,
-        metric,
-        color=style.color_of(arm),
-        label=style.label_of(arm),
-        marker='',
-        lw=0.9,
-      )
+    drawing.draw_arms(axes, rows, 'epochs_trained', metric, marker='', lw=0.9)
     axes.set_xlabel('epochs trained')
     if metric == 'train_loss':
       drawing.set_loss_axis(axes)
     else:
       _stretch_the_first_epochs(axes)
-  grids.label_left(grid)
-  style.add_legend(figure)
-  return figure
+  return grids.finish(figure, grid)
 
 
 def _stretch_the_first_epochs(axes: Axes) -> None:

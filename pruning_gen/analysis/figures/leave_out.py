@@ -102,9 +102,7 @@ def _draw_by_weights(figure: Drawing, grid: np.ndarray, cells) -> Drawing:
     drawing.set_weights_axis(axes, rows.weights_remaining)
     axes.set_xlabel('weights where chosen (%)')
     drawing.set_error_axis(axes)
-  grids.label_left(grid)
-  style.add_legend(figure)
-  return figure
+  return grids.finish(figure, grid)
 
 
 def _draw_set(axes: Axes, rows: pd.DataFrame, x: pd.Series, kind: str) -> None:
@@ -147,9 +145,7 @@ def draw_subgroups(table: pd.DataFrame) -> Drawing:
     axes.set_xticks(range(0, 101, 25))
     axes.set_xlabel('EL2N percentile left out')
     drawing.set_error_axis(axes)
-  grids.label_left(grid)
-  style.add_legend(figure)
-  return figure
+  return grids.finish(figure, grid)
 
 
 def draw_misclassified(table: pd.DataFrame) -> Drawing:
@@ -174,13 +170,9 @@ def draw_misclassified(table: pd.DataFrame) -> Drawing:
         fmt=marker,
         label=label,
       )
-    axes.set_xticks(range(len(noise)), [f'{100 * q:g}' for q in noise])
-    axes.set_xlim(-0.6, len(noise) - 0.4)
-    axes.set_xlabel('label noise (%)')
+    drawing.set_noise_axis(axes, noise)
     drawing.set_error_axis(axes)
-  grids.label_left(grid)
-  style.add_legend(figure)
-  return figure
+  return grids.finish(figure, grid)
 
 
 def _note_levels(benchmarks: list[Benchmark], table: pd.DataFrame) -> list[str]:

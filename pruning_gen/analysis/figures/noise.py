@@ -103,22 +103,16 @@ def draw_losses(table: pd.DataFrame) -> Drawing:
     drawing.set_weights_axis(axes, rows.weights_remaining)
     drawing.set_loss_axis(axes)
     drawing.draw_stars(axes, stars)
-  grids.label_left(grid)
   noise = [
-    style.key(
-      style.noise_label(level),
-      color=style.noise_color(level),
-      marker=style.noise_marker(level),
-    )
-    for level in sorted(table.noise_fraction.unique())
+    style.key(**style.noise_look(noise_fraction))
+    for noise_fraction in sorted(table.noise_fraction.unique())
   ]
   parts = [
     style.key(name, ls=line, marker='o', mfc=fill)
     for (line, name), fill in zip(PARTS.values(), ('0.3', 'white'))
   ]
   keys = [*noise, *parts, style.key(**style.OPTIMAL)]
-  style.add_legend(figure, keys, has_curves=False)
-  return figure
+  return grids.finish(figure, grid, *keys, has_curves=False)
 
 
 def draw_memorization(table: pd.DataFrame) -> Drawing:
@@ -144,9 +138,7 @@ def draw_memorization(table: pd.DataFrame) -> Drawing:
     drawing.show_percent(axes.yaxis)
     axes.set_ylim(-0.03, 1.03)
     axes.set_ylabel('noisy examples (%)')
-  grids.label_left(grid)
-  style.add_legend(figure, _memorization_keys(), has_curves=False)
-  return figure
+  return grids.finish(figure, grid, *_memorization_keys(), has_curves=False)
 
 
 def _memorization_keys() -> list:
@@ -180,14 +172,10 @@ def draw_at_optimum(table: pd.DataFrame) -> Drawing:
           mfc='white' if metric == CLEAN else color,
           label=f'{style.label_of(network)}, {name}',
         )
-    axes.set_xticks(range(len(noise)), [f'{100 * q:g}' for q in noise])
-    axes.set_xlim(-0.6, len(noise) - 0.4)
-    axes.set_xlabel('label noise (%)')
+    drawing.set_noise_axis(axes, noise)
     axes.set_ylabel('training loss (nats)')
     axes.set_ylim(bottom=0)
-  grids.label_left(grid)
-  style.add_legend(figure)
-  return figure
+  return grids.finish(figure, grid)
 
 
 FIGURE_4 = base.Figure(

@@ -48,15 +48,10 @@ def draw(table: pd.DataFrame) -> Drawing:
     _draw_curves(axes, against, 'other_arm', '{} and pruning', **look)
     drawing.set_weights_axis(axes, rows.weights_remaining)
     axes.set_ylabel('weights in common (%)')
-    axes.set_yscale('log', nonpositive='clip')
     values = rows[['overlap_mean', 'by_chance_mean']].to_numpy()
     values = values[values > 0]
-    axes.set_ylim(values.min(initial=1) / 1.5, 1.15)
-    drawing.set_log_ticks(axes.yaxis, crowded=30)
-    drawing.show_percent(axes.yaxis)
-  grids.label_left(grid)
-  style.add_legend(figure, [style.key('by chance', **CHANCE)])
-  return figure
+    drawing.set_log_percent_axis(axes, values.min(initial=1) / 1.5, 1.15)
+  return grids.finish(figure, grid, style.key('by chance', **CHANCE))
 
 
 def _draw_curves(

@@ -40,10 +40,10 @@ def draw(table: pd.DataFrame) -> Drawing:
   figure, grid, cells = grids.grid_by_noise(table, height=2.9)
   for axes, rows in cells:
     _draw_lines(axes, rows.set_index('network'))
-  grids.label_left(grid)
   white = {'marker': 'o', 'mfc': 'white', 'ls': '', 'ms': 5}
-  style.add_legend(figure, [style.key('white: matches pruning', **white)])
-  return figure
+  return grids.finish(
+    figure, grid, style.key('white: matches pruning', **white)
+  )
 
 
 def _draw_lines(axes: Axes, networks: pd.DataFrame) -> None:

@@ -31,29 +31,21 @@ def draw(table: pd.DataFrame, metric: str) -> Drawing:
   for axes, rows in grids.by_benchmark(grid[0], table, 'pruning did not run'):
     stars = []
     for noise_fraction, curve in rows.groupby('noise_fraction'):
-      color = style.noise_color(noise_fraction)
-      drawing.draw_curve(
-        axes,
-        curve.weights_remaining,
-        curve,
-        metric,
-        color=color,
-        marker=style.noise_marker(noise_fraction),
-        label=style.noise_label(noise_fraction),
+      look = style.noise_look(noise_fraction)
+      drawing.draw_curve(axes, curve.weights_remaining, curve, metric, **look)
+      drawing.draw_dense(axes, curve, metric, look['color'])
+      stars += drawing.optimum_of(
+        curve, 'weights_remaining', metric, look['color']
       )
-      drawing.draw_dense(axes, curve, metric, color)
-      stars += drawing.optimum_of(curve, 'weights_remaining', metric, color)
     drawing.set_weights_axis(axes, rows.weights_remaining)
     if metric == 'test_error':
       drawing.set_error_axis(axes)
     else:
       drawing.set_loss_axis(axes)
     drawing.draw_stars(axes, stars)
-  grids.label_left(grid)
-  style.add_legend(
-    figure, [style.key(**style.DENSE), style.key(**style.OPTIMAL)]
+  return grids.finish(
+    figure, grid, style.key(**style.DENSE), style.key(**style.OPTIMAL)
   )
-  return figure
 
 
 FIGURE_3 = base.Figure(

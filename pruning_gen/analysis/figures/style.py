@@ -1,11 +1,10 @@
-"""The style of all figures: colors, markers, axes and legends.
+"""The style of all figures: colors, markers and labels.
 
 Colors show noise levels where a figure compares those, and arms where it
 compares arms: the same in every figure. Numbers are drawn unscaled: axes print
 fractions as percent.
 """
 
-from collections.abc import Iterable
 from contextlib import AbstractContextManager
 from typing import Any
 
@@ -84,6 +83,15 @@ def noise_marker(noise_fraction: float) -> str:
   return MARKERS[int(np.ceil(position))]
 
 
+def noise_look(noise_fraction: float) -> dict[str, str]:
+  """Return how curves of a noise level are drawn and called."""
+  return {
+    'color': noise_color(noise_fraction),
+    'marker': noise_marker(noise_fraction),
+    'label': noise_label(noise_fraction),
+  }
+
+
 def color_of(name: str) -> str:
   """Return the color of an arm, with enough contrast to white."""
   if name in arms.ARMS:
@@ -106,6 +114,15 @@ def marker_of(name: str) -> str:
   if name in fixed or name not in arms.ARMS:
     return fixed.get(name, 'D')
   return MARKERS[list(arms.ARMS).index(name) % len(MARKERS)]
+
+
+def arm_look(name: str) -> dict[str, str]:
+  """Return how curves of an arm are drawn and called."""
+  return {
+    'color': color_of(name),
+    'marker': marker_of(name),
+    'label': label_of(name),
+  }
 
 
 def contrast(color: str) -> float:
@@ -134,28 +151,3 @@ def key(label: str, **look: Any) -> Line2D:
 
 DENSE = {'label': 'dense', 'ls': '--', 'lw': 1}
 OPTIMAL = {'label': 'optimal sparsity', 'marker': '*', 'ms': 10, 'ls': ''}
-
-
-def add_legend(
-  figure: Drawing, extra: Iterable[Any] = (), has_curves: bool = True
-) -> None:
-  """Add one legend for all axes, below them, each label once.
-
-  Args:
-    figure: which.
-    extra: entries that are no curves.
-    has_curves: whether each curve has an entry, too.
-  """
-  handles = {}
-  for axes in figure.axes if has_curves else ():
-    for handle, label in zip(*axes.get_legend_handles_labels()):
-      handles.setdefault(label, handle)
-  handles |= {handle.get_label(): handle for handle in extra}
-  longest = max(map(len, handles), default=1)
-  figure.legend(
-    handles.values(),
-    handles.keys(),
-    loc='outside lower center',
-    ncols=max(int(figure.get_figwidth() // (0.55 + 0.068 * longest)), 1),
-    frameon=False,
-  )

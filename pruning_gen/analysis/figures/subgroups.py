@@ -174,16 +174,8 @@ def draw_noise(table: pd.DataFrame) -> Drawing:
   why = 'no noise level has both\nEL2N scores and L* above 0'
   for axes, rows in grids.by_benchmark(grid[0], table, why):
     for noise_fraction, own in rows.groupby('noise_fraction'):
-      draw_effect(
-        axes,
-        own,
-        color=style.noise_color(noise_fraction),
-        marker=style.noise_marker(noise_fraction),
-        label=style.noise_label(noise_fraction),
-      )
-  grids.label_left(grid)
-  style.add_legend(figure)
-  return figure
+      draw_effect(axes, own, **style.noise_look(noise_fraction))
+  return grids.finish(figure, grid)
 
 
 def _note_last(benchmarks: list[Benchmark], table: pd.DataFrame) -> list[str]:

@@ -77,34 +77,21 @@ def draw(table: pd.DataFrame) -> Drawing:
     extended.draw_two(axes, rows, 'weights_remaining', 'width')
     drawing.set_weights_axis(axes, rows.weights_remaining)
     drawing.set_error_axis(axes)
-  grids.label_left(grid)
   keys = extended.two_keys(table, 'width')
-  style.add_legend(figure, keys, has_curves=False)
-  return figure
+  return grids.finish(figure, grid, *keys, has_curves=False)
 
 
 def draw_zooms(table: pd.DataFrame) -> Drawing:
   """Draw each noise level apart, from its minima up, and mark those."""
   figure, grid, cells = grids.grid_by_noise(table, 2.5)
   for axes, rows in cells:
-    for arm, curve in rows.groupby('arm', sort=False):
-      drawing.draw_curve(
-        axes,
-        curve.weights_remaining,
-        curve,
-        'test_error',
-        color=style.color_of(arm),
-        marker=style.marker_of(arm),
-        label=style.label_of(arm),
-      )
+    drawing.draw_arms(axes, rows, 'weights_remaining', 'test_error')
     drawing.set_weights_axis(axes, rows.weights_remaining)
     axes.set_ylabel('test error (%)')
     drawing.show_percent(axes.yaxis)
     _zoom(axes, rows)
-  grids.label_left(grid)
   ring = {'marker': 'o', 'ms': 9, 'mfc': 'none', 'ls': ''}
-  style.add_legend(figure, [style.key('lowest test error', **ring)])
-  return figure
+  return grids.finish(figure, grid, style.key('lowest test error', **ring))
 
 
 def _zoom(axes: Axes, rows: pd.DataFrame) -> None:
@@ -133,17 +120,9 @@ def draw_effects(table: pd.DataFrame) -> Drawing:
     levels = []
     for arm, own in rows.groupby('arm', sort=False):
       levels.append(f'{style.label_of(arm)} level {own.level.iloc[0]}')
-      subgroups.draw_effect(
-        axes,
-        own,
-        color=style.color_of(arm),
-        marker=style.marker_of(arm),
-        label=style.label_of(arm),
-      )
+      subgroups.draw_effect(axes, own, **style.arm_look(arm))
     axes.set_title(f'{axes.get_title()}\n{", ".join(levels)}')
-  grids.label_left(grid)
-  style.add_legend(figure)
-  return figure
+  return grids.finish(figure, grid)
 
 
 def _note_left_out(

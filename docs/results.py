@@ -24,6 +24,7 @@ from pruning_gen.analysis.figures import render
 from pruning_gen.analysis.figures import stopping
 from pruning_gen.analysis.figures import style
 from pruning_gen.analysis.figures import tables
+from pruning_gen.analysis.figures.base import Figure
 from pruning_gen.analysis.load import Benchmark
 from pruning_gen.errors import UserError
 from pruning_gen.storage import files
@@ -63,7 +64,14 @@ SAME = ['benchmark', 'experiment', 'left_out', 'chosen_at']
 BY_EPOCH = ('more_early_stopping', 'more_validation_curves')
 
 
-def describe(name: str, benchmark: Benchmark) -> str:
+# Figures with their tables, and tested claims with why others are not tested.
+Shown = list[tuple[Figure, pd.DataFrame]]
+Tested = tuple[pd.DataFrame, pd.DataFrame]
+
+
+def describe(
+  name: str, benchmark: Benchmark, shown: Shown, tested: Tested | None
+) -> str:
   """Return what the page shows of a run, in Markdown."""
   parts = [
     report.describe_progress(benchmark),
@@ -76,7 +84,7 @@ def describe(name: str, benchmark: Benchmark) -> str:
       to_markdown(tabulate_errors(benchmark)),
       *fold_levels(benchmark),
     ]
-  for figure, table in figures_of(benchmark):
+  for figure, table in shown:
     image = f'figures/{name}/{figure.name}.png'
     parts += [
       f'### {figure.title}',
@@ -87,13 +95,12 @@ def describe(name: str, benchmark: Benchmark) -> str:
       networks = table.network.map(style.label_of)
       table = table.drop(columns='benchmark').assign(network=networks)
       parts.append(to_markdown(table))
-  if benchmark.summary.level.any():
-    tested, reasons = tabulate_claims(benchmark)
+  if tested:
     parts += [
       '### Claims of the paper, and ours',
-      to_markdown(tested),
+      to_markdown(tested[0]),
       'Not tested, and why:',
-      to_markdown(reasons),
+      to_markdown(tested[1]),
     ]
   return '\n\n'.join(parts)
 
@@ -115,7 +122,7 @@ def fold_levels(benchmark: Benchmark) -> list[str]:
   return parts
 
 
-def figures_of(benchmark: Benchmark) -> list:
+def figures_of(benchmark: Benchmark) -> Shown:
   """Return the figures of the page that a run has, with their tables."""
   # Of dense networks alone there are no curves by level.
   names = SHOWN if benchmark.summary.level.any() else BY_EPOCH
@@ -163,10 +170,11 @@ def tabulate_errors(benchmark: Benchmark) -> pd.DataFrame:
   return table.drop(columns='level')
 
 
-def tabulate_claims(
-  benchmark: Benchmark,
-) -> tuple[pd.DataFrame, pd.DataFrame]:
+def tabulate_claims(benchmark: Benchmark) -> Tested | None:
   """Tabulate the claims that a run tests, and why it does not test others."""
+  # Dense networks alone test none.
+  if not benchmark.summary.level.any():
+    return None
   table = claims.tabulate([benchmark])
   is_tested = table.n > 0
   tested = table[is_tested].rename(
@@ -176,14 +184,12 @@ def tabulate_claims(
   return tested, reasons.rename_axis('reason').reset_index(name='claims')
 
 
-def compare_claims(*benchmarks: Benchmark) -> pd.DataFrame:
+def compare_claims(by_optimizer: dict[str, pd.DataFrame]) -> pd.DataFrame:
   """Tabulate the claims that all runs test, by the optimizer of each."""
   # Counts are of as many levels as a run has: their unit is not a key.
   key = ['section', 'claim', 'noise_fraction', 'paper']
   table = None
-  for benchmark in benchmarks:
-    tested, _ = tabulate_claims(benchmark)
-    optimizer = OPTIMIZERS[benchmark.config['optimizer']]
+  for optimizer, tested in by_optimizer.items():
     names = {
       'ours_mean': f'{optimizer}_mean',
       'ours_std': f'{optimizer}_std',
@@ -236,24 +242,31 @@ def fill(text: str, blocks: dict[str, str]) -> str:
   return text
 
 
-def blocks_of(runs: dict[str, Benchmark]) -> dict[str, str]:
+def blocks_of(
+  runs: dict[str, Benchmark], shown: dict[str, Shown]
+) -> dict[str, str]:
   """Return what the page shows of each run, by the name of its block."""
+  tested = {name: tabulate_claims(own) for name, own in runs.items()}
   blocks = {}
   for name, benchmark in runs.items():
-    block = describe(name, benchmark)
-    other = runs.get(OTHER_OPTIMIZER.get(name))
-    if other:
-      table = compare_claims(other, benchmark)
+    block = describe(name, benchmark, shown[name], tested[name])
+    other = OTHER_OPTIMIZER.get(name)
+    if other in runs:
+      pair = {
+        OPTIMIZERS[runs[run].config['optimizer']]: tested[run][0]
+        for run in (other, name)
+      }
+      table = compare_claims(pair)
       block += f'\n\n### By optimizer\n\n{to_markdown(table)}'
       block += f'\n\n{count_verdicts(table)}'
     blocks[f'run: {name}'] = block
   return blocks
 
 
-def draw(runs: dict[str, Benchmark], folder: pathlib.Path = IMAGES) -> None:
+def draw(shown: dict[str, Shown], folder: pathlib.Path = IMAGES) -> None:
   """Draw every figure of the page."""
-  for name, benchmark in runs.items():
-    for figure, table in figures_of(benchmark):
+  for name, figures in shown.items():
+    for figure, table in figures:
       png = render.draw(figure, table).png
       files.write_bytes(folder / name / f'{figure.name}.png', png)
 
@@ -272,8 +285,9 @@ def main() -> None:
     except UserError as error:
       sys.exit(f'error: {error}')
   runs = committed.list_runs()
-  PAGE.write_text(fill(PAGE.read_text(), blocks_of(runs)))
-  draw(runs)
+  shown = {name: figures_of(own) for name, own in runs.items()}
+  PAGE.write_text(fill(PAGE.read_text(), blocks_of(runs, shown)))
+  draw(shown)
   blocks = readme.blocks_of(runs)
   if blocks:
     readme.PAGE.write_text(fill(readme.PAGE.read_text(), blocks))

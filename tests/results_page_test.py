@@ -38,7 +38,8 @@ def runs():
 
 def test_the_page_is_that_of_the_runs(runs):
   text = results_page.PAGE.read_text()
-  blocks = results_page.blocks_of(runs)
+  shown = {name: results_page.figures_of(own) for name, own in runs.items()}
+  blocks = results_page.blocks_of(runs, shown)
   assert results_page.fill(text, blocks) == text, 'run python -m docs.results'
 
 
@@ -83,9 +84,8 @@ def test_claims_of_runs_with_unequal_levels_are_compared():
     fake_benchmarks.make('vgg16', [0.0], edit)
     for edit in (None, claims_cases.drop('results', level=[23]))
   ]
-  for run, optimizer in zip(runs, ('sgd', 'adam')):
-    run.config.update(optimizer=optimizer)
-  table = results_page.compare_claims(*runs)
+  tested = [results_page.tabulate_claims(run)[0] for run in runs]
+  table = results_page.compare_claims(dict(zip(('SGD', 'Adam'), tested)))
   own = table[table.claim.str.startswith('At every level')]
   assert own['SGD: unit'].tolist() == ['of 23']
   assert own['Adam: verdict'].tolist() == ['undecided']
@@ -194,7 +194,8 @@ def test_a_folder_shows_what_its_workdir_does(workdir, tmp_path):
     pd.testing.assert_frame_equal(
       figure.tabulate([ours]), table, check_dtype=False, rtol=1e-4
     )
-  blocks = results_page.blocks_of({'own': ours})
+  shown = {'own': results_page.figures_of(ours)}
+  blocks = results_page.blocks_of({'own': ours}, shown)
   text = results_page.fill('# Results\n', blocks)
   assert '## own\n\n<!-- run: own -->' in text
   assert results_page.fill(text, blocks) == text

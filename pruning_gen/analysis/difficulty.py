@@ -71,8 +71,6 @@ def tabulate_effects(
   Args:
     table: finished rows of results.csv; its index begins with the workdir.
     optima: the optimal level by noise_fraction.
-    scores: by label.
-    num_subgroups: M.
 
   Returns:
     score, and the columns of `Examples.effects`. Noise levels whose optimal

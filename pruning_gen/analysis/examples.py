@@ -61,12 +61,10 @@ def tabulate(
   The file of a level is read once; one is in memory next to that of level 0.
 
   Args:
-    workdir: path.
     folder: 'chain' or 'width'.
     finished: `results.CHAIN_NETWORK` and level, what to look at; level 0 among
       them.
-    el2n: scores; label sets may be missing.
-    num_subgroups: M.
+    el2n: label sets may be missing.
 
   Raises:
     UserError: an array is missing, broken or not finite, or a network has no
@@ -254,7 +252,6 @@ def read_level(
   """Read the arrays of a level, and check those that every run has.
 
   Args:
-    workdir: path.
     folder: 'chain' or 'width'.
     level: one that results.csv has.
     shape: what cross_entropy and prediction must have.

@@ -219,9 +219,7 @@ def _read_examples(
 
   Args:
     workdirs: of all parts.
-    config: nested dict.
     table: from `join_tables`.
-    el2n: scores.
 
   Returns:
     The attributes of a `Benchmark` that `Examples` has, and noisy_share; and

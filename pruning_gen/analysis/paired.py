@@ -71,10 +71,6 @@ def compare_at_optimum(
   training has lasted as many epochs, or as many as suit it best by its own
   validation error ('best').
 
-  Args:
-    results: DataFrame like results.csv.
-    summary: DataFrame from `statistics.summarize`.
-
   Returns:
     DataFrame with noise_fraction; network, 'dense', 'extended_dense',
     'extended_dense_best', 'pruning'; level; weights_remaining; epochs_trained;
@@ -102,9 +98,6 @@ def compare_size_and_time(results: pd.DataFrame) -> pd.DataFrame:
 
   The pruned network is that of the lowest validation error above level 0, and
   the narrow one has about as many weights, unless the config sets its width.
-
-  Args:
-    results: DataFrame like results.csv.
 
   Returns:
     Like `compare_at_optimum`, with the networks 'dense', 'extended_dense',
@@ -137,8 +130,6 @@ def _compare_with_pruning(
   """Compare the test errors of networks with those of 'pruning'.
 
   Args:
-    results: of the noise level.
-    noise_fraction: of it.
     networks: by name; those that are not in `results` are left out.
   """
   found = {
@@ -182,7 +173,6 @@ def compare_errors(
   """Average errors, and compare them with those of pruned networks.
 
   Args:
-    name: of the columns, such as 'test_error'.
     errors: of a network, by replicate; those of `share_replicates`.
     pruned: likewise, perhaps of more replicates.
 
@@ -206,9 +196,6 @@ def compare_errors(
 
 def pair_leave_out(results: pd.DataFrame) -> pd.DataFrame:
   """Pair each network that leaves a set out with the random set of its size.
-
-  Args:
-    results: DataFrame like results.csv.
 
   Returns:
     DataFrame, one row for each noise_fraction, replicate, left_out (as
@@ -287,9 +274,7 @@ def find_same_size(
   """Find the narrower network with as many weights as a pruned one.
 
   Args:
-    summary: DataFrame from `statistics.summarize`.
-    noise_fraction: float.
-    level: int, of the arm `pruning`.
+    level: of the arm `pruning`.
 
   Returns:
     int, the level of `width`, above 0, whose number of weights is nearest on a

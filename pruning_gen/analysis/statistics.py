@@ -184,7 +184,6 @@ def summarize(results: pd.DataFrame, prune_fraction: float) -> pd.DataFrame:
   """Average results over replicates and judge each level against dense.
 
   Args:
-    results: like results.csv.
     prune_fraction: of the remaining weights, removed per level.
 
   Returns:

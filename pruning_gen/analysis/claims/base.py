@@ -99,7 +99,6 @@ def measure(
     values: one per replicate (the index).
     baseline: likewise, or None.
     unit: 'points' turns fractions into percentage points.
-    detail: see `Finding`.
     words: how 'better' and 'worse' read.
   """
   unpaired = ''
@@ -144,7 +143,6 @@ def count(
   Args:
     found: at least one.
     counts: returns whether a verdict of the rule counts.
-    detail: see `Finding`.
 
   Returns:
     A Finding whose verdict is open; undecided where one has no verdict.
@@ -179,7 +177,6 @@ def limit_to_chance(counted: Finding, total: int, sides: int) -> Finding:
 
   Args:
     counted: from `count`.
-    total: number of findings.
     sides: see `verdicts.allowed_by_chance`.
   """
   if counted.verdict:

@@ -217,7 +217,6 @@ class Case:
     """Return a column of `Examples.concentration`, of pruning.
 
     Args:
-      column: of the table.
       level: return it by replicate; of all levels [level, replicate] if None.
     """
     table = self._concentration[column]

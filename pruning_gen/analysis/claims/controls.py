@@ -100,7 +100,6 @@ def leave_out(left_out: str, against: str) -> Test:
   """Test dense training without a set of examples.
 
   Args:
-    left_out: name of the set.
     against: 'random_error', without as many random examples; 'dense_error',
       with all; or 'pruning', the optimally sparse network.
   """

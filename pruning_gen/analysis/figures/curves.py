@@ -25,7 +25,6 @@ def tabulate(
   """Tabulate metrics of arms over all levels, in the order of `arms`.
 
   Args:
-    benchmark: which.
     arms: 'width' for the experiment of that name.
     *metrics: columns of results.csv.
 

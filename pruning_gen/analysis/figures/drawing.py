@@ -19,10 +19,8 @@ def draw_curve(
   """Draw means as a line with markers, and a band of one deviation.
 
   Args:
-    axes: where.
     x: horizontal positions of the rows.
     rows: METRIC_mean and METRIC_std.
-    metric: METRIC.
     **look: color, label and others of `Axes.plot`.
   """
   mean, std = rows[f'{metric}_mean'], rows[f'{metric}_std']

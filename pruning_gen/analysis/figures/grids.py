@@ -26,8 +26,6 @@ def make_plain_grid(
   """Make equal axes with fixed margins: much faster where there are many.
 
   Args:
-    num_rows: of axes.
-    num_columns: of axes.
     size: width and height of each, in inches.
   """
   # On the right there is room for a color bar.
@@ -134,7 +132,6 @@ def finish(
   """Label the left column alone, add a legend below, and return the figure.
 
   Args:
-    figure: of the grid.
     grid: axes [row, column].
     *keys: entries of the legend that are no curves.
     has_curves: whether each curve has an entry, too; a label has one.

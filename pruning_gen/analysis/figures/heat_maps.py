@@ -72,7 +72,6 @@ def make_norm(
   """Make a scale that is linear near 0 and logarithmic beyond.
 
   Args:
-    values: that are drawn.
     decades: on either side.
     least: where the scale ends at least.
   """

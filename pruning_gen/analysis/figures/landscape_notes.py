@@ -18,8 +18,6 @@ def _note_each(
   """Return a sentence for each noise level at which pruning has an optimum.
 
   Args:
-    benchmarks: of the report.
-    table: of one of the figures.
     describe: takes its rows of that noise level and the optimal level; returns
       '' where there is nothing to say.
   """

@@ -27,11 +27,6 @@ def compare(
   dense network within standard training, and extended dense training within
   as many epochs as pruning to the optimal sparsity takes.
 
-  Args:
-    results: DataFrame like results.csv.
-    summary: DataFrame from `statistics.summarize`.
-    epochs: DataFrame like epochs.csv.
-
   Returns:
     DataFrame with noise_fraction; split, 'validation', and 'test' where it was
     measured by epoch; network, 'dense', 'dense_stopped', 'extended_dense',

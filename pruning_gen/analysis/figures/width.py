@@ -29,7 +29,6 @@ def _effects_at(
   """Tabulate effects of pruning at L* next to those of a narrower network.
 
   Args:
-    benchmark: which.
     width_levels: level of `width` by noise level; without one, or with 0, a
       noise level is left out.
   """

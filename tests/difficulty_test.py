@@ -201,7 +201,7 @@ def test_effects_by_other_scores(workdir):
   own = effects[effects.score == 'forgetting events'].effect
   np.testing.assert_allclose(own, halves, rtol=1e-6)
   benchmark = load.read(str(workdir))._replace(score_effects=effects)
-  drawn = figures.difficulty.tabulate_effects([benchmark])
+  drawn = figures.difficulty.EFFECTS.tabulate([benchmark])
   (axes,) = figures.difficulty.draw_effects(drawn).axes
   assert len(axes.get_legend().texts) == 6
   # Where pruning is never better there is nothing to show.

@@ -253,7 +253,7 @@ def test_without_the_width_of_the_optimal_sparsity(table):
 def test_the_figure(tmp_path, table):
   fake_runs.write_chain(tmp_path)
   benchmark = load.read(tmp_path)._replace(results=table)
-  drawn = size_and_time.tabulate([benchmark])
+  drawn = size_and_time.SIZE_AND_TIME.tabulate([benchmark])
   (axes,) = size_and_time.draw(drawn).axes
   lines = {c.get_label(): c for c in axes.containers}
   assert list(lines) == ['full width', 'narrow', 'pruning']
@@ -271,8 +271,10 @@ def test_the_figure(tmp_path, table):
   # Of another width, and without any.
   stale = benchmark._replace(results=table[table.chosen_at != 2])
   (note,) = size_and_time.note_verdicts(
-    [stale], size_and_time.tabulate([stale])
+    [stale], size_and_time.SIZE_AND_TIME.tabulate([stale])
   )
   assert '0 % noise is not drawn' in note
   none = benchmark._replace(results=table[table.experiment == 'chain'])
-  assert not size_and_time.note_verdicts([none], size_and_time.tabulate([none]))
+  assert not size_and_time.note_verdicts(
+    [none], size_and_time.SIZE_AND_TIME.tabulate([none])
+  )

@@ -55,8 +55,3 @@ def test_one_replicate_shows_no_harm():
   compared = fairness.compare_groups(make_errors(ERRORS, replicates=[0]))
   assert set(compared.verdict) == {''} and set(compared.n) == {1}
   assert fairness.find_harm(compared).harmed_from.isna().all()
-
-
-def test_nothing_to_compare():
-  compared = fairness.compare_groups(pd.DataFrame())
-  assert compared.empty and fairness.find_harm(compared).empty

@@ -74,7 +74,7 @@ def stars_of(axes):
 def test_tables_name_their_benchmark(benchmark):
   other = benchmark._replace(title='vgg16 on cifar10')
   nothing = benchmark._replace(title='none', summary=benchmark.summary.head(0))
-  table = sparsity.tabulate_test_error([benchmark, other, nothing])
+  table = sparsity.FIGURE_3.tabulate([benchmark, other, nothing])
   assert table.columns[0] == 'benchmark'
   assert table.benchmark.value_counts().to_dict() == {
     'LeNet-300-100 on digits': 8,
@@ -89,11 +89,11 @@ def test_tables_name_their_benchmark(benchmark):
   ]
   # The last one says why it is empty.
   assert not curves_of(figure.axes[2]) and figure.axes[2].texts
-  assert sparsity.tabulate_test_error([nothing]).empty
+  assert sparsity.FIGURE_3.tabulate([nothing]).empty
 
 
 def test_figure_3_has_a_curve_a_line_and_a_star_per_noise_level(benchmark):
-  table = sparsity.tabulate_test_error([benchmark])
+  table = sparsity.FIGURE_3.tabulate([benchmark])
   figure = sparsity.draw(table, 'test_error')
   (axes,) = figure.axes
   curves = curves_of(axes)
@@ -173,7 +173,7 @@ def test_stars_do_not_hide_each_other():
 
 
 def test_figure_1a_judges_and_shades_by_level(clean):
-  table = controls.tabulate_test_error([clean])
+  table = controls.FIGURE_1A.tabulate([clean])
   dense = table[table.arm == 'extended_dense']
   # -.1 +.1, then +.1 +.1, then -.2 +.2.
   assert dense.verdict.tolist() == ['match', 'match', 'worse', 'match']
@@ -213,10 +213,10 @@ def test_an_arm_without_a_dense_control_is_drawn(clean, monkeypatch):
     [clean.results, make_results({0: [0.3], 1: [0.2]}, 'lone')]
   )
   own = with_results(clean, results)
-  table = controls.tabulate_controls([own])
+  table = controls.APPENDIX_C.tabulate([own])
   assert table.pair.unique().tolist() == ['pruning', 'lone']
   assert len(controls.draw(table).axes) == 2
-  assert ablations.tabulate_scores([own]).arm.unique().tolist() == [
+  assert ablations.APPENDIX_J2.tabulate([own]).arm.unique().tolist() == [
     'pruning',
     'lone',
   ]
@@ -231,7 +231,7 @@ def test_one_replicate_shades_nothing(benchmark):
     for arm in ('pruning', 'extended_dense')
   ]
   own = with_results(benchmark, pd.concat(results))
-  table = controls.tabulate_test_error([own])
+  table = controls.FIGURE_1A.tabulate([own])
   assert not controls.draw(table).axes[0].patches
   assert 'one replicate' in controls.note_matches([own], table)[0]
 
@@ -291,7 +291,7 @@ def test_figure_5_names_what_it_leaves_out(benchmark):
 
 
 def test_noisy_loss_is_solid_and_clean_loss_dashed(benchmark):
-  table = noise.tabulate_losses([benchmark])
+  table = noise.FIGURE_4.tabulate([benchmark])
   assert set(table.noise_fraction) == {0.2}
   (axes,) = noise.draw_losses(table).axes
   assert axes.get_yscale() == 'log'
@@ -303,7 +303,7 @@ def test_noisy_loss_is_solid_and_clean_loss_dashed(benchmark):
 
 
 def test_memorization_by_level(benchmark):
-  table = noise.tabulate_memorization([benchmark])
+  table = noise.MEMORIZATION.tabulate([benchmark])
   assert table.level.tolist() == [0, 1, 2, 3]
   assert table.as_noisy_mean.tolist() == [1, 0.75, 0.25, 0]
   assert table.as_true_mean.tolist() == [0, 0.25, 0.5, 0.75]
@@ -314,7 +314,7 @@ def test_memorization_by_level(benchmark):
 
 
 def test_figure_6_is_by_epochs(benchmark):
-  table = extended.tabulate_test_error([benchmark])
+  table = extended.FIGURE_6.tabulate([benchmark])
   (axes,) = extended.draw_by_epochs(table).axes
   curves = curves_of(axes)
   assert curves['0 % noise, pruning'].get_marker() == 's'
@@ -326,7 +326,7 @@ def test_figure_6_is_by_epochs(benchmark):
 
 def test_points_stand_at_their_noise(benchmark):
   # A run may list its noise levels in any order.
-  table = extended.tabulate_differences([benchmark])[::-1]
+  table = extended.DIFFERENCES.tabulate([benchmark])[::-1]
   assert table.noise_fraction.iloc[0] == 0.2
   (axes,) = extended.DIFFERENCES.draw(table).axes
   labels = [label.get_text() for label in axes.get_xticklabels()]
@@ -340,7 +340,7 @@ def test_points_stand_at_their_noise(benchmark):
 def test_early_stopping_is_drawn_on_the_test_split_where_it_has_one(benchmark):
   older = benchmark.epochs.assign(test_error=np.nan)
   older = benchmark._replace(title='older', epochs=older)
-  table = stopping.tabulate([benchmark, older])
+  table = stopping.STOPPING.tabulate([benchmark, older])
   (note,) = stopping.STOPPING.notes([benchmark, older], table)
   assert note.startswith('older: ')
   drawn = [
@@ -359,7 +359,7 @@ def test_early_stopping_is_drawn_on_the_test_split_where_it_has_one(benchmark):
 
 
 def test_equal_errors_are_not_magnified(benchmark):
-  table = extended.tabulate_differences([benchmark])
+  table = extended.DIFFERENCES.tabulate([benchmark])
   table['against_pruning_mean'] = [0.0, 1e-17] * (len(table) // 2)
   table['against_pruning_std'] = 0.0
   (axes,) = extended.DIFFERENCES.draw(table).axes
@@ -367,7 +367,7 @@ def test_equal_errors_are_not_magnified(benchmark):
 
 
 def test_minima_are_ringed(benchmark):
-  table = width.tabulate_test_error([benchmark])
+  table = width.APPENDIX_F.tabulate([benchmark])
   assert table.arm.unique().tolist() == ['pruning', 'width']
   first, _ = width.draw_zooms(table).axes
   assert first.get_title() == 'LeNet-300-100 on digits\n0 % noise'
@@ -389,18 +389,18 @@ def test_width_is_compared_at_its_own_optimum(benchmark):
   is_width = (summary.experiment == 'width') & (summary.noise_fraction == 0.2)
   best = summary.is_optimal.where(~is_width, summary.level == 2)
   own = benchmark._replace(summary=summary.assign(is_optimal=best))
-  table = width.tabulate_effects([own])
+  table = width.APPENDIX_I.tabulate([own])
   assert set(table.noise_fraction) == {0.2}
   levels = table.drop_duplicates('arm').set_index('arm').level
   assert levels.to_dict() == {'pruning': 3, 'width': 2}
   # As it is, the optimum of width is level 0, which a note names.
-  empty = width.tabulate_effects([benchmark])
+  empty = width.APPENDIX_I.tabulate([benchmark])
   (note,) = width.APPENDIX_I.notes([benchmark], empty)
   assert empty.empty and 'width is level 0' in note
 
 
 def test_leave_out_next_to_random(benchmark):
-  table = leave_out.tabulate_most_improved([benchmark])
+  table = leave_out.APPENDIX_D.tabulate([benchmark])
   assert table.level.tolist() == [3]
   assert table.weights_remaining.tolist() == pytest.approx([0.512])
   (axes,) = leave_out.draw_clean_by_weights(table).axes
@@ -416,7 +416,7 @@ def test_leave_out_next_to_random(benchmark):
 
 
 def test_misclassified_next_to_pruning(benchmark):
-  table = leave_out.tabulate_misclassified([benchmark])
+  table = leave_out.APPENDIX_E.tabulate([benchmark])
   assert table.noise_fraction.tolist() == [0.2]
   row = table.iloc[0]
   # .1 and .11; .25 and .26; pruning at level 3: .44 and .29.
@@ -428,7 +428,7 @@ def test_misclassified_next_to_pruning(benchmark):
 
 
 def test_tables_in_the_shape_of_the_paper(benchmark):
-  table = tables.tabulate_table_5([benchmark]).drop(columns='benchmark')
+  table = tables.TABLE_5.tabulate([benchmark]).drop(columns='benchmark')
   row = table[(table.noise_fraction == 0) & (table.level == 3)].iloc[0]
   assert list(table.columns[:4]) == [
     'noise_fraction',
@@ -439,7 +439,7 @@ def test_tables_in_the_shape_of_the_paper(benchmark):
   assert row.weights_remaining == pytest.approx(0.512)
   assert row.epochs_trained == 40
   assert row.pruning_mean == row.extended_dense_mean == pytest.approx(0.265)
-  table = noise.tabulate_table_11([benchmark])
+  table = noise.TABLE_11.tabulate([benchmark])
   assert table.noise_fraction.unique().tolist() == [0.2]
   assert len(table) == 4
 
@@ -453,7 +453,7 @@ def test_optima(benchmark):
   lost = make_results({0: [0.3, 0.3]}, 'random')
   lost['validation_error'] = float('nan')
   own = with_results(benchmark, pd.concat([results, lost]))
-  found = tables.tabulate_optima([own])
+  found = tables.OPTIMA.tabulate([own])
   assert found.arm.tolist() == ['pruning']
   # Level 2 has the mean .3, which is level 0's: no better.
   assert found.optimal_level.tolist() == [1]
@@ -461,11 +461,11 @@ def test_optima(benchmark):
   assert found.lowest_test_error_level.tolist() == [3]
   assert found.test_error_mean.tolist() == pytest.approx([0.15])
   assert found.difference_mean.tolist() == pytest.approx([-0.15])
-  assert tables.tabulate_optima([with_results(benchmark, lost)]).empty
+  assert tables.OPTIMA.tabulate([with_results(benchmark, lost)]).empty
 
 
 def test_heat_maps_are_centered_at_zero(benchmark):
-  table = heat_maps.tabulate([benchmark])
+  table = heat_maps.APPENDIX_L.tabulate([benchmark])
   figure = heat_maps.draw(table)
   (mesh,) = figure.axes[0].images
   assert mesh.norm.vmin == -mesh.norm.vmax == pytest.approx(-5.1)
@@ -476,7 +476,7 @@ def test_heat_maps_are_centered_at_zero(benchmark):
 
 
 def test_who_is_harmed(benchmark):
-  table = harm.tabulate_harm([benchmark])
+  table = harm.HARM.tabulate([benchmark])
   table = table[(table.arm == 'pruning') & (table.noise_fraction == 0)]
   table = table.set_index(['split', 'by', 'group'])
   # Test example 0, of class 0, is wrong from level 1 on, and training example
@@ -494,7 +494,7 @@ def test_who_is_harmed(benchmark):
 
 
 def test_images_and_their_labels(benchmark):
-  table = worsened.tabulate([benchmark])
+  table = worsened.APPENDIX_K1.tabulate([benchmark])
   (axes,) = worsened.draw(table).axes
   # Those without noise: of a wrong training label the true one is told.
   assert [text.get_text() for text in axes.texts] == ['1 → 2 (2)'] * 2
@@ -506,7 +506,9 @@ def test_images_of_the_first_replicate_of_each_noise_level(benchmark):
   table, images = benchmark.most_worsened
   # With noise replicate 0 diverged, and without it replicate 1 is there too.
   table = table.assign(replicate=[0, 1, 1, 1])
-  found = worsened.tabulate([benchmark._replace(most_worsened=(table, images))])
+  found = worsened.APPENDIX_K1.tabulate(
+    [benchmark._replace(most_worsened=(table, images))]
+  )
   assert found.noise_fraction.tolist() == [0, 0.2, 0.2]
   assert found.replicate.tolist() == [0, 1, 1]
 
@@ -549,7 +551,7 @@ def test_ticks_of_logarithmic_axes(low, high, expected):
 
 
 def test_a_description_has_the_numbers(benchmark):
-  table = sparsity.tabulate_test_error([benchmark])
+  table = sparsity.FIGURE_3.tabulate([benchmark])
   text = describe.describe(sparsity.draw(table, 'test_error'))
   assert 'LeNet-300-100 on digits' in text and 'weights remaining (%)' in text
   # .31 is 31 % at 100 % of the weights, .265 is 26.5 % at 51.2 %.
@@ -558,14 +560,14 @@ def test_a_description_has_the_numbers(benchmark):
 
 def test_a_member_without_a_number_leaves_a_gap(benchmark):
   results = make_results({0: [0.3, 0.3], 1: [0.2, np.nan], 2: [0.1, 0.1]})
-  table = sparsity.tabulate_test_error([with_results(benchmark, results)])
+  table = sparsity.FIGURE_3.tabulate([with_results(benchmark, results)])
   assert table.level.tolist() == [0, 2]
   assert sparsity.draw(table, 'test_error').axes
 
 
 def test_where_the_weights_go(benchmark):
   """The first layer loses half at each level, the output layer nothing."""
-  table = layers.tabulate([benchmark])
+  table = layers.LAYERS.tabulate([benchmark])
   assert len(table) == 2 * 4 * 2 and set(table.n) == {2}
   rows = table[(table.noise_fraction == 0.2) & (table.level == 3)]
   assert rows.layer.tolist() == ['dense_0', 'output']
@@ -585,13 +587,13 @@ def test_many_layers_are_not_all_named(benchmark):
   own = benchmark.layers
   deep = pd.concat(own.assign(layer=f'conv_{i}') for i in range(20))
   deep = benchmark._replace(layers=deep.drop_duplicates())
-  one, _ = layers.draw(layers.tabulate([deep])).axes
+  one, _ = layers.draw(layers.LAYERS.tabulate([deep])).axes
   labels = one.get_legend_handles_labels()[1]
   assert len(labels) == 7 and {labels[0], labels[-1]} == {'conv_0', 'conv_19'}
 
 
 def test_learning_curves(benchmark):
-  table = learning.tabulate_losses([benchmark])
+  table = learning.LOSSES.tabulate([benchmark])
   own = table[(table.arm == 'pruning') & (table.noise_fraction == 0)]
   assert own.epochs_trained.tolist() == [1, 2, 3, 4, 5, 6]
   assert own.level.tolist() == [0, 0, 1, 1, 2, 2]
@@ -600,7 +602,7 @@ def test_learning_curves(benchmark):
   assert set(table.n) == {2}
   figure = learning.draw(table, 'train_loss')
   assert len(figure.axes) == 2 and figure.axes[0].get_yscale() == 'log'
-  errors = learning.tabulate_errors([benchmark])
+  errors = learning.ERRORS.tabulate([benchmark])
   assert sorted(set(errors.epochs_trained)) == [2, 4, 6]
   assert learning.draw(errors, 'validation_error').axes
 

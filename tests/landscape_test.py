@@ -494,10 +494,10 @@ def test_the_report_draws_a_run(workdir):
     drawn = figure.draw(figure.tabulate([benchmark]))
     assert all(axes.lines for axes in drawn.axes)
   # What is known of both levels of pruning, and of extended dense training.
-  instability = figures.tabulate_instability([benchmark])
+  instability = figures.INSTABILITY.tabulate([benchmark])
   assert len(instability) == 2 * 2 * 2
-  assert len(figures.tabulate_error_barriers([benchmark])) == 2 * (2 * 3 + 2)
-  assert len(figures.tabulate_curvature([benchmark])) == 18
+  assert len(figures.ERROR_BARRIERS.tabulate([benchmark])) == 2 * (2 * 3 + 2)
+  assert len(figures.CURVATURE.tabulate([benchmark])) == 18
 
 
 def make_landscape():
@@ -529,7 +529,7 @@ def benchmark(tmp_path_factory):
 
 
 def test_instability_by_hand(benchmark):
-  table = figures.tabulate_instability([benchmark])
+  table = figures.INSTABILITY.tabulate([benchmark])
   assert table.level.tolist() == [1, 2] and table.n.tolist() == [2, 2]
   # 0.5 and 0.7 after an error of 0.3; then after one of 0.2.
   assert table.instability_mean.tolist() == pytest.approx([0.3, 0.4])
@@ -540,7 +540,7 @@ def test_instability_by_hand(benchmark):
 
 
 def test_barriers_and_curvature_by_hand(benchmark):
-  table = figures.tabulate_error_barriers([benchmark])
+  table = figures.ERROR_BARRIERS.tabulate([benchmark])
   assert table.weights_remaining.tolist() == pytest.approx([1, 0.8, 0.64])
   name = 'barrier_test_error_mean'
   assert table[f'twin_{name}'][0] == 0.01 and np.isnan(table[name][0])
@@ -548,7 +548,7 @@ def test_barriers_and_curvature_by_hand(benchmark):
   (axes,) = figures.draw_barriers(table, 'test_error').axes
   curves = [line for line in axes.lines if line.get_gid() == style.CURVE]
   assert [len(line.get_xdata()) for line in curves] == [2, 1]
-  table = figures.tabulate_curvature([benchmark])
+  table = figures.CURVATURE.tabulate([benchmark])
   assert table.hessian_eigenvalue_mean.tolist() == pytest.approx([4, 3, 2])
   assert figures.draw_curvature(table).axes[0].get_yscale() == 'log'
 
@@ -560,7 +560,7 @@ def test_sentences_below_the_figures(benchmark):
   best = summary.is_optimal.mask(is_curve, summary.level == 2)
   benchmark = benchmark._replace(summary=summary.assign(is_optimal=best))
   name = f'{benchmark.title}, 0 % noise'
-  table = figures.tabulate_instability([benchmark]).assign(change_mean=[0, -1])
+  table = figures.INSTABILITY.tabulate([benchmark]).assign(change_mean=[0, -1])
   assert figures.INSTABILITY.notes([benchmark], table) == [
     f'{name}: pruning, rank correlation of both changes -1.00 over all 2 '
     'levels and -1.00 up to the optimal sparsity (level 2).'

@@ -98,7 +98,7 @@ def test_a_network_that_is_superseded_is_left_out(workdir, monkeypatch):
 
 
 def test_the_figure_averages_over_pairs(workdir):
-  drawn = figure.tabulate([load.read(workdir)])
+  drawn = figure.OVERLAP.tabulate([load.read(workdir)])
   rows = drawn.set_index(['arm', 'other_arm'])
   row = rows.loc['pruning', 'random']
   assert (row.overlap_mean, row.n) == (0.5, 2)
@@ -116,7 +116,7 @@ def test_the_figure_averages_over_pairs(workdir):
 def test_networks_that_share_nothing_are_drawn(workdir):
   benchmark = load.read(workdir)
   nothing = benchmark.overlap.assign(overlap=0.0)
-  drawn = figure.tabulate([benchmark._replace(overlap=nothing)])
+  drawn = figure.OVERLAP.tabulate([benchmark._replace(overlap=nothing)])
   (axes,) = figure.draw(drawn).axes
   assert axes.get_ylim()[0] < 1 / 3 < axes.get_ylim()[1]
 
@@ -125,5 +125,5 @@ def test_without_kept_networks(tmp_path):
   fake_runs.write_chain(tmp_path)
   benchmark = load.read(tmp_path)
   assert benchmark.overlap.empty
-  assert figure.tabulate([benchmark]).empty
+  assert figure.OVERLAP.tabulate([benchmark]).empty
   assert isinstance(benchmark.overlap, pd.DataFrame)

@@ -320,7 +320,6 @@ def test_an_experiment(config, register, short_report, tmp_path):
 
 
 def test_a_figure(monkeypatch, finished):
-  @base.of_each
   def tabulate(benchmark):
     return benchmark.results[['arm', 'level', 'train_error']]
 
@@ -334,7 +333,7 @@ def test_a_figure(monkeypatch, finished):
     'Training errors',
     caption='The training error of each network.',
     needs=base.CHAIN,
-    tabulate=tabulate,
+    tabulate_one=tabulate,
     draw=draw,
   )
   monkeypatch.setattr(figures, 'FIGURES', (*figures.FIGURES[:1], own))

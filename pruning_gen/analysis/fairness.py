@@ -23,8 +23,6 @@ def compare_groups(group_errors: pd.DataFrame) -> pd.DataFrame:
     difference_mean, difference_std and verdict against level 0, paired by
     replicate (verdict '' at level 0, and for one replicate).
   """
-  if group_errors.empty:
-    return pd.DataFrame()
   keys = [*GROUP, 'level', 'replicate']
   errors = group_errors.set_index(keys).error.unstack('replicate')
   dense = errors.xs(0, level='level')
@@ -57,8 +55,6 @@ def find_harm(compared: pd.DataFrame) -> pd.DataFrame:
     `GROUP` and harmed_from: the earliest level whose verdict, and that of
     every sparser level, is 'worse'; missing where the last level's is not.
   """
-  if compared.empty:
-    return pd.DataFrame()
   table = compared.sort_values('level')
   # A level counts if no level from it on is anything but worse.
   not_worse = (table.verdict != 'worse')[::-1]

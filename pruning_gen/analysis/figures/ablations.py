@@ -20,7 +20,6 @@ def _tabulate(benchmark: Benchmark, names: list[str]) -> pd.DataFrame:
   return table if table.arm.nunique() > 1 else table.head(0)
 
 
-@base.of_each
 def tabulate_rewinding(benchmark: Benchmark) -> pd.DataFrame:
   """Tabulate arms that prune by magnitude, or that rewind weights."""
   names = [
@@ -31,7 +30,6 @@ def tabulate_rewinding(benchmark: Benchmark) -> pd.DataFrame:
   return _tabulate(benchmark, names)
 
 
-@base.of_each
 def tabulate_scores(benchmark: Benchmark) -> pd.DataFrame:
   """Tabulate arms that prune by any score and rewind no weights."""
   names = [
@@ -70,7 +68,7 @@ def _make(name: str, title: str, tabulate, arms_needed: str) -> base.Figure:
       f'{base.SPREAD}'
     ),
     needs=f'more arms in --config.arms: {arms_needed}',
-    tabulate=tabulate,
+    tabulate_one=tabulate,
     draw=draw,
   )
 

@@ -1,6 +1,5 @@
 """What a figure is, and how one is tabulated over several benchmarks."""
 
-import functools
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -18,45 +17,47 @@ class Figure(NamedTuple):
     title: its heading.
     caption: what is drawn, and what to look for.
     needs: what to run where its table is empty.
-    tabulate: returns the plotted numbers of all benchmarks. Errors are
+    tabulate_one: returns the plotted numbers of one benchmark. Errors are
       fractions and losses nats, averaged over replicates: METRIC_mean,
       METRIC_std (n - 1) and n.
+    reads: the table of a benchmark that these come from; where it is empty
+      there are none.
     draw: draws that table; None for a table without a drawing.
     notes: returns sentences on these benchmarks, such as why some are not
       drawn; of an empty table, why it is empty.
+    pick: returns those of the benchmarks that are shown.
   """
 
   name: str
   title: str
   caption: str
   needs: str
-  tabulate: Callable[[list[Benchmark]], pd.DataFrame]
+  tabulate_one: Callable[[Benchmark], pd.DataFrame]
+  reads: str = 'summary'
   draw: Callable[[pd.DataFrame], Drawing] | None = None
   notes: Callable[[list[Benchmark], pd.DataFrame], list[str]] = (
     lambda benchmarks, table: []
   )
+  pick: Callable[[list[Benchmark]], list[Benchmark]] = lambda all_: all_
 
+  def tabulate(self, benchmarks: list[Benchmark]) -> pd.DataFrame:
+    """Tabulate several benchmarks.
 
-def of_each(
-  tabulate: Callable[[Benchmark], pd.DataFrame],
-) -> Callable[[list[Benchmark]], pd.DataFrame]:
-  """Turn a table of one benchmark into one of several.
-
-  The column `benchmark` comes first. Its categories are the titles of all
-  benchmarks, also of those without rows.
-  """
-
-  @functools.wraps(tabulate)
-  def tabulate_all(benchmarks: list[Benchmark]) -> pd.DataFrame:
-    tables = {own.title: tabulate(own) for own in benchmarks}
+    The column `benchmark` comes first. Its categories are the titles of all
+    benchmarks, also of those without rows.
+    """
+    tables = {
+      own.title: self.tabulate_one(own)
+      for own in self.pick(benchmarks)
+      if len(getattr(own, self.reads))
+    }
     filled = {title: table for title, table in tables.items() if len(table)}
     if not filled:
       return pd.DataFrame()
     table = pd.concat(filled, names=['benchmark']).reset_index('benchmark')
-    table['benchmark'] = pd.Categorical(table.benchmark, list(tables))
+    titles = [own.title for own in benchmarks]
+    table['benchmark'] = pd.Categorical(table.benchmark, titles)
     return table.reset_index(drop=True)
-
-  return tabulate_all
 
 
 CHAIN = (

@@ -1,5 +1,7 @@
 """Pruning arms against their dense controls (figure 1a, appendix C)."""
 
+import functools
+
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
@@ -53,13 +55,6 @@ def tabulate_pair(
   return table
 
 
-@base.of_each
-def tabulate_test_error(benchmark: Benchmark) -> pd.DataFrame:
-  """Tabulate pruning and extended dense training."""
-  return tabulate_pair(benchmark, 'pruning', 'extended_dense')
-
-
-@base.of_each
 def tabulate_controls(benchmark: Benchmark) -> pd.DataFrame:
   """Tabulate every arm that prunes, with its dense control where it has one."""
   controls = paired.dense_controls(benchmark.summary)
@@ -205,7 +200,9 @@ FIGURE_1A = base.Figure(
   'Figure 1a: pruning and extended dense training, without noise',
   caption=f'{CAPTION}{base.STAR} {base.SPREAD}',
   needs=f'{base.CHAIN}, and {base.CLEAN}',
-  tabulate=tabulate_test_error,
+  tabulate_one=functools.partial(
+    tabulate_pair, pruning='pruning', control='extended_dense'
+  ),
   draw=draw,
   notes=note_matches,
 )
@@ -215,7 +212,7 @@ APPENDIX_C = base.Figure(
   'Appendix C, Figure 8: every pruning arm and its dense control',
   caption=f'As Figure 1a, for each arm that prunes. {CAPTION}{base.STAR}',
   needs=f'{base.CHAIN}, and {base.CLEAN}',
-  tabulate=tabulate_controls,
+  tabulate_one=tabulate_controls,
   draw=draw,
   notes=note_matches,
 )

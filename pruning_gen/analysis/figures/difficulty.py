@@ -9,26 +9,8 @@ from pruning_gen.analysis import statistics
 from pruning_gen.analysis.figures import base
 from pruning_gen.analysis.figures import grids
 from pruning_gen.analysis.figures import subgroups
-from pruning_gen.analysis.load import Benchmark
 
 NEEDS = "'difficulty' in --config.experiments"
-
-
-@base.of_each
-def tabulate_effects(benchmark: Benchmark) -> pd.DataFrame:
-  """Average pruning's effects at the optimal sparsity over replicates."""
-  by = ['noise_fraction', 'score', 'level']
-  return subgroups.average_effects(benchmark.score_effects, by)
-
-
-@base.of_each
-def tabulate_rankings(benchmark: Benchmark) -> pd.DataFrame:
-  """Average the rank correlations over replicates."""
-  rankings = benchmark.rankings
-  if rankings.empty:
-    return rankings
-  by = ['noise_fraction', 'score', 'other']
-  return statistics.average(rankings, by, 'correlation')
 
 
 def draw_effects(table: pd.DataFrame) -> Drawing:
@@ -76,7 +58,10 @@ EFFECTS = base.Figure(
     'by another score.'
   ),
   needs=NEEDS,
-  tabulate=tabulate_effects,
+  tabulate_one=lambda own: subgroups.average_effects(
+    own.score_effects, ['noise_fraction', 'score', 'level']
+  ),
+  reads='score_effects',
   draw=draw_effects,
 )
 
@@ -88,6 +73,9 @@ RANKINGS = base.Figure(
     'examples: 1 is the same ranking, 0 none in common. Means over replicates.'
   ),
   needs=NEEDS,
-  tabulate=tabulate_rankings,
+  tabulate_one=lambda own: statistics.average(
+    own.rankings, ['noise_fraction', 'score', 'other'], 'correlation'
+  ),
+  reads='rankings',
   draw=draw_rankings,
 )

@@ -20,7 +20,6 @@ MARKERS = {'dense': 'D', 'extended_dense': 'o', 'extended_dense_best': '^'}
 DID_NOT_RUN = 'extended dense training did not run'
 
 
-@base.of_each
 def tabulate_test_error(benchmark: Benchmark) -> pd.DataFrame:
   """Tabulate the test error of both, if extended dense training ran."""
   table = curves.tabulate(
@@ -29,12 +28,10 @@ def tabulate_test_error(benchmark: Benchmark) -> pd.DataFrame:
   return table if 'extended_dense' in set(table.arm) else table.head(0)
 
 
-@base.of_each
 def tabulate_differences(benchmark: Benchmark) -> pd.DataFrame:
   """Tabulate `paired.compare_at_optimum`, if extended dense training ran."""
   table = paired.compare_at_optimum(benchmark.results, benchmark.summary)
-  is_there = len(table) and 'extended_dense' in set(table.network)
-  return table if is_there else table.head(0)
+  return table if 'extended_dense' in set(table.network) else table.head(0)
 
 
 def draw_by_epochs(table: pd.DataFrame) -> Drawing:
@@ -149,7 +146,7 @@ FIGURE_6 = base.Figure(
     'The numbers are in the table of Appendix M.'
   ),
   needs=base.CHAIN,
-  tabulate=tabulate_test_error,
+  tabulate_one=tabulate_test_error,
   draw=draw_by_epochs,
 )
 
@@ -163,7 +160,7 @@ DIFFERENCES = base.Figure(
     '0 pruning is better. Hollow points match by the rule of the paper.'
   ),
   needs=base.CHAIN,
-  tabulate=tabulate_differences,
+  tabulate_one=tabulate_differences,
   draw=functools.partial(
     draw_differences, markers=MARKERS, why_empty=DID_NOT_RUN
   ),

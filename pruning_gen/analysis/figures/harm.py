@@ -28,10 +28,7 @@ LEVEL = ['arm', 'noise_fraction', 'level']
 
 def _compare(benchmark: Benchmark) -> pd.DataFrame:
   """Tabulate `fairness.compare_groups` of three arms, with the weights."""
-  table = fairness.compare_groups(benchmark.group_errors)
-  if table.empty:
-    return table
-  table = curves.name_width(table)
+  table = curves.name_width(fairness.compare_groups(benchmark.group_errors))
   table = table[table.arm.isin(heat_maps.ARMS)]
   # Level 0 alone has no change of error.
   if not (table.level > 0).any():
@@ -43,13 +40,6 @@ def _compare(benchmark: Benchmark) -> pd.DataFrame:
   )
 
 
-@base.of_each
-def tabulate_errors(benchmark: Benchmark) -> pd.DataFrame:
-  """Tabulate the error of every group at every level."""
-  return _compare(benchmark).drop(columns='experiment', errors='ignore')
-
-
-@base.of_each
 def tabulate_harm(benchmark: Benchmark) -> pd.DataFrame:
   """Tabulate from which level on each group is harmed.
 
@@ -59,8 +49,6 @@ def tabulate_harm(benchmark: Benchmark) -> pd.DataFrame:
     last level; optimal_weights_remaining, of the same arm and noise level.
   """
   compared = _compare(benchmark)
-  if compared.empty:
-    return compared
   table = fairness.find_harm(compared)
   if 'pruning' not in set(table.arm):
     return table.head(0)
@@ -185,7 +173,8 @@ ERRORS = base.Figure(
     'errors themselves. Training errors are by the training label.'
   ),
   needs=base.CHAIN,
-  tabulate=tabulate_errors,
+  tabulate_one=lambda own: _compare(own).drop(columns='experiment'),
+  reads='group_errors',
   draw=draw_errors,
 )
 
@@ -201,6 +190,7 @@ HARM = base.Figure(
     'harms any group: look for points below the dashed line.'
   ),
   needs=base.CHAIN,
-  tabulate=tabulate_harm,
+  tabulate_one=tabulate_harm,
+  reads='group_errors',
   draw=draw_harm,
 )

@@ -22,12 +22,9 @@ ARMS = ('pruning', 'extended_dense', 'width')
 DECADES = 3
 
 
-@base.of_each
 def tabulate(benchmark: Benchmark) -> pd.DataFrame:
   """Tabulate the effects of three arms at all levels but 0."""
   table = subgroups.effects_by_el2n(benchmark)
-  if table.empty:
-    return table
   table = table[table.arm.isin(ARMS) & (table.level > 0)]
   return curves.add_weights(table, benchmark)
 
@@ -125,12 +122,10 @@ def draw_cells(
   weights = rows.drop_duplicates('level').set_index('level')
   weights = weights.matched_weights_remaining
   shown = weights.index[:: -(-len(weights) // 6)]
-  axes.set_yticks(shown, [])
-  if axes.get_subplotspec().is_first_col():
-    axes.set_yticklabels(
-      [f'{level} ({100 * weights[level]:.2g} %)' for level in shown]
-    )
-    axes.set_ylabel('level (weights)')
+  names = [f'{level} ({100 * weights[level]:.2g} %)' for level in shown]
+  is_left = axes.get_subplotspec().is_first_col()
+  axes.set_yticks(shown, names if is_left else [])
+  axes.set_ylabel('level (weights)' if is_left else '')
   return mesh
 
 
@@ -144,6 +139,7 @@ APPENDIX_L = base.Figure(
     'red begins: at what sparsity, with which examples.'
   ),
   needs=base.EL2N,
-  tabulate=tabulate,
+  tabulate_one=tabulate,
+  reads='effects',
   draw=draw,
 )

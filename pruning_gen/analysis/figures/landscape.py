@@ -34,17 +34,14 @@ def _average(benchmark: Benchmark, **metrics: pd.Series) -> pd.DataFrame:
     arm, noise_fraction, level, weights_remaining, matched_weights_remaining,
     METRIC_mean and METRIC_std, and n, of levels at which any is known.
   """
-  table = benchmark.landscape
-  if table.empty:
-    return table
-  table = table[_CURVE].assign(**metrics).dropna(subset=[*metrics], how='all')
+  table = benchmark.landscape[_CURVE].assign(**metrics)
+  table = table.dropna(subset=[*metrics], how='all')
   table = statistics.average(table, _CURVE, *metrics)
   sizes = ['weights_remaining', _WEIGHTS]
   chain = benchmark.summary[benchmark.summary.experiment == 'chain']
   return chain[_CURVE + sizes].merge(table, on=_CURVE)
 
 
-@base.of_each
 def tabulate_instability(benchmark: Benchmark) -> pd.DataFrame:
   """Tabulate what pruning does to the test error, before and after training.
 
@@ -54,8 +51,6 @@ def tabulate_instability(benchmark: Benchmark) -> pd.DataFrame:
     before.
   """
   table = benchmark.landscape
-  if table.empty:
-    return table
   before = table.test_error_before_pruning
   return _average(
     benchmark,
@@ -64,24 +59,12 @@ def tabulate_instability(benchmark: Benchmark) -> pd.DataFrame:
   ).dropna(subset='instability_mean')
 
 
-@base.of_each
-def tabulate_error_barriers(benchmark: Benchmark) -> pd.DataFrame:
-  """Tabulate barriers of the test error, to the level before and to twins."""
-  return _average_columns(benchmark, 'barrier_test_error')
-
-
-@base.of_each
-def tabulate_loss_barriers(benchmark: Benchmark) -> pd.DataFrame:
-  """Tabulate barriers of the training loss, likewise."""
-  return _average_columns(benchmark, 'barrier_train_cross_entropy')
-
-
-def _average_columns(benchmark: Benchmark, name: str) -> pd.DataFrame:
-  names = [end + name for end in ENDS]
+def tabulate_barriers(benchmark: Benchmark, metric: str) -> pd.DataFrame:
+  """Tabulate barriers of a metric, to the level before and to twins."""
+  names = [f'{end}barrier_{metric}' for end in ENDS]
   return _average(benchmark, **{k: benchmark.landscape.get(k) for k in names})
 
 
-@base.of_each
 def tabulate_curvature(benchmark: Benchmark) -> pd.DataFrame:
   """Tabulate the Hessian's largest eigenvalue."""
   name = 'hessian_eigenvalue'
@@ -183,7 +166,8 @@ INSTABILITY = base.Figure(
     'better.'
   ),
   needs=NEEDS,
-  tabulate=tabulate_instability,
+  tabulate_one=tabulate_instability,
+  reads='landscape',
   draw=draw_instability,
   notes=notes.note_instability,
 )
@@ -193,7 +177,8 @@ ERROR_BARRIERS = base.Figure(
   'Barriers of the test error',
   caption=f'Test error {_BARRIER}',
   needs=NEEDS,
-  tabulate=tabulate_error_barriers,
+  tabulate_one=functools.partial(tabulate_barriers, metric='test_error'),
+  reads='landscape',
   draw=functools.partial(draw_barriers, metric='test_error'),
   notes=notes.note_error_barriers,
 )
@@ -206,7 +191,10 @@ LOSS_BARRIERS = base.Figure(
     f'trained on: {_BARRIER}'
   ),
   needs=NEEDS,
-  tabulate=tabulate_loss_barriers,
+  tabulate_one=functools.partial(
+    tabulate_barriers, metric='train_cross_entropy'
+  ),
+  reads='landscape',
   draw=functools.partial(draw_barriers, metric='train_cross_entropy'),
   notes=notes.note_loss_barriers,
 )
@@ -221,7 +209,8 @@ CURVATURE = base.Figure(
     'the loss itself is near 0, so is its curvature.'
   ),
   needs=NEEDS,
-  tabulate=tabulate_curvature,
+  tabulate_one=tabulate_curvature,
+  reads='landscape',
   draw=draw_curvature,
   notes=notes.note_curvature,
 )

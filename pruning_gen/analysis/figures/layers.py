@@ -19,7 +19,6 @@ _SCALE = 'viridis'
 _MAX_NAMES = 7
 
 
-@base.of_each
 def tabulate(benchmark: Benchmark) -> pd.DataFrame:
   """Tabulate what pruning leaves of each layer.
 
@@ -30,9 +29,7 @@ def tabulate(benchmark: Benchmark) -> pd.DataFrame:
     to output.
   """
   table = benchmark.layers
-  table = table[table.arm == 'pruning'] if len(table) else table
-  if table.empty:
-    return table
+  table = table[table.arm == 'pruning']
   table = table.assign(remaining=table.kept / table['size'])
   by = ['noise_fraction', 'level', 'layer', 'size']
   table = statistics.average(table, by, 'remaining', 'l2_norm')
@@ -99,6 +96,7 @@ LAYERS = base.Figure(
     "layer's weights, too."
   ),
   needs=base.CHAIN,
-  tabulate=tabulate,
+  tabulate_one=tabulate,
+  reads='layers',
   draw=draw,
 )

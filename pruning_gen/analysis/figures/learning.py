@@ -13,23 +13,11 @@ from pruning_gen.analysis.figures import grids
 from pruning_gen.analysis.load import Benchmark
 
 
-def _tabulate(benchmark: Benchmark, metric: str) -> pd.DataFrame:
+def tabulate(benchmark: Benchmark, metric: str) -> pd.DataFrame:
   """Average a column of epochs.csv over replicates."""
   table = benchmark.epochs.dropna(subset=[metric])
   by = ['arm', 'noise_fraction', 'level', 'epochs_trained']
   return statistics.average(table, by, metric)
-
-
-@base.of_each
-def tabulate_losses(benchmark: Benchmark) -> pd.DataFrame:
-  """Tabulate the training loss of every epoch."""
-  return _tabulate(benchmark, 'train_loss')
-
-
-@base.of_each
-def tabulate_errors(benchmark: Benchmark) -> pd.DataFrame:
-  """Tabulate the validation errors that were measured."""
-  return _tabulate(benchmark, 'validation_error')
 
 
 def draw(table: pd.DataFrame, metric: str) -> Drawing:
@@ -63,7 +51,8 @@ LOSSES = base.Figure(
     f'rewound. {base.SPREAD}'
   ),
   needs=base.CHAIN,
-  tabulate=tabulate_losses,
+  tabulate_one=functools.partial(tabulate, metric='train_loss'),
+  reads='epochs',
   draw=functools.partial(draw, metric='train_loss'),
 )
 
@@ -76,6 +65,7 @@ ERRORS = base.Figure(
     f'while the training loss falls. {base.SPREAD}'
   ),
   needs='--config.validate_every_epochs above 0',
-  tabulate=tabulate_errors,
+  tabulate_one=functools.partial(tabulate, metric='validation_error'),
+  reads='epochs',
   draw=functools.partial(draw, metric='validation_error'),
 )

@@ -23,8 +23,6 @@ def _tabulate(benchmark: Benchmark, kind: str) -> pd.DataFrame:
     The columns of `paired.average_leave_out` and weights_remaining.
   """
   table = benchmark.leave_out
-  if table.empty:
-    return table
   table = table[table.left_out == kind]
   pruning = benchmark.summary[
     (benchmark.summary.experiment == 'chain')
@@ -40,29 +38,18 @@ def _tabulate(benchmark: Benchmark, kind: str) -> pd.DataFrame:
   )
 
 
-@base.of_each
 def tabulate_most_improved(benchmark: Benchmark) -> pd.DataFrame:
   """Tabulate retraining without the most improved examples, without noise."""
   table = _tabulate(benchmark, 'most_improved')
-  return table[table.noise_fraction == 0] if len(table) else table
+  return table[table.noise_fraction == 0]
 
 
-@base.of_each
 def tabulate_most_worsened(benchmark: Benchmark) -> pd.DataFrame:
   """Tabulate retraining without the most worsened examples, with noise."""
   table = _tabulate(benchmark, 'most_worsened')
-  return table[table.noise_fraction > 0] if len(table) else table
+  return table[table.noise_fraction > 0]
 
 
-@base.of_each
-def tabulate_subgroups(benchmark: Benchmark) -> pd.DataFrame:
-  """Tabulate retraining without each subgroup in turn."""
-  return _tabulate(benchmark, 'subgroup').drop(
-    columns='weights_remaining', errors='ignore'
-  )
-
-
-@base.of_each
 def tabulate_misclassified(benchmark: Benchmark) -> pd.DataFrame:
   """Tabulate retraining without the misclassified, and pruning, with noise.
 
@@ -71,10 +58,8 @@ def tabulate_misclassified(benchmark: Benchmark) -> pd.DataFrame:
     network.
   """
   table = _tabulate(benchmark, 'misclassified')
-  if table.empty:
-    return table
   pruned = paired.compare_at_optimum(benchmark.results, benchmark.summary)
-  pruned = pruned[pruned.network == 'pruning'] if len(pruned) else pruned
+  pruned = pruned[pruned.network == 'pruning']
   columns = ['noise_fraction', 'test_error_mean', 'test_error_std']
   pruned = pruned[columns].rename(
     columns=lambda name: name.replace('test_error', 'pruning')
@@ -199,7 +184,8 @@ APPENDIX_D = base.Figure(
     'above hollow ones: these examples matter.'
   ),
   needs=f"{base.LEAVE_OUT}, with 'most_improved' in --config.leave_out.sets",
-  tabulate=tabulate_most_improved,
+  tabulate_one=tabulate_most_improved,
+  reads='leave_out',
   draw=draw_clean_by_weights,
   notes=_note_levels,
 )
@@ -217,7 +203,8 @@ APPENDIX_E = base.Figure(
     f"{base.LEAVE_OUT}, with 'misclassified' in --config.leave_out.sets, and "
     f'{base.NOISE}'
   ),
-  tabulate=tabulate_misclassified,
+  tabulate_one=tabulate_misclassified,
+  reads='leave_out',
   draw=draw_misclassified,
 )
 
@@ -234,7 +221,10 @@ APPENDIX_K2 = base.Figure(
     f"{base.LEAVE_OUT}, with 'subgroups' in --config.leave_out.sets, and "
     f'{base.EL2N}'
   ),
-  tabulate=tabulate_subgroups,
+  tabulate_one=lambda own: _tabulate(own, 'subgroup').drop(
+    columns='weights_remaining'
+  ),
+  reads='leave_out',
   draw=draw_subgroups,
 )
 
@@ -250,7 +240,8 @@ MOST_WORSENED = base.Figure(
     f"{base.LEAVE_OUT}, with 'most_worsened' in --config.leave_out.sets, and "
     f'{base.NOISE}'
   ),
-  tabulate=tabulate_most_worsened,
+  tabulate_one=tabulate_most_worsened,
+  reads='leave_out',
   draw=draw_by_weights,
   notes=_note_levels,
 )

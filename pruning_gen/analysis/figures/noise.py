@@ -22,14 +22,12 @@ SHARES = {
 }
 
 
-@base.of_each
 def tabulate_losses(benchmark: Benchmark) -> pd.DataFrame:
   """Tabulate pruning's loss on clean and noisy examples, with noise."""
   table = curves.tabulate(benchmark, ['pruning'], NOISY, CLEAN)
   return table[table.noise_fraction > 0]
 
 
-@base.of_each
 def tabulate_table_11(benchmark: Benchmark) -> pd.DataFrame:
   """Tabulate the same numbers in the shape of the paper's Table 11."""
   table = curves.tabulate(benchmark, ['pruning'], CLEAN, NOISY)
@@ -39,7 +37,6 @@ def tabulate_table_11(benchmark: Benchmark) -> pd.DataFrame:
   return table[[*columns, *values, 'n', 'is_optimal']]
 
 
-@base.of_each
 def tabulate_at_optimum(benchmark: Benchmark) -> pd.DataFrame:
   """Tabulate the losses of dense, extended dense and optimally sparse networks.
 
@@ -61,15 +58,10 @@ def tabulate_at_optimum(benchmark: Benchmark) -> pd.DataFrame:
   return pd.concat(found)
 
 
-@base.of_each
 def tabulate_memorization(benchmark: Benchmark) -> pd.DataFrame:
   """Tabulate what pruned networks predict for noisy examples, by level."""
   table = benchmark.memorization
-  if table.empty:
-    return table
   table = table[(table.experiment == 'chain') & (table.arm == 'pruning')]
-  if table.empty:
-    return table
   by = ['noise_fraction', 'level']
   shares = statistics.average(table, by, *SHARES)
   summary = benchmark.summary
@@ -190,7 +182,7 @@ FIGURE_4 = base.Figure(
     'Appendix M; More views have the same in predictions.'
   ),
   needs=f'{base.CHAIN}, and {base.NOISE}',
-  tabulate=tabulate_losses,
+  tabulate_one=tabulate_losses,
   draw=draw_losses,
 )
 
@@ -199,7 +191,7 @@ TABLE_11 = base.Figure(
   'Appendix M, Table 11: training loss on clean and noisy examples',
   caption='The numbers of Figure 4. Bold: the optimal sparsity.',
   needs=f'{base.CHAIN}, and {base.NOISE}',
-  tabulate=tabulate_table_11,
+  tabulate_one=tabulate_table_11,
 )
 
 MEMORIZATION = base.Figure(
@@ -213,7 +205,8 @@ MEMORIZATION = base.Figure(
     f'{base.SPREAD}'
   ),
   needs=f'{base.CHAIN}, and {base.NOISE}',
-  tabulate=tabulate_memorization,
+  tabulate_one=tabulate_memorization,
+  reads='memorization',
   draw=draw_memorization,
 )
 
@@ -226,6 +219,6 @@ AT_OPTIMUM = base.Figure(
     'for noisy examples that only the sparse network does not fit.'
   ),
   needs=f'{base.CHAIN}, and {base.NOISE}',
-  tabulate=tabulate_at_optimum,
+  tabulate_one=tabulate_at_optimum,
   draw=draw_at_optimum,
 )

@@ -16,7 +16,6 @@ from pruning_gen.analysis.load import Benchmark
 CHANCE = {'ls': ':', 'lw': 0.8, 'marker': '_', 'ms': 8, 'color': '0.1'}
 
 
-@base.of_each
 def tabulate(benchmark: Benchmark) -> pd.DataFrame:
   """Average the overlap of masks over pairs of networks.
 
@@ -25,11 +24,8 @@ def tabulate(benchmark: Benchmark) -> pd.DataFrame:
     _std, by_chance_mean and _std, and n, over pairs: of replicates of one arm,
     or of two arms of one replicate.
   """
-  table = benchmark.overlap
-  if table.empty:
-    return table
   by = ['noise_fraction', 'level', 'arm', 'other_arm']
-  table = statistics.average(table, by, 'overlap', 'by_chance')
+  table = statistics.average(benchmark.overlap, by, 'overlap', 'by_chance')
   chain = benchmark.summary[benchmark.summary.experiment == 'chain']
   weights = chain[[*by[:3], 'weights_remaining']]
   table = table.merge(weights, how='left', on=by[:3])
@@ -83,6 +79,7 @@ OVERLAP = base.Figure(
     f'{base.CHAIN}, with two replicates or two arms that prune, and levels '
     'above 0 in --config.checkpoint.keep_levels'
   ),
-  tabulate=tabulate,
+  tabulate_one=tabulate,
+  reads='overlap',
   draw=draw,
 )

@@ -29,12 +29,6 @@ CELLS = {
 }
 
 
-@base.of_each
-def tabulate(benchmark: Benchmark) -> pd.DataFrame:
-  """Tabulate `paired.compare_size_and_time`."""
-  return paired.compare_size_and_time(benchmark.results)
-
-
 def draw(table: pd.DataFrame) -> Drawing:
   """Draw a line for each size, from standard to longer training."""
   figure, grid, cells = grids.grid_by_noise(table, height=2.9)
@@ -135,7 +129,7 @@ SIZE_AND_TIME = base.Figure(
     "'extended_width' in --config.experiments, after 'chain' with the arms "
     "'pruning' and 'extended_dense'"
   ),
-  tabulate=tabulate,
+  tabulate_one=lambda own: paired.compare_size_and_time(own.results),
   draw=draw,
   notes=note_verdicts,
 )

@@ -10,19 +10,6 @@ from pruning_gen.analysis.figures import curves
 from pruning_gen.analysis.figures import drawing
 from pruning_gen.analysis.figures import grids
 from pruning_gen.analysis.figures import style
-from pruning_gen.analysis.load import Benchmark
-
-
-@base.of_each
-def tabulate_test_error(benchmark: Benchmark) -> pd.DataFrame:
-  """Tabulate the test error of pruning."""
-  return curves.tabulate(benchmark, ['pruning'], 'test_error')
-
-
-@base.of_each
-def tabulate_training_loss(benchmark: Benchmark) -> pd.DataFrame:
-  """Tabulate the training loss of pruning."""
-  return curves.tabulate(benchmark, ['pruning'], 'train_cross_entropy')
 
 
 def draw(table: pd.DataFrame, metric: str) -> Drawing:
@@ -57,7 +44,7 @@ FIGURE_3 = base.Figure(
     f'below their dashed line as the noise increases. {base.STAR} {base.SPREAD}'
   ),
   needs=base.CHAIN,
-  tabulate=tabulate_test_error,
+  tabulate_one=lambda own: curves.tabulate(own, ['pruning'], 'test_error'),
   draw=functools.partial(draw, metric='test_error'),
 )
 
@@ -70,6 +57,8 @@ TRAINING_LOSS = base.Figure(
     'fall below the dashed line before sparsity makes them rise.'
   ),
   needs=base.CHAIN,
-  tabulate=tabulate_training_loss,
+  tabulate_one=lambda own: curves.tabulate(
+    own, ['pruning'], 'train_cross_entropy'
+  ),
   draw=functools.partial(draw, metric='train_cross_entropy'),
 )

@@ -81,12 +81,6 @@ def _stop(table: pd.DataFrame, arm: str, last_level: int) -> pd.DataFrame:
   return table.drop_duplicates('replicate').set_index('replicate')
 
 
-@base.of_each
-def tabulate(benchmark: Benchmark) -> pd.DataFrame:
-  """Tabulate `compare` for one benchmark."""
-  return compare(benchmark.results, benchmark.summary, benchmark.epochs)
-
-
 def draw(table: pd.DataFrame) -> Drawing:
   """Draw differences to pruning, on the test split where it was measured."""
   has_test = set(table[table.split == 'test'].benchmark)
@@ -127,7 +121,8 @@ STOPPING = base.Figure(
     'below 0: there, stopping in time does what pruning does.'
   ),
   needs=NEEDS,
-  tabulate=tabulate,
+  tabulate_one=lambda own: compare(own.results, own.summary, own.epochs),
+  reads='epochs',
   draw=draw,
   notes=_note_validation,
 )

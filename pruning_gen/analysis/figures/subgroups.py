@@ -1,7 +1,6 @@
 """Effect of pruning on subgroups by EL2N (figures 1b, 2 and 5)."""
 
 import functools
-from collections.abc import Callable
 
 import numpy as np
 import pandas as pd
@@ -34,8 +33,6 @@ def average_effects(effects: pd.DataFrame, by: list[str]) -> pd.DataFrame:
     The columns by; subgroup; percentile, the middle of its range of scores;
     effect_mean, effect_std and n.
   """
-  if effects.empty:
-    return effects
   table = statistics.average(effects, [*by, 'subgroup'], 'effect')
   percentile = 100 * (table.subgroup + 0.5) / (table.subgroup.max() + 1)
   table.insert(len(by) + 1, 'percentile', percentile)
@@ -44,22 +41,18 @@ def average_effects(effects: pd.DataFrame, by: list[str]) -> pd.DataFrame:
 
 def effects_by_el2n(benchmark: Benchmark) -> pd.DataFrame:
   """Average the effects of all arms and levels; width is an arm."""
-  if benchmark.effects.empty:
-    return benchmark.effects
   effects = curves.name_width(benchmark.effects)
   return average_effects(effects, ['arm', 'noise_fraction', 'level'])
 
 
 def _at_sparsities(
-  benchmark: Benchmark, sparsities: tuple[str, ...], with_noise: bool
+  benchmark: Benchmark, sparsities: tuple[str, ...], with_noise: bool = False
 ) -> pd.DataFrame:
   """Tabulate pruning's effects at L*, or at the highest improving level.
 
   Without such a level there is one row per noise level, without numbers.
   """
   table = effects_by_el2n(benchmark)
-  if table.empty:
-    return table
   table = table[table.arm == 'pruning']
   levels = {
     OPTIMAL: statistics.optimal_levels(benchmark.summary),
@@ -88,23 +81,15 @@ def _at_sparsities(
   return pd.concat(tables) if tables else pd.DataFrame()
 
 
-def _tabulate(*sparsities: str, with_noise: bool = False) -> Callable:
-  return base.of_each(
-    functools.partial(
-      _at_sparsities, sparsities=sparsities, with_noise=with_noise
-    )
-  )
-
-
-def _tabulate_first_page(benchmarks: list[Benchmark]) -> pd.DataFrame:
-  """Tabulate both sparsities, of VGG-16 where the report has it."""
-  table = _tabulate(OPTIMAL, HIGHEST)(benchmarks)
+def _pick_vgg(benchmarks: list[Benchmark]) -> list[Benchmark]:
+  """Return VGG-16, where the report has its effects without noise."""
   vgg = [
-    own.title for own in benchmarks if own.config['model']['name'] == 'vgg16'
+    own
+    for own in benchmarks
+    if own.config['model']['name'] == 'vgg16'
+    and 0 in set(own.effects.get('noise_fraction', ()))
   ]
-  if table.empty or not set(vgg) & set(table.benchmark):
-    return table
-  return table[table.benchmark.isin(vgg)]
+  return vgg or benchmarks
 
 
 def _heading(rows: pd.DataFrame) -> str:
@@ -221,7 +206,9 @@ FIGURE_1B = base.Figure(
     'EL2N, down on the left, perhaps up on the right.'
   ),
   needs=f'{base.EL2N}, and {base.CLEAN}',
-  tabulate=_tabulate_first_page,
+  tabulate_one=functools.partial(_at_sparsities, sparsities=(OPTIMAL, HIGHEST)),
+  reads='effects',
+  pick=_pick_vgg,
   draw=draw_first_page,
   notes=_note_last,
 )
@@ -234,7 +221,8 @@ FIGURE_2A = base.Figure(
     'the highest scores, the influential examples.'
   ),
   needs=f'{base.EL2N}, and {base.CLEAN}',
-  tabulate=_tabulate(OPTIMAL),
+  tabulate_one=functools.partial(_at_sparsities, sparsities=(OPTIMAL,)),
+  reads='effects',
   draw=draw_clean,
 )
 
@@ -248,7 +236,8 @@ FIGURE_2B = base.Figure(
     'although the network generalizes better.'
   ),
   needs=f'{base.EL2N}, and {base.CLEAN}',
-  tabulate=_tabulate(HIGHEST),
+  tabulate_one=functools.partial(_at_sparsities, sparsities=(HIGHEST,)),
+  reads='effects',
   draw=draw_clean,
   notes=_note_last,
 )
@@ -261,7 +250,10 @@ FIGURE_5 = base.Figure(
     'are the noisy examples: pruning raises their loss.'
   ),
   needs=f'{base.EL2N}, and {base.NOISE}',
-  tabulate=_tabulate(OPTIMAL, with_noise=True),
+  tabulate_one=functools.partial(
+    _at_sparsities, sparsities=(OPTIMAL,), with_noise=True
+  ),
+  reads='effects',
   draw=draw_noise,
   notes=_note_dense,
 )

@@ -8,7 +8,6 @@ from pruning_gen.analysis.figures import curves
 from pruning_gen.analysis.load import Benchmark
 
 
-@base.of_each
 def tabulate_optima(benchmark: Benchmark) -> pd.DataFrame:
   """Tabulate every curve's optimal and highest improving sparsity.
 
@@ -54,7 +53,6 @@ def tabulate_optima(benchmark: Benchmark) -> pd.DataFrame:
   return table.astype({'highest_improving_level': 'Int64'})
 
 
-@base.of_each
 def tabulate_concentration(benchmark: Benchmark) -> pd.DataFrame:
   """Tabulate how much of the effect falls on the top 20 % by EL2N.
 
@@ -66,8 +64,6 @@ def tabulate_concentration(benchmark: Benchmark) -> pd.DataFrame:
     EL2N; missing without noise); n.
   """
   table = benchmark.concentration
-  if table.empty:
-    return table
   levels = statistics.optimal_levels(benchmark.summary)
   table = table[
     table.arm.isin(['pruning', 'extended_dense'])
@@ -82,7 +78,6 @@ def tabulate_concentration(benchmark: Benchmark) -> pd.DataFrame:
   return statistics.average(table, by, 'ratio', 'share', 'noisy_share')
 
 
-@base.of_each
 def tabulate_table_5(benchmark: Benchmark) -> pd.DataFrame:
   """Tabulate pruning next to extended dense training, as the paper's Table 5.
 
@@ -132,7 +127,8 @@ INFLUENTIAL = base.Figure(
     'are noisy examples.'
   ),
   needs=base.EL2N,
-  tabulate=tabulate_concentration,
+  tabulate_one=tabulate_concentration,
+  reads='concentration',
   notes=_note_dense,
 )
 
@@ -147,7 +143,7 @@ OPTIMA = base.Figure(
     'the lowest test error.'
   ),
   needs=base.CHAIN,
-  tabulate=tabulate_optima,
+  tabulate_one=tabulate_optima,
 )
 
 TABLE_5 = base.Figure(
@@ -155,7 +151,7 @@ TABLE_5 = base.Figure(
   'Appendix M, Table 5: test error of pruning and of extended dense training',
   caption='The numbers of Figure 6. Bold: the optimal sparsity of pruning.',
   needs=base.CHAIN,
-  tabulate=tabulate_table_5,
+  tabulate_one=tabulate_table_5,
 )
 
 EVERY_LEVEL = base.Figure(
@@ -168,5 +164,5 @@ EVERY_LEVEL = base.Figure(
     'the optimal sparsity.'
   ),
   needs=base.CHAIN,
-  tabulate=base.of_each(lambda benchmark: benchmark.summary),
+  tabulate_one=lambda own: own.summary,
 )

@@ -16,7 +16,6 @@ from pruning_gen.analysis.figures import subgroups
 from pruning_gen.analysis.load import Benchmark
 
 
-@base.of_each
 def tabulate_test_error(benchmark: Benchmark) -> pd.DataFrame:
   """Tabulate the test error of pruned and of narrower networks."""
   table = curves.tabulate(benchmark, ['pruning', 'width'], 'test_error')
@@ -34,10 +33,10 @@ def _effects_at(
   """
   table = subgroups.effects_by_el2n(benchmark)
   pruning = statistics.optimal_levels(benchmark.summary)
-  parts = [pd.DataFrame()]
+  parts = [table.head(0)]
   for noise_fraction, level in pruning.items():
     narrow = width_levels.get(noise_fraction)
-    if table.empty or not level or not narrow:
+    if not level or not narrow:
       continue
     own = table[table.noise_fraction == noise_fraction]
     pair = [
@@ -48,15 +47,13 @@ def _effects_at(
   return pd.concat(parts)
 
 
-@base.of_each
 def tabulate_effects(benchmark: Benchmark) -> pd.DataFrame:
   """Tabulate pruning at L* next to width at k*, with noise."""
   optima = statistics.optimal_levels(benchmark.summary, 'width', 'dense')
   table = _effects_at(benchmark, optima)
-  return table[table.noise_fraction > 0] if len(table) else table
+  return table[table.noise_fraction > 0]
 
 
-@base.of_each
 def tabulate_same_size(benchmark: Benchmark) -> pd.DataFrame:
   """Tabulate pruning at L* next to the width of as many weights."""
   pruning = statistics.optimal_levels(benchmark.summary)
@@ -162,7 +159,7 @@ FIGURE_7 = base.Figure(
     'size were the reason, both would fall alike.'
   ),
   needs=base.WIDTH,
-  tabulate=tabulate_test_error,
+  tabulate_one=tabulate_test_error,
   draw=draw,
 )
 
@@ -175,7 +172,7 @@ APPENDIX_F = base.Figure(
     'mark points above the axis.'
   ),
   needs=base.WIDTH,
-  tabulate=tabulate_test_error,
+  tabulate_one=tabulate_test_error,
   draw=draw_zooms,
 )
 
@@ -188,7 +185,8 @@ APPENDIX_I = base.Figure(
     'its own lowest validation error. Look for curves of the same shape.'
   ),
   needs=f'{base.WIDTH} and {base.EL2N}, and {base.NOISE}',
-  tabulate=tabulate_effects,
+  tabulate_one=tabulate_effects,
+  reads='effects',
   draw=draw_effects,
   notes=lambda benchmarks, table: _note_left_out(benchmarks, table, False),
 )
@@ -202,7 +200,8 @@ SAME_SIZE = base.Figure(
     'that makes the difference.'
   ),
   needs=f'{base.WIDTH} and {base.EL2N}',
-  tabulate=tabulate_same_size,
+  tabulate_one=tabulate_same_size,
+  reads='effects',
   draw=draw_effects,
   notes=lambda benchmarks, table: _note_left_out(benchmarks, table, True),
 )

@@ -13,7 +13,6 @@ IMAGES_PER_ROW, MAX_ROWS = 10, 2
 NOISY_COLOR = '#A3271C'
 
 
-@base.of_each
 def tabulate(benchmark: Benchmark) -> pd.DataFrame:
   """Tabulate the examples of each noise level and sparsity.
 
@@ -99,6 +98,6 @@ APPENDIX_K1 = base.Figure(
     'noise levels. Look for ambiguous or wrongly labeled images.'
   ),
   needs=base.CHAIN,
-  tabulate=tabulate,
+  tabulate_one=tabulate,
   draw=draw,
 )

@@ -358,6 +358,22 @@ def test_early_stopping_is_drawn_on_the_test_split_where_it_has_one(benchmark):
   assert drawn[1] == pytest.approx(validation)
 
 
+def test_benchmarks_with_unequal_arms_are_drawn_side_by_side(benchmark):
+  summary = benchmark.summary[benchmark.summary.arm != 'extended_dense']
+  results = benchmark.results[benchmark.results.arm != 'extended_dense']
+  epochs = benchmark.epochs[benchmark.epochs.arm != 'extended_dense']
+  alone = benchmark._replace(
+    title='alone', summary=summary, results=results, epochs=epochs
+  )
+  table = stopping.STOPPING.tabulate([benchmark, alone])
+  drawn = [
+    [points.get_label() for points in axes.containers]
+    for axes in stopping.draw(table).axes
+  ]
+  assert drawn[0] == [style.label_of(name) for name in stopping.MARKERS]
+  assert drawn[1] == drawn[0][:2]
+
+
 def test_equal_errors_are_not_magnified(benchmark):
   table = extended.DIFFERENCES.tabulate([benchmark])
   table['against_pruning_mean'] = [0.0, 1e-17] * (len(table) // 2)

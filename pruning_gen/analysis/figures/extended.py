@@ -98,6 +98,9 @@ def draw_differences(
     noise = np.unique(rows.noise_fraction)
     for i, network in enumerate(others):
       own = rows[rows.network == network]
+      # Another benchmark may have more arms.
+      if own.empty:
+        continue
       middle = (len(others) - 1) / 2
       at = np.searchsorted(noise, own.noise_fraction) + 0.2 * (i - middle)
       _draw_judged(axes, at, own, markers[network])

@@ -258,6 +258,17 @@ def test_effects_at_both_sparsities(benchmark):
   assert list(drawn.get_ydata()) == rows.effect_mean.tolist()
 
 
+def test_figure_1b_shows_vgg_where_its_effects_are_there(benchmark):
+  config = benchmark.config | {'model': {'name': 'vgg16'}}
+  vgg = benchmark._replace(title='VGG-16', config=config)
+  table = subgroups.FIGURE_1B.tabulate([benchmark, vgg])
+  assert set(table.benchmark) == {'VGG-16'}
+  assert list(table.benchmark.cat.categories) == [benchmark.title, 'VGG-16']
+  without = vgg._replace(effects=pd.DataFrame())
+  table = subgroups.FIGURE_1B.tabulate([benchmark, without])
+  assert set(table.benchmark) == {benchmark.title}
+
+
 def test_without_an_improving_level_the_axes_say_so(benchmark):
   # Errors rise with the level, so that level 0 is the best.
   results = make_results({0: [0.1, 0.1], 1: [0.2, 0.3], 3: [0.3, 0.3]})

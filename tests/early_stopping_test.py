@@ -30,9 +30,9 @@ def test_stopping_early_against_pruning():
         'pruning',
         [
           (0, 4, (0.12, 0.15), (0.2, 0.2)),
-          (0, 6, (0.12, 0.09), (0.1, 0.13)),
-          (0, 8, (None, None), (None, None)),
-          (0, 10, (0.3, 0.3), (0.3, 0.3)),
+          (0, 6, (None, None), (None, None)),
+          (0, 8, (0.12, 0.09), (0.1, 0.13)),
+          (0, 10, (None, None), (None, None)),
           # Pruned networks do not count.
           (1, 12, (0.01, 0.01), (0.01, 0.01)),
         ],
@@ -41,7 +41,10 @@ def test_stopping_early_against_pruning():
         'extended_dense',
         [
           (0, 4, (0.12, 0.15), (0.2, 0.2)),
-          (1, 14, (0.08, 0.08), (0.08, 0.1)),
+          (0, 8, (0.3, 0.3), (0.3, 0.3)),
+          (1, 12, (0.08, 0.08), (0.08, 0.1)),
+          (1, 16, (0.3, 0.3), (0.3, 0.3)),
+          (1, 20, (0.3, 0.3), (0.3, 0.3)),
           # Beyond the optimal sparsity.
           (2, 24, (0.0, 0.0), (0.0, 0.0)),
         ],
@@ -56,9 +59,9 @@ def test_stopping_early_against_pruning():
     pd.DataFrame(
       [
         ('dense', 10, 0.3, 2),
-        ('dense_stopped', 5, 0.14, 2),
+        ('dense_stopped', 6, 0.14, 2),
         ('extended_dense', 20, 0.4, 2),
-        ('extended_dense_stopped', 14, 0.09, 2),
+        ('extended_dense_stopped', 12, 0.09, 2),
         ('pruning', 20, 0.1, 2),
       ],
     )
@@ -80,6 +83,26 @@ def test_stopping_early_against_pruning():
     'pruning': 'match',
   }
   assert test.against_pruning_unpaired['dense_stopped'] == 'worse'
+
+
+@pytest.mark.parametrize(
+  'measured', [[9, 10], [1, 2, 4, 6, 8, 10], [4, 8, 9, 10], [2, 4, 8, 10]]
+)
+def test_stopping_early_among_epochs_of_which_some_were_not_measured(measured):
+  results = fake_runs.make_results({0: [0.3] * 2, 1: [0.1] * 2})
+  summary = statistics.summarize(results, 0.2)
+  every_epoch = [(0, i, (0.2,) * 2, (0.2,) * 2) for i in range(1, 11)]
+  epochs = make_epochs('dense', every_epoch)
+  found = stopping.compare(results, summary, epochs)
+  assert found.n.tolist() == [2] * 6
+  # As if validate_every_epochs had changed on the way, in one replicate.
+  is_left = ~epochs.epochs_trained.isin(measured) & (epochs.replicate == 1)
+  errors = ['validation_error', 'test_error']
+  epochs.loc[is_left, errors] = None
+  found = stopping.compare(results, summary, epochs)
+  assert found.n.tolist() == [2, 1, 2] * 2
+  epochs.loc[~epochs.epochs_trained.isin(measured), errors] = None
+  assert stopping.compare(results, summary, epochs).empty
 
 
 def test_stopping_early_where_test_errors_or_all_are_missing():

@@ -35,16 +35,14 @@ def compare(
     nothing was measured.
   """
   ends = results[results.experiment == 'chain']
-  measured = epochs.dropna(subset=['validation_error'])
   splits = ['validation']
-  if measured.test_error.notna().all():
+  if epochs.dropna(subset=['validation_error']).test_error.notna().all():
     splits.append('test')
   rows = []
   optima = statistics.optimal_levels(summary)
   for noise_fraction, level in optima.items():
     at_end, by_epoch = (
-      table[table.noise_fraction == noise_fraction]
-      for table in (ends, measured)
+      table[table.noise_fraction == noise_fraction] for table in (ends, epochs)
     )
     networks = {
       'dense': statistics.select(at_end, arm='pruning', level=0),
@@ -75,10 +73,25 @@ def compare(
 
 
 def _stop(table: pd.DataFrame, arm: str, last_level: int) -> pd.DataFrame:
-  """Select the first epoch of the lowest validation error, by replicate."""
+  """Select the first epoch of the lowest validation error, by replicate.
+
+  Replicates that were not measured throughout are left out: their lowest error
+  may be of an epoch without one.
+  """
   table = table[(table.arm == arm) & (table.level <= last_level)]
+  table = table.groupby('replicate').filter(_is_measured_throughout)
+  table = table.dropna(subset=['validation_error'])
   table = table.sort_values(['validation_error', 'epochs_trained'])
   return table.drop_duplicates('replicate').set_index('replicate')
+
+
+def _is_measured_throughout(table: pd.DataFrame) -> bool:
+  """Return whether errors were measured at one interval from the start on."""
+  measured = table[table.validation_error.notna()].epochs_trained.sort_values()
+  if measured.empty:
+    return False
+  every, last = int(measured.iloc[0]), int(table.epochs_trained.max())
+  return measured.tolist() == list(range(every, last + 1, every))
 
 
 def draw(table: pd.DataFrame) -> Drawing:
@@ -99,9 +112,9 @@ def _note_validation(
     return []
   by_benchmark = table.groupby('benchmark', observed=True).split.agg(set)
   return [
-    f'{title}: epochs.csv is of an older version, without test errors. All '
-    'errors are of the validation examples, of which stopping early takes the '
-    'lowest of many: it looks better here than it is.'
+    f'{title}: test errors were not measured by epoch. All errors are of the '
+    'validation examples, of which stopping early takes the lowest of many: it '
+    'looks better here than it is.'
     for title, splits in by_benchmark.items()
     if 'test' not in splits
   ]
@@ -115,7 +128,9 @@ STOPPING = base.Figure(
     'deviation: of dense and extended dense training to the end, and of both '
     'stopped after the epoch of the lowest validation error, which each '
     'replicate chooses for itself. Extended dense training has as many epochs '
-    'to choose from as pruning to its optimal sparsity takes. Test errors are '
+    'to choose from as pruning to its optimal sparsity takes. Replicates whose '
+    'errors were not measured at one interval from the first epoch on are left '
+    'out. Test errors are '
     'drawn where they were measured by epoch. Above 0 pruning is better; '
     'hollow points match by the rule of the paper. Look for triangles at or '
     'below 0: there, stopping in time does what pruning does.'

@@ -287,6 +287,28 @@ def test_every_noise_level_and_arm_must_be_finished():
   assert table.detail.str.contains('extended dense has finished level 2').all()
 
 
+def test_a_chain_that_ends_at_its_optimum_contradicts_nothing_about_it():
+  """More levels may have another optimum, and then agree."""
+
+  def edit(parts):
+    parts['config']['levels'] = 10
+    rows = parts['results']
+    is_late = (rows.experiment == 'chain') & (rows.level > 10)
+    parts['results'] = rows[~is_late].copy()
+    is_last = {'experiment': 'chain', 'arm': 'pruning', 'level': 10}
+    cases.put('results', is_last, validation_error=0.01)(parts)
+
+  table = claims.tabulate([fake.make('vgg16', None, edit)])
+  found = table[table.verdict == 'contradicts']
+  independent = {
+    row.text for row in claims.CLAIMS if 'optimum' not in row.needs
+  }
+  assert set(found.claim) <= independent
+  words = table.detail.str.startswith('the chain ends at its L*')
+  assert set(table[words].verdict) == {'undecided'}
+  assert words.sum() >= 10
+
+
 def test_groups_that_are_worse_at_the_optimum_are_harmed_early():
   words = find('Pruning harms the test error of a class')
   for number, verdict in ((3, 'agrees'), (4, 'contradicts')):

@@ -110,6 +110,7 @@ def _test_benchmark(claim, cases):
     finding = None if number is None else _test(claim, case, number)
     if finding is not None:
       finding = _withhold(finding, _gate(case, number, claim.needs))
+      finding = _keep_open(finding, [case], claim.needs)
       found.append((case.noise_fraction, number, finding))
   return found
 
@@ -151,7 +152,7 @@ def _find_unfinished(case, needs):
     'extended_dense': ('extended_dense', config['levels']),
     'width': ('width', config['width']['levels']),
   }
-  for name in needs:
+  for name in filter(levels.get, needs):
     curve, last = levels[name]
     # The optimum may be at a level that is still to come.
     if case.has(curve) and case.last(curve) < last:
@@ -164,6 +165,15 @@ def _find_unfinished(case, needs):
 def _withhold(finding, why):
   """Leave a finding undecided if there is a reason."""
   return base.withhold(finding, why, finding.detail) if why else finding
+
+
+def _keep_open(finding, cases, needs):
+  """Leave open what contradicts where a longer chain may have another L*."""
+  ends = [case for case in cases if case.ends_at_optimum()]
+  if finding.verdict != base.CONTRADICTS or 'optimum' not in needs or not ends:
+    return finding
+  names = ', '.join(several.describe(case, len(cases) > 1) for case in ends)
+  return _withhold(finding, f'the chain ends at its L*: {names}')
 
 
 def _test_across(claim, cases, number):
@@ -182,7 +192,7 @@ def _test_across(claim, cases, number):
       why = _name_ours(name)
     elif missing:
       why = f'this run has no noise level {" or ".join(missing)}'
-  return _withhold(finding, why)
+  return _keep_open(_withhold(finding, why), cases, claim.needs)
 
 
 def _name_ours(name):
@@ -215,6 +225,7 @@ def _test_over(claim, all_cases):
   if found:
     cases = [found[key] for key in wanted if key in found]
     finding = _test(claim, cases, claim.paper)
+    finding = _keep_open(finding, cases, claim.needs)
   if len(found) < len(wanted):
     kind = 'noisy' if is_noisy else 'clean'
     why = [f'{len(found)} of {len(wanted)} {kind} benchmarks']

@@ -75,7 +75,8 @@ class Claim(NamedTuple):
     test: returns the Finding of a Case; over noise levels or benchmarks, of a
       list of them. None where there is nothing to test.
     needs: what must be finished: 'chain' (its arm pruning), 'extended_dense' or
-      'width'.
+      'width'; and 'optimum' where a longer chain may have another L*, and then
+      agree.
   """
 
   section: str
@@ -83,7 +84,7 @@ class Claim(NamedTuple):
   scope: str
   paper: str | float | tuple | Count | dict
   test: Callable[..., Finding | None]
-  needs: tuple[str, ...] = ('chain',)
+  needs: tuple[str, ...] = ('chain', 'optimum')
 
 
 def measure(

@@ -26,8 +26,10 @@ from pruning_gen.analysis.claims.case import GAP
 from pruning_gen.analysis.claims.case import NOISY_LOSS
 
 _ERROR, _LOSS = 'test_error', 'train_cross_entropy'
-_WIDTH = ('chain', 'width')
-_LONGER = ('chain', 'extended_dense')
+_WIDTH = ('chain', 'optimum', 'width')
+_LONGER = ('chain', 'optimum', 'extended_dense')
+# These do not depend on L*.
+_CHAIN, _SIZES = ('chain',), ('chain', 'width')
 _error_at_best = levels.change(_ERROR, Case.best)
 _ratio = groups.concentration(Case.optimum)
 _dense_gap = levels.size_of_gap(Case.dense)
@@ -65,13 +67,13 @@ CLAIMS = (
         ALL_CLEAN, paper.CONCENTRATION[1], several.largest(_ratio)),
   Claim('4', 'At every level, the top 20 % by EL2N change more than the '
         'rest.',
-        EACH, 'every level', groups.concentrated_at_every_level),
+        EACH, 'every level', groups.concentrated_at_every_level, _CHAIN),
   Claim('3, App. D', 'Dense training without the examples that improve most '
         'at L* is worse than without as many random ones.',
         CLEAN, 'worse', controls.leave_out('most_improved', 'random_error')),
   Claim('3, App. D', 'Dense training without the examples that improve most '
         'is worse than without as many random ones, at every level.',
-        CLEAN, 'every level', controls.leave_out_at_every_level),
+        CLEAN, 'every level', controls.leave_out_at_every_level, _CHAIN),
   # Sections 1 and 4: the highest sparsity that improves, without noise.
   Claim('1, Fig. 1b', 'VGG-16: pruning to L^ raises the training loss.',
         CLEAN, {'vgg16': 'worse'}, levels.change(_LOSS, Case.highest)),
@@ -108,13 +110,13 @@ CLAIMS = (
         NOISY, 'worse', levels.change(NOISY_LOSS, Case.optimum)),
   Claim('4, Fig. 4', 'At many weights (over 10 %), the loss of noisy '
         'examples is lower.',
-        NOISY, 'better', levels.noisy_loss(few=False)),
+        NOISY, 'better', levels.noisy_loss(few=False), _CHAIN),
   Claim('4, Fig. 4', 'At few weights (under 10 %), the loss of noisy '
         'examples is higher.',
-        NOISY, 'worse', levels.noisy_loss(few=True)),
+        NOISY, 'worse', levels.noisy_loss(few=True), _CHAIN),
   Claim('4, Fig. 4', 'Where pruning improves, G is larger than the dense '
         'one.',
-        NOISY, 'over half larger', levels.gap_where_improving),
+        NOISY, 'over half larger', levels.gap_where_improving, _CHAIN),
   Claim('4, Fig. 4', 'At L*, G is larger than the dense one.',
         NOISY, 'larger', levels.change(GAP, Case.optimum)),
   Claim('4, Fig. 4', 'The smallest G over noise levels, dense.',
@@ -129,7 +131,7 @@ CLAIMS = (
   Claim('4, Fig. 4', 'The largest G over noise levels, at L*.',
         ACROSS, paper.largest(paper.SPARSE_GAP), several.largest(_sparse_gap)),
   Claim('4, Fig. 4', 'At the last level, G is smaller than at its largest.',
-        NOISY, 'smaller', levels.gap_shrinks),
+        NOISY, 'smaller', levels.gap_shrinks, _CHAIN),
   Claim('4, Fig. 5', 'Pruning to L* raises the training loss, except for '
         'ResNet-50.',
         NOISY, {'resnet50': 'better or match', '': 'worse'},
@@ -157,7 +159,8 @@ CLAIMS = (
   # Section 5.1: extended training time.
   Claim('1, Fig. 1a', 'VGG-16: levels above 1 % of the weights where pruning '
         'and extended dense training differ.',
-        CLEAN, {'vgg16': 'by chance only'}, levels.matches_extended_dense),
+        CLEAN, {'vgg16': 'by chance only'}, levels.matches_extended_dense,
+        _CHAIN),
   Claim('5.1, Fig. 6', 'Extended dense training is as good as pruning, or '
         'better.',
         CLEAN, 'better or match', controls.extended_dense, _LONGER),
@@ -219,9 +222,9 @@ CLAIMS = (
         CLEAN, 'sparser than L*', groups.harmed_late('class', 'test')),
   Claim('7', 'The subgroups by EL2N that pruning harms are harmed by a '
         'narrower network of its size, in training error.',
-        CLEAN, 'positive', groups.harmed_by_size('subgroup', 'train'), _WIDTH),
+        CLEAN, 'positive', groups.harmed_by_size('subgroup', 'train'), _SIZES),
   Claim('7', 'The classes that pruning harms are harmed by a narrower '
         'network of its size, in test error.',
-        CLEAN, 'positive', groups.harmed_by_size('class', 'test'), _WIDTH),
+        CLEAN, 'positive', groups.harmed_by_size('class', 'test'), _SIZES),
 )
 # fmt: on

@@ -44,6 +44,7 @@ SHOWN = (
   'figure_2a_subgroups_optimal',
   'figure_5_subgroups_noise',
   'figure_7_width',
+  'appendix_f_width_zooms',
   'appendix_d_leave_out_improved',
   'appendix_e_leave_out_misclassified',
   'more_size_and_time',

@@ -536,7 +536,8 @@ def test_instability_by_hand(benchmark):
   assert table.instability_std.tolist() == pytest.approx([0.2 / 2**0.5] * 2)
   assert table.change_mean.tolist() == pytest.approx([-0.1, -0.1])
   (axes,) = figures.draw_instability(table).axes
-  assert [text.get_text() for text in axes.texts] == ['1', '2']
+  # The last level.
+  assert [text.get_text() for text in axes.texts] == ['2']
 
 
 def test_barriers_and_curvature_by_hand(benchmark):
@@ -547,7 +548,8 @@ def test_barriers_and_curvature_by_hand(benchmark):
   assert table[name].tolist()[1:] == pytest.approx([0.02, 0.04])
   (axes,) = figures.draw_barriers(table, 'test_error').axes
   curves = [line for line in axes.lines if line.get_gid() == style.CURVE]
-  assert [len(line.get_xdata()) for line in curves] == [2, 1]
+  # A curve, and the twin's point and its error bar.
+  assert [len(line.get_xdata()) for line in curves] == [2, 1, 1, 1]
   table = figures.CURVATURE.tabulate([benchmark])
   assert table.hessian_eigenvalue_mean.tolist() == pytest.approx([4, 3, 2])
   assert figures.draw_curvature(table).axes[0].get_yscale() == 'log'

@@ -237,8 +237,8 @@ def average_leave_out(pairs: pd.DataFrame) -> pd.DataFrame:
   Returns:
     DataFrame, one row for each noise_fraction, left_out and number:
     num_left_out (mean); mean, std, n of the test error; random_mean,
-    random_std and dense_mean likewise; difference_mean, difference_std and
-    verdict of the test error against random, paired.
+    random_std, dense_mean and dense_std likewise; difference_mean,
+    difference_std and verdict of the test error against random, paired.
   """
   rows = []
   for (noise_fraction, left_out, number), group in pairs.groupby(
@@ -257,6 +257,7 @@ def average_leave_out(pairs: pd.DataFrame) -> pd.DataFrame:
         'random_mean': group.random_error.mean(skipna=False),
         'random_std': group.random_error.std(skipna=False),
         'dense_mean': group.dense_error.mean(skipna=False),
+        'dense_std': group.dense_error.std(skipna=False),
         'difference_mean': against_random.mean,
         'difference_std': against_random.std,
         'verdict': against_random.verdict,

@@ -88,7 +88,8 @@ def draw_differences(
   """Draw differences to pruning; hollow where both match.
 
   Args:
-    table: with the columns of `paired.compare_at_optimum`.
+    table: with the columns of `paired.compare_at_optimum`; and split, if errors
+      may be of validation examples.
     markers: by network.
     why_empty: what axes without rows say.
   """
@@ -106,7 +107,8 @@ def draw_differences(
       _draw_judged(axes, at, own, markers[network])
     axes.axhline(0, color=style.color_of('pruning'), lw=1, zorder=1)
     drawing.set_noise_axis(axes, noise)
-    axes.set_ylabel('minus pruning (points)')
+    split = rows.split.iloc[0] if 'split' in rows else 'test'
+    axes.set_ylabel(f'{split} error minus pruning (points)')
     drawing.show_percent(axes.yaxis)
     if np.ptp(axes.get_ylim()) < 1e-6:
       # All are equal: do not magnify what rounding leaves.

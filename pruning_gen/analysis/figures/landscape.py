@@ -18,10 +18,10 @@ NEEDS = (
   "'landscape' in --config.experiments, with "
   '--config.checkpoint.keep_levels="(\'all\',)"'
 )
-# Where a path ends, as column prefixes, and how it is drawn.
+# Where a path ends, as column prefixes, and its look in the legend.
 ENDS = {
-  '': ('from the level before', '-'),
-  'twin_': ('to a twin of the same level', ':'),
+  '': ('from the level before', {}),
+  'twin_': ('to a twin of the same level', {'ls': '', 'mfc': 'white'}),
 }
 _CURVE = ['arm', 'noise_fraction', 'level']
 _WEIGHTS = 'matched_weights_remaining'
@@ -72,7 +72,7 @@ def tabulate_curvature(benchmark: Benchmark) -> pd.DataFrame:
 
 
 def draw_instability(table: pd.DataFrame) -> Drawing:
-  """Draw a point for each level, numbered, of each arm."""
+  """Draw a point for each level of each arm, every fifth with its number."""
   figure, grid, cells = grids.grid_by_noise(table, height=3.2)
   for axes, rows in cells:
     for arm, own in rows.groupby('arm', sort=False):
@@ -91,6 +91,8 @@ def draw_instability(table: pd.DataFrame) -> Drawing:
       if own.instability_mean.any():
         _number_levels(axes, own)
     axes.axhline(0, color='0.3', lw=0.8, zorder=1)
+    axes.set_xscale('symlog', linthresh=0.01, linscale=0.5)
+    axes.set_xlim(left=min(rows.instability_mean.min(), 0) - 0.002)
     axes.set_xlabel('change right after pruning (points)')
     axes.set_ylabel('change after retraining (points)')
     for axis in (axes.xaxis, axes.yaxis):
@@ -99,7 +101,9 @@ def draw_instability(table: pd.DataFrame) -> Drawing:
 
 
 def _number_levels(axes: Axes, rows: pd.DataFrame) -> None:
-  for row in rows.itertuples():
+  """Write the number of every fifth level, and of the last, next to it."""
+  is_numbered = (rows.level % 5 == 0) | (rows.level == rows.level.max())
+  for row in rows[is_numbered].itertuples():
     axes.annotate(
       row.level,
       (row.instability_mean, row.change_mean),
@@ -114,10 +118,10 @@ def draw_barriers(table: pd.DataFrame, metric: str) -> Drawing:
   """Draw curves by weights remaining: of each arm, to the level before."""
   figure, grid, cells = grids.grid_by_noise(table, height=2.9)
   for axes, rows in cells:
-    for end, (_, line) in ENDS.items():
-      name = f'{end}barrier_{metric}'
-      known = rows.dropna(subset=f'{name}_mean')
-      drawing.draw_arms(axes, known, _WEIGHTS, name, ls=line)
+    name = f'barrier_{metric}'
+    known = rows.dropna(subset=f'{name}_mean')
+    drawing.draw_arms(axes, known, _WEIGHTS, name)
+    _draw_twins(axes, rows, f'twin_{name}')
     drawing.set_weights_axis(axes, rows.matched_weights_remaining)
     axes.set_ylim(bottom=0)
     axes.set_ylabel('barrier (nats)')
@@ -125,11 +129,27 @@ def draw_barriers(table: pd.DataFrame, metric: str) -> Drawing:
       axes.set_ylabel('barrier (points of test error)')
       drawing.show_percent(axes.yaxis)
   drawn = [
-    style.key(label, ls=line)
-    for end, (label, line) in ENDS.items()
+    style.key(label, marker='o', ms=3.5, **look)
+    for end, (label, look) in ENDS.items()
     if table[f'{end}barrier_{metric}_mean'].notna().any()
   ]
   return grids.finish(figure, grid, *drawn)
+
+
+def _draw_twins(axes: Axes, rows: pd.DataFrame, metric: str) -> None:
+  """Draw points: twins are trained at few levels."""
+  known = rows.dropna(subset=f'{metric}_mean')
+  for arm, own in known.groupby('arm', sort=False):
+    drawing.draw_points(
+      axes,
+      own[_WEIGHTS],
+      own[f'{metric}_mean'],
+      own[f'{metric}_std'],
+      color=style.color_of(arm),
+      fmt=style.marker_of(arm),
+      mfc='white',
+      ms=3.5,
+    )
 
 
 def draw_curvature(table: pd.DataFrame) -> Drawing:
@@ -149,7 +169,7 @@ _ARMS = (
 _BARRIER = (
   'on the straight line between two networks, how far its highest point is '
   'above the line between its ends, with the statistics of BatchNorm estimated '
-  'again at each point. Solid: from the network of the level before. Dotted: '
+  'again at each point. Lines: from the network of the level before. Hollow: '
   'to a network that was trained from the same weights on batches in another '
   f'order (config.landscape.twin_levels). {_ARMS} Near 0 both networks are in '
   'one basin.'
@@ -161,7 +181,8 @@ INSTABILITY = base.Figure(
   caption=(
     'How much the test error changes from the level before: right after '
     'weights are removed, and when the network has been trained again; a point '
-    'for each level, with its number. Points below 0 are levels that improve. '
+    'for each level, every fifth and the last with its number. Points below 0 '
+    'are levels that improve. The horizontal axis is linear up to 1 point. '
     f'{base.SPREAD} Look for whether levels that do more damage at first end '
     'better.'
   ),

@@ -141,7 +141,6 @@ def draw_misclassified(table: pd.DataFrame) -> Drawing:
     'random': ('random_set', 's', style.label_of('random_set')),
     'pruning': ('pruning', 'D', 'pruning, optimally sparse'),
   }
-  table = table.assign(dense_std=np.nan)
   figure, grid = grids.columns(table)
   for axes, rows in grids.by_benchmark(grid[0], table, 'not in this run'):
     noise = np.unique(rows.noise_fraction)

@@ -134,7 +134,7 @@ def finish(
   Args:
     grid: axes [row, column].
     *keys: entries of the legend that are no curves.
-    has_curves: whether each curve has an entry, too; a label has one.
+    has_curves: whether curves have entries, too: one for each label.
   """
   label_left(grid)
   handles = {}

@@ -106,9 +106,9 @@ class Case:
     """Return the last finished level."""
     return int(self.summary(curve).index[-1])
 
-  def ends_at_optimum(self) -> bool:
-    """Return whether the last level has the lowest mean validation error."""
-    return self.has('pruning') and bool(self.summary().is_optimal.iloc[-1])
+  def ends_at(self, flag: str) -> bool:
+    """Return whether a summary marks the last level, as 'is_optimal'."""
+    return self.has('pruning') and bool(self.summary()[flag].iloc[-1])
 
   def best(self, curve: str = 'pruning') -> int:
     """Return the level of the lowest mean validation error, maybe 0."""

@@ -64,9 +64,9 @@ OPTIMIZERS = {'sgd': 'SGD', 'adam': 'Adam'}
 SAME = ['benchmark', 'experiment', 'left_out', 'chosen_at']
 BY_EPOCH = ('more_early_stopping', 'more_validation_curves')
 
-
-# Figures with their tables, and tested claims with why others are not tested.
+# Figures with their tables.
 Shown = list[tuple[Figure, pd.DataFrame]]
+# The claims that a run tests, and why it does not test others.
 Tested = tuple[pd.DataFrame, pd.DataFrame]
 
 

@@ -1,6 +1,6 @@
 """Training throughput of stacked members, compared with a PyTorch loop.
 
-  python speed/throughput.py --peer=PATH/torch_baseline.py
+  python speed/throughput.py --peer=speed/pytorch_loop.py
 
 Runs the real programs on random images of the data set's shape: 1, 3 and 12
 members (or --members), each in a process of its own, in turn with the peer (any

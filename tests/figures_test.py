@@ -354,9 +354,14 @@ def test_early_stopping_is_drawn_on_the_test_split_where_it_has_one(benchmark):
   table = stopping.STOPPING.tabulate([benchmark, older])
   (note,) = stopping.STOPPING.notes([benchmark, older], table)
   assert note.startswith('older: ')
+  all_axes = stopping.draw(table).axes
+  assert [axes.get_ylabel().split()[0] for axes in all_axes] == [
+    'test',
+    'validation',
+  ]
   drawn = [
     points.lines[0].get_ydata()
-    for axes in stopping.draw(table).axes
+    for axes in all_axes
     for points in axes.containers
     if points.get_label() == style.label_of('dense_stopped')
   ]

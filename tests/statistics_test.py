@@ -149,8 +149,7 @@ def test_the_highest_improving_level_of_pruning():
     [make_results(errors), make_results({0: [0.3, 0.3]}, noise_fraction=0.6)]
   )
   summary = statistics.summarize(table, 0.2)
-  flag = 'is_highest_improving'
-  assert statistics.optimal_levels(summary, flag=flag) == {0.0: 2}
+  assert statistics.highest_improving_levels(summary) == {0.0: 2}
 
 
 def test_optimal_level_needs_every_validation_error():

@@ -293,16 +293,22 @@ def optimal_levels(
   summary: pd.DataFrame,
   experiment: str = 'chain',
   arm: str = 'pruning',
-  flag: str = 'is_optimal',
 ) -> dict[float, int]:
   """Return {noise_fraction: level} of one arm's optimal sparsities.
 
-  With flag='is_highest_improving', of the sparsest levels that are better than
-  dense. A noise level without one has no entry.
+  A noise level without one has no entry.
   """
-  rows = summary[
-    (summary.experiment == experiment) & (summary.arm == arm) & summary[flag]
-  ]
+  own = summary[(summary.experiment == experiment) & (summary.arm == arm)]
+  return _levels_of(own[own.is_optimal])
+
+
+def highest_improving_levels(summary: pd.DataFrame) -> dict[float, int]:
+  """Return the same of the sparsest levels that pruning improves."""
+  own = summary[(summary.experiment == 'chain') & (summary.arm == 'pruning')]
+  return _levels_of(own[own.is_highest_improving])
+
+
+def _levels_of(rows: pd.DataFrame) -> dict[float, int]:
   return dict(zip(rows.noise_fraction, rows.level))
 
 
@@ -315,7 +321,7 @@ def average(table: pd.DataFrame, by: list[str], *metrics: str) -> pd.DataFrame:
     *metrics: columns; missing values are left out of their means.
 
   Returns:
-    The columns by; METRIC_mean and METRIC_std (n - 1) of each metric; and n,
+    The columns `by`; METRIC_mean and METRIC_std (n - 1) of each metric; and n,
     the number of rows.
   """
   columns = {

@@ -85,7 +85,7 @@ def write_scores(run: Run) -> None:
     means.append(scores[own].mean(axis=0))
   columns = [*results.EL2N.identity, 'networks']
   table = pd.DataFrame(rows, columns=columns)
-  results.EL2N.write(run.workdir, table, means)
+  results.EL2N.write(run.workdir, table, np.stack(means))
 
 
 def divide(

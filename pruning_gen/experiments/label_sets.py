@@ -30,7 +30,9 @@ def list_label_sets(config: ConfigDict) -> list[tuple[float, int]]:
   )
 
 
-def list_scored(workdir: epath.PathLike, scores: Pair) -> set[tuple]:
+def list_scored(
+  workdir: epath.PathLike, scores: Pair
+) -> set[tuple[float, int]]:
   """List the label sets whose examples have scores in a workdir."""
   if not scores.exists(workdir):
     return set()

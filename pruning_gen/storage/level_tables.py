@@ -2,7 +2,7 @@
 
 chain/layers.csv         the weights left in each layer
 landscape/landscape.csv  the loss around each network that was kept
-landscape/twins.csv      and on the line to its twin, where one was trained
+landscape/twins.csv      the loss on the line from each network to its twin
 
 Rows are in the order of level and of members.csv, and numbers stay the text
 that was first written: a run that grew has the bytes of one that did not.

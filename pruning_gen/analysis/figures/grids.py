@@ -120,20 +120,21 @@ def say(axes: Axes, text: str) -> None:
 
 
 def label_left(grid: np.ndarray) -> None:
-  """Keep the labels of vertical axes in the leftmost column alone."""
+  """Label vertical axes once per row, where they are of one quantity."""
   for row in grid:
     for axes in row[1:]:
-      axes.set_ylabel('')
+      if axes.get_ylabel() == row[0].get_ylabel():
+        axes.set_ylabel('')
 
 
 def finish(
   figure: Drawing, grid: np.ndarray, *keys: Any, has_curves: bool = True
 ) -> Drawing:
-  """Label the left column alone, add a legend below, and return the figure.
+  """Label rows once, add a legend below, and return the figure.
 
   Args:
     grid: axes [row, column].
-    *keys: entries of the legend that are no curves.
+    *keys: entries of the legend that are not curves.
     has_curves: whether curves have entries, too: one for each label.
   """
   label_left(grid)

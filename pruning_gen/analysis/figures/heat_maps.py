@@ -69,8 +69,8 @@ def make_norm(
   """Make a scale that is linear near 0 and logarithmic beyond.
 
   Args:
-    decades: on either side.
-    least: where the scale ends at least.
+    decades: of the logarithmic part, on either side of 0.
+    least: the smallest end of the scale.
   """
   largest = max(values.abs().max(), least)
   return colors.SymLogNorm(largest / 10**decades, vmin=-largest, vmax=largest)

@@ -115,7 +115,7 @@ def _number_levels(axes: Axes, rows: pd.DataFrame) -> None:
 
 
 def draw_barriers(table: pd.DataFrame, metric: str) -> Drawing:
-  """Draw curves by weights remaining: of each arm, to the level before."""
+  """Draw curves by weights remaining, and points for twins, of each arm."""
   figure, grid, cells = grids.grid_by_noise(table, height=2.9)
   for axes, rows in cells:
     name = f'barrier_{metric}'
@@ -146,6 +146,7 @@ def _draw_twins(axes: Axes, rows: pd.DataFrame, metric: str) -> None:
       own[f'{metric}_mean'],
       own[f'{metric}_std'],
       color=style.color_of(arm),
+      label=style.label_of(arm),
       fmt=style.marker_of(arm),
       mfc='white',
       ms=3.5,

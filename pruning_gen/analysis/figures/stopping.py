@@ -27,6 +27,11 @@ def compare(
   dense network within standard training, and extended dense training within
   as many epochs as pruning to the optimal sparsity takes.
 
+  Args:
+    results: results.csv.
+    summary: `statistics.summarize` of it.
+    epochs: epochs.csv of the chain.
+
   Returns:
     DataFrame with noise_fraction; split, 'validation', and 'test' where it was
     measured by epoch; network, 'dense', 'dense_stopped', 'extended_dense',
@@ -75,8 +80,8 @@ def compare(
 def _stop(table: pd.DataFrame, arm: str, last_level: int) -> pd.DataFrame:
   """Select the first epoch of the lowest validation error, by replicate.
 
-  Replicates that were not measured throughout are left out: their lowest error
-  may be of an epoch without one.
+  Replicates that were not measured throughout are left out: the lowest error
+  may be at an epoch that was not measured.
   """
   table = table[(table.arm == arm) & (table.level <= last_level)]
   table = table.groupby('replicate').filter(_is_measured_throughout)

@@ -84,7 +84,7 @@ def noise_marker(noise_fraction: float) -> str:
 
 
 def noise_look(noise_fraction: float) -> dict[str, str]:
-  """Return how curves of a noise level are drawn and called."""
+  """Return how curves of a noise level are drawn and labeled."""
   return {
     'color': noise_color(noise_fraction),
     'marker': noise_marker(noise_fraction),
@@ -117,7 +117,7 @@ def marker_of(name: str) -> str:
 
 
 def arm_look(name: str) -> dict[str, str]:
-  """Return how curves of an arm are drawn and called."""
+  """Return how curves of an arm are drawn and labeled."""
   return {
     'color': color_of(name),
     'marker': marker_of(name),

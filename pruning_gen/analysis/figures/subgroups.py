@@ -26,11 +26,11 @@ def average_effects(effects: pd.DataFrame, by: list[str]) -> pd.DataFrame:
   """Average effects on subgroups over replicates.
 
   Args:
-    effects: the columns by, subgroup and effect.
+    effects: the columns `by`, subgroup and effect.
     by: the columns that identify a network.
 
   Returns:
-    The columns by; subgroup; percentile, the middle of its range of scores;
+    The columns `by`; subgroup; percentile, the middle of its range of scores;
     effect_mean, effect_std and n.
   """
   table = statistics.average(effects, [*by, 'subgroup'], 'effect')
@@ -56,9 +56,7 @@ def _at_sparsities(
   table = table[table.arm == 'pruning']
   levels = {
     OPTIMAL: statistics.optimal_levels(benchmark.summary),
-    HIGHEST: statistics.optimal_levels(
-      benchmark.summary, flag='is_highest_improving'
-    ),
+    HIGHEST: statistics.highest_improving_levels(benchmark.summary),
   }
   pruning = benchmark.summary[benchmark.summary.arm == 'pruning']
   weights = pruning.drop_duplicates('level').set_index('level')
@@ -82,7 +80,7 @@ def _at_sparsities(
 
 
 def _pick_vgg(benchmarks: list[Benchmark]) -> list[Benchmark]:
-  """Return VGG-16, where the report has its effects without noise."""
+  """Return VGG-16 if the report has its effects without noise, or else all."""
   vgg = [
     own
     for own in benchmarks

@@ -113,7 +113,7 @@ def _test_benchmark(claim, cases):
     finding = None if number is None else _test(claim, case, number)
     if finding is not None:
       finding = _withhold(finding, _gate(case, number, claim.needs))
-      finding = _keep_open(finding, [case], claim.needs)
+      finding = _keep_open(finding, [case], claim.at)
       found.append((case.noise_fraction, number, finding))
   return found
 
@@ -155,7 +155,7 @@ def _find_unfinished(case, needs):
     'extended_dense': ('extended_dense', config['levels']),
     'width': ('width', config['width']['levels']),
   }
-  for name in filter(levels.get, needs):
+  for name in needs:
     curve, last = levels[name]
     # The optimum may be at a level that is still to come.
     if case.has(curve) and case.last(curve) < last:
@@ -170,21 +170,17 @@ def _withhold(finding, why):
   return base.withhold(finding, why, finding.detail) if why else finding
 
 
-def _keep_open(finding, cases, needs):
+def _keep_open(finding, cases, at):
   """Leave open what contradicts where a longer chain may have another L* or L^.
 
   Of several benchmarks, one that ends there is enough.
   """
-  if finding.verdict != base.CONTRADICTS:
+  if finding.verdict != base.CONTRADICTS or not at:
     return finding
-  for need, flag in ENDS.items():
-    ends = [case for case in cases if case.ends_at(flag)]
-    if need in needs and ends:
-      names = [several.describe(case, len(cases) > 1) for case in ends]
-      return _withhold(
-        finding, f'the chain ends at its {need}: {", ".join(names)}'
-      )
-  return finding
+  ends = [case for case in cases if case.ends_at(ENDS[at])]
+  names = [several.describe(case, len(cases) > 1) for case in ends]
+  why = f'the chain ends at its {at}: {", ".join(names)}' if ends else ''
+  return _withhold(finding, why)
 
 
 def _test_across(claim, cases, number):
@@ -203,7 +199,7 @@ def _test_across(claim, cases, number):
       why = _name_ours(name)
     elif missing:
       why = f'this run has no noise level {" or ".join(missing)}'
-  return _keep_open(_withhold(finding, why), cases, claim.needs)
+  return _keep_open(_withhold(finding, why), cases, claim.at)
 
 
 def _name_ours(name):
@@ -236,7 +232,7 @@ def _test_over(claim, all_cases):
   if found:
     cases = [found[key] for key in wanted if key in found]
     finding = _test(claim, cases, claim.paper)
-    finding = _keep_open(finding, cases, claim.needs)
+    finding = _keep_open(finding, cases, claim.at)
   if len(found) < len(wanted):
     kind = 'noisy' if is_noisy else 'clean'
     why = [f'{len(found)} of {len(wanted)} {kind} benchmarks']

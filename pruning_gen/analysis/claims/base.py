@@ -75,8 +75,9 @@ class Claim(NamedTuple):
     test: returns the Finding of a Case; over noise levels or benchmarks, of a
       list of them. None where there is nothing to test.
     needs: what must be finished: 'chain' (its arm pruning), 'extended_dense' or
-      'width'; and 'L*' or 'L^' where a longer chain may have another one, and
-      then agree.
+      'width'.
+    at: the level of pruning that it depends on, 'L*', 'L^' or ''. A longer
+      chain may have another one, and then agree.
   """
 
   section: str
@@ -84,7 +85,8 @@ class Claim(NamedTuple):
   scope: str
   paper: str | float | tuple | Count | dict
   test: Callable[..., Finding | None]
-  needs: tuple[str, ...] = ('chain', 'L*')
+  needs: tuple[str, ...] = ('chain',)
+  at: str = 'L*'
 
 
 def measure(

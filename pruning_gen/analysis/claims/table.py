@@ -26,11 +26,8 @@ from pruning_gen.analysis.claims.case import GAP
 from pruning_gen.analysis.claims.case import NOISY_LOSS
 
 _ERROR, _LOSS = 'test_error', 'train_cross_entropy'
-_WIDTH = ('chain', 'L*', 'width')
-_LONGER = ('chain', 'L*', 'extended_dense')
-_HIGHEST = ('chain', 'L^')
-# These depend on neither.
-_CHAIN, _SIZES = ('chain',), ('chain', 'width')
+_WIDTH = ('chain', 'width')
+_LONGER = ('chain', 'extended_dense')
 _error_at_best = levels.change(_ERROR, Case.best)
 _ratio = groups.concentration(Case.optimum)
 _dense_gap = levels.size_of_gap(Case.dense)
@@ -68,36 +65,36 @@ CLAIMS = (
         ALL_CLEAN, paper.CONCENTRATION[1], several.largest(_ratio)),
   Claim('4', 'At every level, the top 20 % by EL2N change more than the '
         'rest.',
-        EACH, 'every level', groups.concentrated_at_every_level, _CHAIN),
+        EACH, 'every level', groups.concentrated_at_every_level, at=''),
   Claim('3, App. D', 'Dense training without the examples that improve most '
         'at L* is worse than without as many random ones.',
         CLEAN, 'worse', controls.leave_out('most_improved', 'random_error')),
   Claim('3, App. D', 'Dense training without the examples that improve most '
         'is worse than without as many random ones, at every level.',
-        CLEAN, 'every level', controls.leave_out_at_every_level, _CHAIN),
+        CLEAN, 'every level', controls.leave_out_at_every_level, at=''),
   # Sections 1 and 4: the highest sparsity that improves, without noise.
   Claim('1, Fig. 1b', 'VGG-16: pruning to L^ raises the training loss.',
         CLEAN, {'vgg16': 'worse'}, levels.change(_LOSS, Case.highest),
-        _HIGHEST),
+        at='L^'),
   Claim('1, Fig. 1b', 'VGG-16: pruning to L^ raises the training loss of the '
         'top 20 % by EL2N most.',
         CLEAN, {'vgg16': 'worse'}, groups.top_minus_rest(Case.highest),
-        _HIGHEST),
+        at='L^'),
   Claim('4, Fig. 2b', 'Pruning to L^ lowers the training loss, but raises it '
         'on CIFAR-10.',
         CLEAN, {'cifar10': 'worse', '': 'better'},
-        levels.change(_LOSS, Case.highest), _HIGHEST),
+        levels.change(_LOSS, Case.highest), at='L^'),
   Claim('4, Fig. 2b', 'On CIFAR-10, pruning to L^ raises the training loss '
         'of most subgroups.',
         CLEAN, {'cifar10': 'over half worse'},
-        groups.most_groups('worse', Case.highest), _HIGHEST),
+        groups.most_groups('worse', Case.highest), at='L^'),
   Claim('4, Fig. 2b', 'On CIFAR-10, pruning to L^ raises the training loss '
         'of the top 20 % by EL2N most.',
         CLEAN, {'cifar10': 'worse'}, groups.top_minus_rest(Case.highest),
-        _HIGHEST),
+        at='L^'),
   Claim('4, Fig. 2b', 'L^, the sparsest level that improves the test error.',
         CLEAN, paper.HIGHEST_IMPROVING,
-        levels.highest_improving(paper.HIGHEST_IMPROVING), _CHAIN),
+        levels.highest_improving(paper.HIGHEST_IMPROVING), at=''),
   # Section 4: additional regularization, under noise.
   Claim('4, Fig. 3', 'Pruning to L* improves the test error, or matches it.',
         NOISY, paper.ERROR_AT_BEST, _error_at_best),
@@ -114,28 +111,28 @@ CLAIMS = (
         NOISY, 'worse', levels.change(NOISY_LOSS, Case.optimum)),
   Claim('4, Fig. 4', 'At many weights (over 10 %), the loss of noisy '
         'examples is lower.',
-        NOISY, 'better', levels.noisy_loss(few=False), _CHAIN),
+        NOISY, 'better', levels.noisy_loss(few=False), at=''),
   Claim('4, Fig. 4', 'At few weights (under 10 %), the loss of noisy '
         'examples is higher.',
-        NOISY, 'worse', levels.noisy_loss(few=True), _CHAIN),
+        NOISY, 'worse', levels.noisy_loss(few=True), at=''),
   Claim('4, Fig. 4', 'Where pruning improves, G is larger than the dense '
         'one.',
-        NOISY, 'over half larger', levels.gap_where_improving, _CHAIN),
+        NOISY, 'over half larger', levels.gap_where_improving, at=''),
   Claim('4, Fig. 4', 'At L*, G is larger than the dense one.',
         NOISY, 'larger', levels.change(GAP, Case.optimum)),
   Claim('4, Fig. 4', 'The smallest G over noise levels, dense.',
         ACROSS, paper.smallest(paper.DENSE_GAP), several.smallest(_dense_gap),
-        needs=()),
+        needs=(), at=''),
   Claim('4, Fig. 4', 'The largest G over noise levels, dense.',
         ACROSS, paper.largest(paper.DENSE_GAP), several.largest(_dense_gap),
-        needs=()),
+        needs=(), at=''),
   Claim('4, Fig. 4', 'The smallest G over noise levels, at L*.',
         ACROSS, paper.smallest(paper.SPARSE_GAP),
         several.smallest(_sparse_gap)),
   Claim('4, Fig. 4', 'The largest G over noise levels, at L*.',
         ACROSS, paper.largest(paper.SPARSE_GAP), several.largest(_sparse_gap)),
   Claim('4, Fig. 4', 'At the last level, G is smaller than at its largest.',
-        NOISY, 'smaller', levels.gap_shrinks, _CHAIN),
+        NOISY, 'smaller', levels.gap_shrinks, at=''),
   Claim('4, Fig. 5', 'Pruning to L* raises the training loss, except for '
         'ResNet-50.',
         NOISY, {'resnet50': 'better or match', '': 'worse'},
@@ -146,7 +143,7 @@ CLAIMS = (
   Claim('4, Fig. 5', 'Little room for a rise at 60 % noise: the dense '
         'network has a higher loss of noisy examples than at 30 %.',
         ACROSS, dict.fromkeys(paper.LITTLE_ROOM, 'worse'), levels.little_room,
-        needs=()),
+        needs=(), at=''),
   Claim('4, App. E', 'Dense training without the examples that the network '
         'at L* misclassifies is better than with all.',
         NOISY, 'better', controls.leave_out('misclassified', 'dense_error')),
@@ -164,7 +161,7 @@ CLAIMS = (
   Claim('1, Fig. 1a', 'VGG-16: levels above 1 % of the weights where pruning '
         'and extended dense training differ.',
         CLEAN, {'vgg16': 'by chance only'}, levels.matches_extended_dense,
-        _CHAIN),
+        at=''),
   Claim('5.1, Fig. 6', 'Extended dense training is as good as pruning, or '
         'better.',
         CLEAN, 'better or match', controls.extended_dense, _LONGER),
@@ -197,12 +194,14 @@ CLAIMS = (
         'higher training loss.',
         CLEAN, 'worse', controls.width_of_same_size, _WIDTH),
   Claim('5.2, Fig. 7', 'Narrowing to k* improves the test error.',
-        NOISY, 'better', levels.change(_ERROR, Case.best, 'width'), _SIZES),
+        NOISY, 'better', levels.change(_ERROR, Case.best, 'width'),
+        _WIDTH, at=''),
   Claim('5.2, Fig. 7', 'Narrowing to k* raises the loss of noisy examples.',
         NOISY, 'worse', levels.change(NOISY_LOSS, Case.optimum, 'width'),
-        _SIZES),
+        _WIDTH, at=''),
   Claim('5.2, Fig. 7', 'Narrowing to k* widens G.',
-        NOISY, 'larger', levels.change(GAP, Case.optimum, 'width'), _SIZES),
+        NOISY, 'larger', levels.change(GAP, Case.optimum, 'width'),
+        _WIDTH, at=''),
   Claim('5.2, Fig. 7', 'Narrower networks minus pruning: smallest over noise '
         'levels.',
         ACROSS, paper.smallest(paper.WIDTH_WORSE),
@@ -226,9 +225,11 @@ CLAIMS = (
         CLEAN, 'sparser than L*', groups.harmed_late('class', 'test')),
   Claim('7', 'The subgroups by EL2N that pruning harms are harmed by a '
         'narrower network of its size, in training error.',
-        CLEAN, 'positive', groups.harmed_by_size('subgroup', 'train'), _SIZES),
+        CLEAN, 'positive', groups.harmed_by_size('subgroup', 'train'),
+        _WIDTH, at=''),
   Claim('7', 'The classes that pruning harms are harmed by a narrower '
         'network of its size, in test error.',
-        CLEAN, 'positive', groups.harmed_by_size('class', 'test'), _SIZES),
+        CLEAN, 'positive', groups.harmed_by_size('class', 'test'),
+        _WIDTH, at=''),
 )
 # fmt: on

@@ -135,10 +135,9 @@ STOPPING = base.Figure(
     'replicate chooses for itself. Extended dense training has as many epochs '
     'to choose from as pruning to its optimal sparsity takes. Replicates whose '
     'errors were not measured at one interval from the first epoch on are left '
-    'out. Test errors are '
-    'drawn where they were measured by epoch. Above 0 pruning is better; '
-    'hollow points match by the rule of the paper. Look for triangles at or '
-    'below 0: there, stopping in time does what pruning does.'
+    'out. Test errors are drawn where they were measured by epoch. Above 0 '
+    'pruning is better; hollow points match by the rule of the paper. Look for '
+    'triangles at or below 0: there, stopping in time does what pruning does.'
   ),
   needs=NEEDS,
   tabulate_one=lambda own: compare(own.results, own.summary, own.epochs),

@@ -44,7 +44,7 @@ def draw_points(
   axes: Axes, x: Any, mean: pd.Series, std: pd.Series, **look: Any
 ) -> None:
   """Draw means as points, with bars of one standard deviation."""
-  look = {'fmt': 'o', 'ms': 5, 'capsize': 2} | look
+  look = {'marker': 'o', 'ls': '', 'ms': 5, 'capsize': 2} | look
   axes.errorbar(x, mean, std.fillna(0), gid=style.CURVE, **look)
 
 

@@ -125,11 +125,9 @@ def _draw_judged(
 ) -> None:
   """Draw filled points, and on top white ones where both match."""
   network = rows.network.iloc[0]
-  look = {'color': style.color_of(network), 'fmt': marker}
+  look = style.arm_look(network) | {'marker': marker}
   mean, std = rows.against_pruning_mean, rows.against_pruning_std
-  drawing.draw_points(
-    axes, at, mean, std, label=style.label_of(network), **look
-  )
+  drawing.draw_points(axes, at, mean, std, **look)
   is_match = (rows.against_pruning_verdict == 'match').to_numpy()
   axes.plot(
     at[is_match],

@@ -82,9 +82,7 @@ def draw_instability(table: pd.DataFrame) -> Drawing:
         own.change_mean,
         own.change_std,
         xerr=own.instability_std.fillna(0),
-        color=style.color_of(arm),
-        label=style.label_of(arm),
-        fmt=style.marker_of(arm),
+        **style.arm_look(arm),
         ms=3,
         lw=0.7,
       )
@@ -145,9 +143,7 @@ def _draw_twins(axes: Axes, rows: pd.DataFrame, metric: str) -> None:
       own[_WEIGHTS],
       own[f'{metric}_mean'],
       own[f'{metric}_std'],
-      color=style.color_of(arm),
-      label=style.label_of(arm),
-      fmt=style.marker_of(arm),
+      **style.arm_look(arm),
       mfc='white',
       ms=3.5,
     )

@@ -151,7 +151,7 @@ def draw_misclassified(table: pd.DataFrame) -> Drawing:
         rows[f'{column}_mean'],
         rows[f'{column}_std'],
         color=style.color_of(name),
-        fmt=marker,
+        marker=marker,
         label=label,
       )
     drawing.set_noise_axis(axes, noise)

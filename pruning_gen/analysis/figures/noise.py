@@ -152,17 +152,15 @@ def draw_at_optimum(table: pd.DataFrame) -> Drawing:
     for i, network in enumerate(networks):
       own = rows[rows.network == network]
       at = np.searchsorted(noise, own.noise_fraction) + 0.2 * (i - 1)
-      color, marker = style.color_of(network), style.marker_of(network)
+      look = style.arm_look(network)
       for metric, (_, name) in PARTS.items():
         drawing.draw_points(
           axes,
           at,
           own[f'{metric}_mean'],
           own[f'{metric}_std'],
-          color=color,
-          fmt=marker,
-          mfc='white' if metric == CLEAN else color,
-          label=f'{style.label_of(network)}, {name}',
+          **look | {'label': f'{look["label"]}, {name}'},
+          mfc='white' if metric == CLEAN else look['color'],
         )
     drawing.set_noise_axis(axes, noise)
     axes.set_ylabel('training loss (nats)')

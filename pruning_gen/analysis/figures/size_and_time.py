@@ -52,7 +52,7 @@ def _draw_lines(axes: Axes, networks: pd.DataFrame) -> None:
       at,
       rows.test_error_mean,
       rows.test_error_std,
-      fmt='-',
+      ls='-',
       label=label,
       **look,
     )

@@ -113,7 +113,6 @@ def _test_benchmark(claim, cases):
     finding = None if number is None else _test(claim, case, number)
     if finding is not None:
       finding = _withhold(finding, _gate(case, number, claim.needs))
-      finding = _keep_open(finding, [case], claim.at)
       found.append((case.noise_fraction, number, finding))
   return found
 
@@ -133,7 +132,10 @@ def _test(claim, cases, number):
     found = claim.test(cases)
   except Undecided as reason:
     return _undecided(str(reason))
-  return None if found is None else base.decide(found, number)
+  if found is None:
+    return None
+  cases = cases if isinstance(cases, list) else [cases]
+  return _keep_open(base.decide(found, number), cases, claim.at)
 
 
 def _undecided(why):
@@ -199,7 +201,7 @@ def _test_across(claim, cases, number):
       why = _name_ours(name)
     elif missing:
       why = f'this run has no noise level {" or ".join(missing)}'
-  return _keep_open(_withhold(finding, why), cases, claim.at)
+  return _withhold(finding, why)
 
 
 def _name_ours(name):
@@ -232,7 +234,6 @@ def _test_over(claim, all_cases):
   if found:
     cases = [found[key] for key in wanted if key in found]
     finding = _test(claim, cases, claim.paper)
-    finding = _keep_open(finding, cases, claim.at)
   if len(found) < len(wanted):
     kind = 'noisy' if is_noisy else 'clean'
     why = [f'{len(found)} of {len(wanted)} {kind} benchmarks']

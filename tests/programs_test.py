@@ -1,7 +1,12 @@
+from unittest import mock
+
 import jax
+import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
+from pruning_gen.data import augment
 from pruning_gen.engine import inputs
 from pruning_gen.engine import loss_surfaces
 from pruning_gen.engine import memory
@@ -27,6 +32,50 @@ def make_programs(config, dataset, members=None):
   return build.make_programs(*describe(config, dataset, members))
 
 
+def make_spec(config, dataset):
+  return build.make_spec(*describe(config, dataset))
+
+
+def test_a_level_starts_at_the_rewind_epoch(config, digits):
+  # It prunes the output layer, too, which most configs leave whole.
+  config.arms = ('pruning',)
+  config.prune_output, config.prune_fraction = True, 0.9
+  config.devices.count = 1
+  spec = make_spec(config, digits)
+  members = inputs.place_members(spec)
+  state = programs._make_start_level(spec)(
+    inputs.make_create(spec)(members.key),
+    members,
+    np.int32(1),
+    digits.train_images,
+  )
+  # One epoch is six steps.
+  assert optax.tree.get(state.opt_state, 'count').tolist() == [6, 6]
+  num_kept = state.masks['output']['kernel'].sum(axis=(1, 2))
+  assert ((num_kept > 0) & (num_kept < 10 * 10)).all()
+
+
+@pytest.mark.parametrize('augments', [False, True])
+def test_training_images_are_augmented_if_asked(
+  config, digits, monkeypatch, augments
+):
+  flip_and_crop = mock.Mock(side_effect=lambda key, images, ids: images)
+  monkeypatch.setattr(augment, 'flip_and_crop', flip_and_crop)
+  config.data.augment = augments
+  config.devices.count = 1
+  programs.lower(make_spec(config, digits))
+  assert flip_and_crop.called == augments
+
+
+def test_networks_train_in_bfloat16_and_are_evaluated_in_float32(
+  config, digits
+):
+  config.dtype = 'bfloat16'
+  spec = make_spec(config, digits)
+  assert spec.model.dtype == jnp.bfloat16
+  assert spec.eval_model.dtype == jnp.float32
+
+
 @pytest.mark.slow
 def test_sums_over_examples_do_not_depend_on_how_many_are_evaluated_at_once(
   config, digits
@@ -35,7 +84,7 @@ def test_sums_over_examples_do_not_depend_on_how_many_are_evaluated_at_once(
   lowered = []
   for eval_batch_size in (64, 20):
     config.eval_batch_size = eval_batch_size
-    spec = build.make_spec(*describe(config, digits))
+    spec = make_spec(config, digits)
     state, members = inputs.abstract_state(spec), inputs.abstract_members(spec)
     images, ids = digits.train_images, np.arange(50, dtype=np.int32)
     one = jax.tree.map(

@@ -133,6 +133,20 @@ def test_loss_is_the_mean_before_the_step(setup):
   assert float(loss) == pytest.approx(float(expected), rel=1e-6)
 
 
+def test_images_that_are_not_valid_train_nothing(setup):
+  model, optimizer, state, images, labels = setup
+  train_step = step.make_train_step(model, optimizer)
+  valid = jnp.arange(8) % 2 == 0
+  found, loss = train_step(state, images[0], labels[0], valid)
+  expected, own_loss = train_step(state, images[0, ::2], labels[0, ::2])
+  assert float(loss) == pytest.approx(float(own_loss), rel=1e-6)
+  jax.tree.map(
+    lambda one, other: np.testing.assert_allclose(one, other, atol=1e-7),
+    found.params,
+    expected.params,
+  )
+
+
 def test_on_a_tpu_no_logits_are_looked_up(setup):
   model, optimizer, state, images, labels = setup
   traced = jax.jit(step.make_train_step(model, optimizer)).trace(
@@ -178,3 +192,19 @@ def test_weight_rewinding_sets_back_what_is_kept(setup):
   jax.tree.map(
     np.testing.assert_array_equal, start.rewind_point, state.rewind_point
   )
+
+
+@pytest.mark.parametrize('rewinds, expected', [(False, 5), (True, 1)])
+def test_statistics_of_batch_norm_rewind_with_the_weights(rewinds, expected):
+  params = {'conv': {'kernel': jnp.array([1.0, 2.0, 3.0])}}
+  optimizer = OPTIMIZERS['sgd']
+  state = train_state.TrainState(
+    jax.tree.map(lambda leaf: 10 * leaf, params),
+    {'mean': jnp.array([5.0])},
+    masks.all_kept(params),
+    optimizer.init(params),
+    rewind_point=(params, {'mean': jnp.array([1.0])}),
+  )
+  prunable = masks.prunable(params, prune_output=True)
+  start = start_level(optimizer, prunable, 0, state, 1, rewinds)
+  assert start.batch_stats['mean'].tolist() == [expected]

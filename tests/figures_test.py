@@ -302,15 +302,29 @@ def test_figure_5_names_what_it_leaves_out(benchmark):
 
 
 def test_noisy_loss_is_solid_and_clean_loss_dashed(benchmark):
-  table = noise.FIGURE_4.tabulate([benchmark])
+  rows = benchmark.results
+  own = with_results(
+    benchmark,
+    rows.assign(
+      train_cross_entropy_clean=0.25,
+      train_cross_entropy_noisy=2.0 + rows.level + rows.replicate,
+    ),
+  )
+  table = noise.FIGURE_4.tabulate([own])
   assert set(table.noise_fraction) == {0.2}
   (axes,) = noise.draw_losses(table).axes
   assert axes.get_yscale() == 'log'
-  lines = {label: line.get_ls() for label, line in curves_of(axes).items()}
-  assert lines == {
-    '20 % noise, noisy examples': '-',
-    '20 % noise, clean examples': '--',
+  lines = {
+    label: (line.get_ls(), line.get_ydata().tolist())
+    for label, line in curves_of(axes).items()
   }
+  assert lines == {
+    '20 % noise, noisy examples': ('-', [2.5, 3.5, 4.5, 5.5]),
+    '20 % noise, clean examples': ('--', [0.25] * 4),
+  }
+  table = noise.TABLE_11.tabulate([own])
+  assert table.train_cross_entropy_noisy_mean.tolist() == [2.5, 3.5, 4.5, 5.5]
+  assert table.train_cross_entropy_clean_mean.tolist() == [0.25] * 4
 
 
 def test_memorization_by_level(benchmark):

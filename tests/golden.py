@@ -1,6 +1,6 @@
-"""Rebuilds what the reference arrays next to the repository were computed from.
+"""Rebuilds what the arrays of golden_arrays/ were computed from.
 
-The recipe is in the README of their folder: weights, inputs, labels and masks
+The recipe is in the README of that folder: weights, inputs, labels and masks
 come from numbered NumPy generators, taken in the order of the forward pass.
 """
 
@@ -11,13 +11,12 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-import pytest
 from flax import linen as nn
 from flax import traverse_util
 
 from pruning_gen.models import layers
 
-FOLDER = pathlib.Path(__file__).parents[2] / 'shared' / 'golden'
+FOLDER = pathlib.Path(__file__).parent / 'golden_arrays'
 _SEED = 20221
 
 
@@ -48,7 +47,7 @@ class Golden(NamedTuple):
 
 
 def load(name, model, image_shape, batch_size):
-  """Rebuild the inputs of one file; skip the test where there is no file.
+  """Rebuild the inputs of one file.
 
   Args:
     name: of the file, without its suffix.
@@ -56,10 +55,7 @@ def load(name, model, image_shape, batch_size):
     image_shape: (height, width, channels).
     batch_size: int.
   """
-  path = FOLDER / f'{name}.npz'
-  if not path.exists():
-    pytest.skip(f'no reference arrays: {path} is missing')
-  with np.load(path) as file:
+  with np.load(FOLDER / f'{name}.npz') as file:
     expected = dict(file)
   steps = len(expected['masked_sgd_losses'])
   kernels, norms, shapes, norm_sizes = _trace(model, (batch_size, *image_shape))

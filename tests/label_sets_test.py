@@ -27,3 +27,14 @@ def test_members_and_their_labels(config, digits):
   # 6 whole batches of 32, and a remainder of 8 that is left out.
   assert stack.steps_per_epoch(32) == 6
   assert stack.images_per_epoch(32) == 8 * 192
+
+
+def test_the_kind_of_noise_is_that_of_the_config(config, digits):
+  config.noise.kind = 'pair'
+  run = small_chain.make_run(config, workdir=None, dataset=digits)
+  stack = label_sets.make_stack(run, label_sets.list_members(config))
+  is_noisy = stack.is_noisy[2]
+  assert is_noisy.sum() == 40
+  np.testing.assert_array_equal(
+    stack.labels[2], (digits.train_labels + is_noisy) % 10
+  )

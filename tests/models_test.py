@@ -11,7 +11,10 @@ import pytest
 from flax import traverse_util
 
 from configs import default
+from launch import plan
+from pruning_gen.data import datasets
 from pruning_gen.errors import UserError
+from pruning_gen.experiments import build
 from pruning_gen.models import conv
 from pruning_gen.models import layers
 from pruning_gen.models import lenet
@@ -58,26 +61,28 @@ jit_quickly = functools.partial(
 
 
 @pytest.mark.parametrize(
-  'model, image_shape, num_weights',
+  'benchmark, num_filters, num_weights',
   [
-    (lenet.LeNet(10), (28, 28, 1), 266_200),
-    (resnet.CifarResNet(10), CIFAR, 270_896),
-    (resnet.CifarResNet(100, blocks_per_stage=5), CIFAR, 470_192),
-    (
-      resnet.CifarResNet(100, blocks_per_stage=5, num_filters=32),
-      CIFAR,
-      1_867_104,
-    ),
-    (vgg.VGG16(10), CIFAR, 14_715_584),
-    (resnet.ResNet50(1000), (224, 224, 3), 25_502_912),
+    ('lenet', None, 266_200),
+    ('resnet20', 16, 270_896),
+    ('resnet32', 16, 470_192),
+    ('resnet32', 32, 1_867_104),
+    ('vgg16', 64, 14_715_584),
+    ('resnet50', 64, 25_502_912),
   ],
 )
-def test_num_weights(model, image_shape, num_weights):
-  def init(key):
-    return model.init(key, jnp.zeros((1, *image_shape)), train=False)
+def test_num_weights(benchmark, num_filters, num_weights):
+  config = plan.load_config(benchmark)
+  if num_filters:
+    config.model.num_filters = num_filters
+  data = datasets.info_in(config.data)
+  assert build.num_weights(config, data) == num_weights
 
-  params = jax.eval_shape(init, jax.random.key(0))['params']
-  assert masks_lib.num_weights(params) == num_weights
+
+def test_batch_norm_begins_as_the_config_says():
+  config = plan.load_config('resnet20')
+  config.model.batch_norm_scale_init = 'ones'
+  assert build.make_model(config, 10).batch_norm_scale_init == 'ones'
 
 
 # Widths.

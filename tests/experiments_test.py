@@ -15,6 +15,7 @@ from pruning_gen.experiments import el2n
 from pruning_gen.experiments import leave_out
 from pruning_gen.storage import results
 from pruning_gen.storage import roster
+from tests import fake_runs
 from tests import small_chain
 
 
@@ -214,6 +215,16 @@ def test_which_examples_each_set_has(run, workdir):
   assert len(np.unique(sets['random', 40])) == 40
   sizes = {len(ids) for (kind, _), ids in sets.items() if kind != 'random'}
   assert sizes == {number for kind, number in sets if kind == 'random'}
+
+
+def test_sets_are_chosen_at_the_optimal_sparsity(empty_run, monkeypatch):
+  fake_runs.write_chain(empty_run.workdir)
+  empty_run.config.leave_out.sets = ('most_improved', 'misclassified')
+  # Of four levels; one example more is misclassified at the last.
+  monkeypatch.setattr(effects, 'optimal_level', lambda *_: 2)
+  sets = leave_out.choose_sets(empty_run, 0.2, 0)
+  assert sets['most_improved', 2].tolist() == [19, 18, 17, 16]
+  assert sets['misclassified', 2].tolist() == [0, 16, 17, 19]
 
 
 def test_leave_out_trains_on_the_rest(run, workdir, table):

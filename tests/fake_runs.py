@@ -237,9 +237,11 @@ def _write_arrays(workdir, folder, members, levels):
     losses = 5 - 0.1 * level * np.arange(NUM_TRAIN)
     losses = np.tile(losses.astype(np.float32), (len(members), 1))
     test = np.tile(predict_test(level), (len(members), 1))
+    prediction = predict_train(level, labels)
     arrays = {
       'cross_entropy': losses,
-      'prediction': predict_train(level, labels),
+      'prediction': prediction,
+      'correct': prediction == labels['labels'],
       'validation_cross_entropy': 1.5 * losses[:, :NUM_VALIDATION],
       'validation_prediction': test[:, :NUM_VALIDATION],
       'test_cross_entropy': 2 * losses[:, :NUM_TEST],

@@ -8,6 +8,7 @@ import pytest
 
 from configs import resnet50
 from pruning_gen import config as config_rules
+from pruning_gen.data import crops
 from pruning_gen.data import datasets
 from pruning_gen.data import streams
 from pruning_gen.engine import inputs
@@ -20,12 +21,15 @@ from pruning_gen.experiments import label_sets
 from pruning_gen.models import MODELS
 from pruning_gen.storage import results
 from pruning_gen.training import epoch
+from pruning_gen.training import evaluate
 from pruning_gen.training import train_state
 from pruning_gen.training.schedule import Schedule
 from tests import small_chain
 from tests import small_imagenet
 
 pytestmark = pytest.mark.slow
+
+BROKEN = 5
 
 
 @pytest.fixture(scope='module')
@@ -36,13 +40,14 @@ def config(tmp_path_factory):
     images = [small_imagenet.encode(first + i, 90, 70 + i) for i in range(n)]
     return images, [(first + i) % 7 for i in range(n)]
 
-  small_imagenet.write(
-    folder / 'data', train=split(0, 20), validation=split(100, 10)
-  )
+  train = split(0, 20)
+  train[0][BROKEN] = b'no image'
+  small_imagenet.write(folder / 'data', train=train, validation=split(100, 10))
   config = resnet50.get_config('small')
   config.data.dir = str(folder / 'data')
   config.data.cache_dir = str(folder / 'cache')
   config.data.num_train = 18
+  config.data.on_broken = 'skip'
   config.model.num_filters = 1
   config.replicates = 2
   config.noise_fractions = (0.2,)
@@ -114,8 +119,14 @@ def test_chain_on_streamed_images(spec, programs, tmp_path, monkeypatch):
     results.read_level(tmp_path, 'chain', level)['cross_entropy']
     for level in (0, 1)
   ]
-  assert losses[0].shape == (4, 18)
-  assert np.isfinite(losses).all()
+  assert np.shape(losses) == (2, 4, 18)
+  assert np.isnan(losses).all(axis=(0, 1)).nonzero()[0].tolist() == [BROKEN]
+  stored = results.read_level(tmp_path, 'chain', 1)
+  assert (stored['prediction'][:, BROKEN] == results.UNDECODED).all()
+  losses = np.delete(losses, BROKEN, axis=2)
+  np.testing.assert_allclose(
+    table.train_cross_entropy, losses.mean(axis=2, dtype=float).ravel()
+  )
   # Arms part at the first pruning; replicates never were alike.
   np.testing.assert_array_equal(losses[0][0], losses[0][1])
   assert (losses[1][0] != losses[1][1]).any()
@@ -127,10 +138,22 @@ def test_chain_on_streamed_images(spec, programs, tmp_path, monkeypatch):
   )
 
 
-def test_every_example_is_evaluated_in_its_place(programs):
+def test_every_example_is_evaluated_in_its_place(spec, programs):
   state = programs.create()
   found = programs.evaluate(state)['test']
-  assert found.cross_entropy.shape == (4, 8)
-  assert (found.prediction >= 0).all()
-  again = programs.evaluate(state)['test']
-  jax.tree.map(np.testing.assert_array_equal, found, again)
+  dataset, source = spec.dataset, spec.dataset.sources['test']
+  images = np.stack([crops.central(source[i]['image']) for i in range(8)])
+  networks = programs.networks(state)
+  for member in (0, 3):
+    logits = spec.eval_model.apply(
+      {
+        name: jax.tree.map(lambda leaf, i=member: leaf[i], networks[name])
+        for name in ('params', 'batch_stats')
+      },
+      epoch.normalize(images, dataset.mean, dataset.std),
+      train=False,
+    )
+    expected = evaluate.evaluate_logits(logits, dataset.test_labels)
+    np.testing.assert_allclose(
+      found.cross_entropy[member], expected.cross_entropy, rtol=1e-4
+    )

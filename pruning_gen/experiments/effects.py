@@ -157,8 +157,9 @@ def _most_worsened(
   network = (run.workdir, noise_fraction, replicate)
   change = effect(*network, level)
   labels = results.read_labels(run.workdir, 'chain')
-  # NaN sorts last.
-  worst = np.argsort(-change, kind='stable')[:NUM_WORSENED]
+  # NaN, of images that cannot be decoded, sorts last.
+  num_worst = min(NUM_WORSENED, np.isfinite(change).sum())
+  worst = np.argsort(-change, kind='stable')[:num_worst]
   return pd.DataFrame(
     {
       'noise_fraction': noise_fraction,

@@ -130,7 +130,9 @@ def _trace(used, num_classes, image_shape, batch_size):
   model = build.make_model(config, num_classes, convolution='plain')
   traced = 8
   loss, arguments = estimate.abstract_loss(model, image_shape, traced)
-  step = jax.jit(jax.grad(loss)).lower(*arguments)
+  # Accelerators count no operations of a program that is not compiled.
+  with jax.default_device(jax.devices('cpu')[0]):
+    step = jax.jit(jax.grad(loss)).lower(*arguments)
   forward = jax.make_jaxpr(loss)(*arguments)
   outputs = _layer_outputs(forward.jaxpr) / traced
   parameters = sum(x.size for x in jax.tree.leaves(arguments[0]['params']))

@@ -22,6 +22,7 @@ from pruning_gen.models import initializers
 from pruning_gen.pruning import arms
 from pruning_gen.rules import Rule
 from pruning_gen.storage import files
+from pruning_gen.storage import provenance
 
 
 def check(config: ConfigDict) -> None:
@@ -33,7 +34,8 @@ def check(config: ConfigDict) -> None:
     UserError: names the key, its value and what would be right.
   """
   arms.check()
-  rules.get(config, 'model.name')
+  for key in provenance.flatten(default.get_config().to_dict()):
+    rules.get(config, key)
   models.add_hyperparameters(config)
   for rule in RULES:
     value = rules.get(config, rule.key)

@@ -1,6 +1,5 @@
-"""What a run needs, before it starts: --dry_run, and a warning of weeks."""
+"""What a run will need: --dry_run, and a warning if it would take weeks."""
 
-import functools
 import time
 from collections.abc import Callable
 from collections.abc import Sequence
@@ -27,19 +26,19 @@ from pruning_gen.experiments import label_sets
 from pruning_gen.models import model_of
 from pruning_gen.training.schedule import Schedule
 
-# Operations per second that nothing exceeds: of a core of a CPU, and of a GPU
-# or TPU.
-PEAK = {'cpu': 1e11, 'gpu': 1e15, 'tpu': 1e15}
+# Operations per second that no core of a CPU exceeds.
+PEAK = 1e11
 DAY = 24 * 3600
-# How long a run may take at least without a warning.
+# A run whose lower bound exceeds this gets a warning.
 LONG = 7 * DAY
 
 
 def warn_if_long(run: Run) -> None:
-  """Warn of a run that takes weeks even at the peak of the devices."""
-  platform = jax.devices()[0].platform
-  units = environment.cores() if platform == 'cpu' else jax.device_count()
-  peak = units * PEAK.get(platform, 1e15)
+  """Warn of a run that takes weeks even at the peak of the CPU."""
+  # Accelerators count no operations of a program that is not compiled.
+  if jax.devices()[0].platform != 'cpu':
+    return
+  peak = environment.cores() * PEAK
   seconds = sum(_count_images(run).values()) * _count_flops(run) / peak
   if seconds > LONG and processes.is_primary():
     print(
@@ -85,9 +84,7 @@ def abstract_loss(
   """
   images = jax.ShapeDtypeStruct((num_images, *image_shape), jnp.float32)
   labels = jax.ShapeDtypeStruct((num_images,), jnp.int32)
-  variables = jax.eval_shape(
-    functools.partial(model.init, train=False), jax.random.key(0), images
-  )
+  variables = inputs.abstract_variables(model, image_shape)
 
   def loss(variables, images, labels):
     logits, _ = model.apply(variables, images, True, mutable=['batch_stats'])
@@ -101,7 +98,8 @@ def abstract_loss(
 def describe(run: Run) -> str:
   """Describe what a run trains and needs, and measure how long it takes.
 
-  Writes nothing. What is compiled here, a run does not compile again.
+  Leaves nothing in a workdir. The chain's program, which is compiled here, is
+  in the cache when the run starts.
 
   Raises:
     UserError: there is too little memory.

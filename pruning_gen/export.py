@@ -141,6 +141,11 @@ def find(
     table = results.read_results(workdir)
     optima = statistics.find_optima(table[table.experiment == 'chain'])
     wanted = optima.get((arm, float(noise_fraction)))
+  if wanted is None:
+    raise UserError(
+      f'--level={level}: {name} has no optimal level, as every replicate has '
+      f'diverged at some level: name one of {", ".join(map(str, found))}'
+    )
   if wanted not in found:
     which = f'{wanted}, the optimal one,' if level == 'optimal' else wanted
     raise UserError(

@@ -1,5 +1,7 @@
 import re
+import types
 
+import jax
 import pytest
 
 from pruning_gen import command_line
@@ -51,10 +53,18 @@ def test_every_experiment_has_an_estimate(config):
 def test_weeks_are_announced(run, monkeypatch, capsys):
   estimate.warn_if_long(run)
   assert not capsys.readouterr().out
-  monkeypatch.setattr(estimate, 'PEAK', {'cpu': 1.0})
+  monkeypatch.setattr(estimate, 'PEAK', 1.0)
   estimate.warn_if_long(run)
   said = capsys.readouterr().out
   assert re.search(r'at least \d.* (weeks|years) .*--dry_run', said)
+
+
+def test_accelerators_that_count_no_operations_start(run, monkeypatch):
+  # As GPUs and TPUs answer.
+  monkeypatch.setattr(jax.stages.Lowered, 'cost_analysis', lambda self: None)
+  gpu = types.SimpleNamespace(platform='gpu')
+  monkeypatch.setattr(jax, 'devices', lambda: [gpu])
+  estimate.warn_if_long(run)
 
 
 @pytest.mark.parametrize(

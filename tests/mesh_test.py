@@ -33,6 +33,32 @@ def test_mesh_and_rows(num_members, num_devices, data_parallel, shape, turns):
 
 
 @pytest.mark.parametrize(
+  'num_members, num_devices, batch_size, shape',
+  [
+    (2, 8, 128, (2, 4)),
+    (2, 6, 128, (3, 2)),
+    (2, 6, 25, (6, 1)),
+    (2, 6, 129, (2, 3)),
+    (1, 6, 128, (3, 2)),
+    (3, 8, 60, (4, 2)),
+  ],
+)
+def test_devices_that_cannot_share_a_batch_hold_padding(
+  num_members, num_devices, batch_size, shape
+):
+  devices = jax.devices()[:num_devices]
+  arranged = mesh.arrange(num_members, devices, batch_size=batch_size)
+  assert (arranged.shape['member'], arranged.shape['data']) == shape
+
+
+def test_every_process_has_a_device(config, monkeypatch):
+  monkeypatch.setattr(jax, 'process_count', lambda: 2)
+  config.devices.count = 3
+  with pytest.raises(UserError, match=r'config\.devices\.count=3\b.*process 1'):
+    mesh.make_layout(config, num_members=4)
+
+
+@pytest.mark.parametrize(
   'key, value, message',
   [
     ('count', 9, r'config\.devices\.count=9\b.*\b8\b'),

@@ -1,5 +1,4 @@
 import functools
-import re
 
 import jax
 import jax.numpy as jnp
@@ -8,7 +7,6 @@ import pytest
 
 from pruning_gen.engine import mesh
 from pruning_gen.engine.over_members import over_members
-from pruning_gen.errors import UserError
 from pruning_gen.models import lenet
 from pruning_gen.models import resnet
 from pruning_gen.pruning import masks
@@ -108,13 +106,6 @@ def test_only_a_score_that_needs_images_pays_for_the_gradient(context, name):
   score = SCORES[name].function(context._replace(loss_gradient=loss_gradient))
   assert jax.tree.structure(score) == jax.tree.structure(context.params)
   assert bool(called) == SCORES[name].needs_images
-
-
-def test_an_unknown_score_is_refused_with_those_that_there_are():
-  assert scores.score_of('random') is SCORES['random']
-  with pytest.raises(UserError) as error:
-    scores.score_of('hessian')
-  assert {'hessian', *SCORES} <= set(re.findall(r'\w+', str(error.value)))
 
 
 def test_synflow_in_closed_form(context):

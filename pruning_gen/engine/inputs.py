@@ -2,6 +2,7 @@
 
 import functools
 from collections.abc import Callable
+from collections.abc import Sequence
 from typing import Any
 from typing import NamedTuple
 
@@ -85,14 +86,14 @@ def score_names(spec: Spec) -> list[str]:
 
 def abstract_params(spec: Spec) -> Any:
   """Return the parameters of one member, without values."""
-  create = functools.partial(
-    train_state.create,
-    spec.model,
-    spec.optimizer,
-    spec.dataset.image_shape,
-    False,
-  )
-  return jax.eval_shape(create, jax.random.key(0)).params
+  return abstract_variables(spec.model, spec.dataset.image_shape)['params']
+
+
+def abstract_variables(model: nn.Module, image_shape: Sequence[int]) -> Any:
+  """Return the variables of a network, without values."""
+  images = jax.ShapeDtypeStruct((1, *image_shape), jnp.float32)
+  init = functools.partial(model.init, train=False)
+  return jax.eval_shape(init, jax.random.key(0), images)
 
 
 def layer_names(spec: Spec) -> list[str]:

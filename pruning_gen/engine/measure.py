@@ -8,6 +8,7 @@ from jaxtyping import Bool
 from jaxtyping import Float
 from jaxtyping import Int
 
+from pruning_gen.engine.inputs import Spec
 from pruning_gen.engine.programs import Programs
 from pruning_gen.engine.stack import Stack
 from pruning_gen.storage import results
@@ -16,7 +17,7 @@ from pruning_gen.storage import results
 _KNOWN = ('num_weights', 'num_kept', 'num_train')
 
 
-def label_arrays(stack: Stack, dataset: Any) -> dict[str, np.ndarray]:
+def label_arrays(spec: Spec) -> dict[str, np.ndarray]:
   """Return the labels that a stack trains on, as they are stored.
 
   Returns:
@@ -24,6 +25,7 @@ def label_arrays(stack: Stack, dataset: Any) -> dict[str, np.ndarray]:
     true_labels uint16 [example_id]; validation_labels and test_labels uint16
     [index].
   """
+  stack, dataset = spec.stack, spec.dataset
   left_out = np.ones(stack.labels.shape, bool)
   np.put_along_axis(left_out, stack.example_ids, False, axis=1)
   return {
@@ -43,7 +45,7 @@ def count_bytes(tree: Any) -> int:
 
 
 def measure(
-  stack: Stack, programs: Programs, state: Any, dataset: Any
+  programs: Programs, state: Any
 ) -> tuple[dict[str, np.ndarray], list[dict[str, Any]]]:
   """Evaluate a stack at the end of a level.
 
@@ -58,6 +60,7 @@ def measure(
       trains on; means leave out images that cannot be decoded. A network whose
       loss is not finite has no metrics: `diverged` is 1.
   """
+  stack, dataset = programs.spec.stack, programs.spec.dataset
   evaluated = programs.evaluate(state)
   num_kept = programs.num_kept(state)
   train = evaluated['train']
@@ -90,9 +93,10 @@ def measure(
 
 
 def held_out_errors(
-  programs: Programs, state: Any, dataset: Any
+  programs: Programs, state: Any
 ) -> Float[np.ndarray, 'members splits']:
   """Evaluate a stack on the validation and the test examples."""
+  dataset = programs.spec.dataset
   evaluated = programs.evaluate_held_out(state)
   columns = [
     [error(own, labels) for own in evaluated[split].prediction]

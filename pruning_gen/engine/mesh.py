@@ -87,7 +87,8 @@ def make_layout(
     devices: all of `jax.devices()` by default.
 
   Raises:
-    UserError: there are too few devices, or they cannot share a batch evenly.
+    UserError: there are too few devices, some process has none of them, or
+      they cannot share a batch evenly.
   """
   devices, asked = devices or jax.devices(), config.devices.count
   if asked > len(devices):
@@ -102,8 +103,12 @@ def make_layout(
       f'config.devices.data_parallel={data_parallel} must divide the number '
       f'of devices, {len(devices)}'
     )
-  arranged_for = 1 if take_turns else num_together or num_members
-  mesh = arrange(arranged_for, devices, data_parallel)
+  _check_processes(devices)
+  if take_turns:
+    mesh = arrange(1, devices, data_parallel)
+  else:
+    together = num_together or num_members
+    mesh = arrange(together, devices, data_parallel, config.batch_size)
   if config.batch_size % mesh.shape['data']:
     raise UserError(
       f'config.batch_size={config.batch_size} must be a multiple of '
@@ -119,17 +124,31 @@ def make_layout(
   return Layout(mesh, num_members, stacking == 'vmap')
 
 
-def arrange(num_members: int, devices: list, data_parallel: int = 0) -> Mesh:
+def _check_processes(devices: list) -> None:
+  """Check that every process of a job has one of the devices."""
+  idle = {*range(jax.process_count())} - {own.process_index for own in devices}
+  if idle:
+    raise UserError(
+      f'config.devices.count={len(devices)} leaves process {min(idle)} of this '
+      'job without a device: pass 0 to use all of them'
+    )
+
+
+def arrange(
+  num_members: int, devices: list, data_parallel: int = 0, batch_size: int = 0
+) -> Mesh:
   """Arrange devices as a mesh with the axes `member` and `data`.
 
   Members come first: the axis `member` is as long as it must be for the fewest
-  turns, and no longer. The devices left over split each member's batches.
+  turns, and no longer. The devices left over split each member's batches, if
+  that can be done evenly; otherwise some hold padding.
 
   Args:
     num_members: how many networks train together.
     devices: all of them are used.
     data_parallel: the size of the axis `data`, a divisor of the number of
       devices; 0 for what is left over.
+    batch_size: what is left over must divide it; 0 for any.
   """
   num_devices = len(devices)
   if data_parallel:
@@ -139,7 +158,9 @@ def arrange(num_members: int, devices: list, data_parallel: int = 0) -> Mesh:
     rows = min(
       rows
       for rows in range(1, num_devices + 1)
-      if num_devices % rows == 0 and -(-num_members // rows) == turns
+      if num_devices % rows == 0
+      and -(-num_members // rows) == turns
+      and batch_size % (num_devices // rows) == 0
     )
   return Mesh(
     np.asarray(devices).reshape(rows, -1),

@@ -47,8 +47,7 @@ class Part(NamedTuple):
     members: the networks.
     level: the number of its first level in results.csv.
     width: the multiplier of every layer's width.
-    full_num_weights: weights in a network of full width; by default those of
-      the networks themselves.
+    full_num_weights: weights in a network of full width.
     stack_index: which of the part's stacks this is, if it has grown.
     num_together: how many networks the folder has, with all of its stacks.
     arrays: which arrays of `measure.measure` are kept.
@@ -62,7 +61,7 @@ class Part(NamedTuple):
   members: list[Member]
   level: int = 0
   width: float = 1.0
-  full_num_weights: int | None = None
+  full_num_weights: int = 0
   stack_index: int = 0
   num_together: int = 0
   arrays: tuple[str, ...] = (

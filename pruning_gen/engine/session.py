@@ -47,7 +47,7 @@ class Session(contextlib.AbstractContextManager):
       run.workdir,
       part.folder,
       stack.members,
-      measure.label_arrays(stack, run.dataset),
+      measure.label_arrays(programs.spec),
       in_order,
     )
     roster.write_stack(run.workdir, part.name, stack.members)
@@ -153,7 +153,7 @@ class Session(contextlib.AbstractContextManager):
   ) -> None:
     every, errors = self._run.config.validate_every_epochs, None
     if every and done % every == 0:
-      errors = measure.held_out_errors(self._programs, state, self._run.dataset)
+      errors = measure.held_out_errors(self._programs, state)
     losses = losses.mean(axis=1)
     shown = self._part.level + level
     self._epochs.add(self._stack.members, shown, done, losses, errors)
@@ -174,19 +174,16 @@ class Session(contextlib.AbstractContextManager):
   def _write_level(self, state: Any, level: int) -> None:
     part, shown = self._part, self._part.level + level
     epochs = self._schedule.epochs_by(level)
-    arrays, rows = measure.measure(
-      self._stack, self._programs, state, self._run.dataset
-    )
+    arrays, rows = measure.measure(self._programs, state)
     for i in np.flatnonzero([row['diverged'] for row in rows]):
       self._lose(i, f'is not finite at the end of level {shown}')
-    num_weights = part.full_num_weights or self._programs.num_weights
     rows = [
       row
       | {
         'experiment': part.experiment,
         'level': shown,
         'width': part.width,
-        'weights_remaining': row['num_kept'] / num_weights,
+        'weights_remaining': row['num_kept'] / part.full_num_weights,
         'epochs_trained': epochs,
       }
       for row in rows

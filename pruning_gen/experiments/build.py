@@ -3,13 +3,12 @@
 from types import ModuleType
 from typing import Any
 
-import jax
-import jax.numpy as jnp
 import optax
 from flax import linen as nn
 from ml_collections import ConfigDict
 
 from pruning_gen.data.datasets import Dataset
+from pruning_gen.engine import inputs
 from pruning_gen.engine import mesh
 from pruning_gen.engine import programs
 from pruning_gen.engine.inputs import Spec
@@ -96,10 +95,7 @@ def num_weights(config: ConfigDict, data: Any, width: float = 1.0) -> int:
   """
   # 'auto' would ask which devices there are.
   model = make_model(config, data.num_classes, width, 'plain')
-  images = jax.ShapeDtypeStruct((1, *data.image_shape), jnp.float32)
-  variables = jax.eval_shape(
-    lambda images: model.init(jax.random.key(0), images, train=False), images
-  )
+  variables = inputs.abstract_variables(model, data.image_shape)
   return masks.num_weights(variables['params'])
 
 

@@ -86,14 +86,16 @@ def train_levels(
   Args:
     part: the networks, and where their results go.
     example_ids: the examples that each trains on; all of them by default.
-    watch: called after every epoch, before it is saved, with the part, its
-      programs, their state, and the number of epochs trained.
+    watch: called after every epoch, before it is saved, with the programs of a
+      stack, their state, and the number of epochs trained.
     adapt: called with the programs of a stack, returns those to train with.
 
   Raises:
     Preempted: stopped on request, with everything saved.
     UserError: a loss is not finite, memory is short, or nothing can be saved.
   """
+  num_weights = build.num_weights(run.config, run.dataset)
+  part = part._replace(full_num_weights=num_weights)
   for unfinished in growth.list_unfinished(run, part, schedule.levels):
     stack = label_sets.make_stack(
       run, unfinished.members, example_ids, unfinished.num_together
@@ -129,7 +131,7 @@ def train_stack(
         global_epoch = schedule.global_epoch(level, epoch)
         state, losses = programs.train_epoch(state, global_epoch)
         if watch:
-          watch(part, programs, state, global_epoch + 1)
+          watch(programs, state, global_epoch + 1)
         session.end_epoch(state, losses, level, epoch)
       session.end_level(state, level)
   session.finish()

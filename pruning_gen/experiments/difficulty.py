@@ -36,7 +36,7 @@ def is_finished(run: Run) -> bool:
 
 
 def list_members(config: ConfigDict) -> list[Member]:
-  """List the networks, those of `el2n.list_members`, perhaps more or fewer."""
+  """List the networks: `config.difficulty.networks` for each label set."""
   return el2n.list_members(config, config.difficulty.networks)
 
 
@@ -54,15 +54,8 @@ def train(run: Run) -> None:
     write_scores(run)
 
 
-def _measure(
-  run: Run,
-  part: Part,
-  programs: Programs,
-  state: Any,
-  num_epochs: int,
-) -> None:
+def _measure(run: Run, programs: Programs, state: Any, num_epochs: int) -> None:
   """Write what is measured after an epoch, before its checkpoint is saved."""
-  del part
   config, stack = run.config, programs.spec.stack
   train = programs.evaluate(state)['train']
   networks = [(m.noise_fraction, m.replicate, m.network) for m in stack.members]

@@ -108,7 +108,5 @@ def is_finished(run: Run) -> bool:
 
 def train(run: Run) -> None:
   """Train the levels of each width that are not finished."""
-  full = build.num_weights(run.config, run.dataset)
   for part in list_parts(run):
-    part = part._replace(full_num_weights=full)
     chain.train_levels(run, part, chain.make_schedule(run.config))

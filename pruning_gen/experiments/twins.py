@@ -96,9 +96,7 @@ def train(run: Run, part: Part) -> None:
       ),
     )
 
-  def watch(
-    part: Part, programs: Programs, state: Any, num_epochs: int
-  ) -> None:
+  def watch(programs: Programs, state: Any, num_epochs: int) -> None:
     if num_epochs == schedule.epochs:
       _measure(run, programs.spec, state, level)
 

@@ -9,7 +9,6 @@ from ml_collections import ConfigDict
 from pruning_gen.engine.part import Part
 from pruning_gen.engine.part import Run
 from pruning_gen.engine.stack import Member
-from pruning_gen.experiments import build
 from pruning_gen.experiments import chain
 from pruning_gen.experiments import label_sets
 from pruning_gen.experiments.workload import Workload
@@ -44,7 +43,5 @@ def is_finished(run: Run) -> bool:
 
 def train(run: Run) -> None:
   """Train the networks of each width that is not finished."""
-  full = build.num_weights(run.config, run.dataset)
   for part in list_parts(run.config):
-    part = part._replace(full_num_weights=full)
     chain.train_levels(run, part, Schedule(run.config.epochs))

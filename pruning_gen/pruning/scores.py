@@ -18,7 +18,6 @@ from jaxtyping import Int
 from jaxtyping import Key
 
 from pruning_gen.data import streams
-from pruning_gen.errors import lookup
 from pruning_gen.pruning import masks
 
 # An image so dark that no network's outputs leave the range of float32.
@@ -194,12 +193,3 @@ SCORES = {
   'erk': Score(erk),
   'lamp': Score(lamp),
 }
-
-
-def score_of(name: str) -> Score:
-  """Return an entry of `SCORES`.
-
-  Raises:
-    UserError: there is none of that name.
-  """
-  return lookup(SCORES, name, 'arms.ARMS: score')

@@ -13,7 +13,7 @@ from flax import linen as nn
 from pruning_gen.pruning import masks
 from pruning_gen.pruning.scores import Context
 from pruning_gen.pruning.scores import Score
-from pruning_gen.pruning.scores import score_of
+from pruning_gen.pruning.scores import SCORES
 from pruning_gen.training import schedule
 
 
@@ -36,7 +36,7 @@ def make_score_weights(
     parameters, by `names[member.score]`. level is an int32 scalar; images are
     uint8 [num_train, height, width, channels], or None if no score needs them.
   """
-  used = [score_of(name) for name in names]
+  used = [SCORES[name] for name in names]
 
   def score_weights(state, member, level, images):
     context = Context(

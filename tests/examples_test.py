@@ -178,13 +178,3 @@ def test_arrays_of_another_run(run):
   message = r"level_001.npz .*'cross_entropy': \(8, 3\).* shape \(8, 20\)"
   with pytest.raises(UserError, match=message):
     examples.read_level(run, 'chain', 1, (8, 20), [0])
-
-
-@pytest.mark.parametrize('content', [b'', b'half a file', None])
-def test_broken_files(run, content):
-  path = run / 'chain' / 'level_001.npz'
-  path.unlink() if content is None else path.write_bytes(content)
-  with pytest.raises(
-    UserError, match=r'level_001.npz is missing or holds no arrays'
-  ):
-    examples.read_level(run, 'chain', 1, (8, 20), [0])

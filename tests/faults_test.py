@@ -111,15 +111,6 @@ def wait_for_training(workdir, process, beyond):
     time.sleep(0.005)
 
 
-def wait_for_start(workdir, process, starts):
-  """Wait until it has written its entry, and begins to compile."""
-  path = workdir / 'provenance.json'
-  while process.is_alive() and (
-    not path.exists() or len(json.loads(path.read_text())['starts']) <= starts
-  ):
-    time.sleep(0.005)
-
-
 def levels_measured(outputs):
   """List the levels that some starts have measured, by their output."""
   found = re.findall(r'level +(\d+), noise 0, pruning', ''.join(outputs))
@@ -197,31 +188,6 @@ def test_sigterm_at_random_moments_repeats_nothing(calm, folder):
   assert levels_measured(outputs) == list(range(LEVELS))
 
 
-@pytest.mark.long
-def test_twenty_preemptions_in_a_row(calm, folder):
-  workdir, outputs, waited = folder / 'twenty', [], []
-  for stop in range(20):
-    before = saved_epochs(workdir)
-    process = start(workdir)
-    if stop % 2:
-      # That epoch and the one in progress: 20 of the chain's 27.
-      wait_for_training(workdir, process, before)
-    else:
-      wait_for_start(workdir, process, stop)
-    process.terminate()
-    begin = time.monotonic()
-    code, out, err = program.finish(process)
-    waited.append(time.monotonic() - begin)
-    assert code == 75, err
-    outputs.append(out)
-  print(f'20 stops, at most {max(waited):.1f} s each')
-  assert max(waited) < GRACE
-  code, out, err = run(workdir)
-  assert code == 0, err
-  assert main_test.results(workdir) == calm
-  assert levels_measured([*outputs, out]) == list(range(LEVELS))
-
-
 @pytest.mark.skipif(not os.path.exists('/proc/self/status'), reason='Linux')
 def test_sigterm_while_it_imports(folder):
   process = main_test.start(folder / 'early')
@@ -266,23 +232,6 @@ def test_a_second_program_on_one_workdir_is_refused(folder):
   assert f'--workdir={workdir} ' in err and f': {first.pid}}}' in err
   first.kill()
   program.finish(first)
-
-
-def test_bytes_that_change_on_disk_are_detected(stopped, calm):
-  newest = saved_epochs(stopped)
-  values = max(
-    (stopped / 'checkpoints' / 'chain' / str(newest)).rglob('*'),
-    key=lambda path: path.stat().st_size if path.is_file() else 0,
-  )
-  content = bytearray(values.read_bytes())
-  for i in range(len(content) // 2, len(content) // 2 + 64):
-    content[i] ^= 0x5A
-  values.write_bytes(content)
-  code, out, err = run(stopped)
-  assert code == 0, err
-  assert f'checkpoints/chain/{newest} is damaged' in out
-  assert f'resuming after {newest - 1} epochs' in out
-  assert main_test.results(stopped) == calm
 
 
 @pytest.mark.long

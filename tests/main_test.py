@@ -167,27 +167,6 @@ def test_another_config_is_refused_and_nothing_is_lost(unbroken):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-  'override, message',
-  [
-    ('--config.prune_fraction=1.5', r'config\.prune_fraction=1\.5 .*\(0, 1\)'),
-    (
-      '--config.prun_fraction=0.5',
-      r'--config .*prun_fraction\b.*prune_fraction',
-    ),
-    ('--config=configs/lenett.py', r"--config.*'configs/lenett\.py'"),
-    ('--num_processes=2', r'--num_processes=2 .*--distributed'),
-  ],
-)
-def test_bad_input_leaves_no_workdir(tmp_path, override, message):
-  code, _, err = run(tmp_path / 'run', override)
-  assert code == 1
-  assert re.search(message, err, re.DOTALL)
-  assert 'error: ' in err and 'Traceback' not in err
-  assert not (tmp_path / 'run').exists()
-
-
-@pytest.mark.slow
 def test_a_config_that_cannot_be_loaded(tmp_path):
   own = tmp_path / 'own.py'
   own.write_text('def get_config():\n  return {}.no_such_function()\n')
@@ -208,32 +187,3 @@ def test_a_config_that_cannot_be_loaded(tmp_path):
   # A mistake in the file shows where it is.
   assert 'own.py", line 2, in get_config' in said[own]
   assert not (tmp_path / 'run').exists()
-
-
-@pytest.mark.slow
-@pytest.mark.skipif(not os.path.exists('/dev/full'), reason='needs Linux')
-def test_what_cannot_be_printed_changes_no_exit_code():
-  code = (
-    'import sys; from pruning_gen import main, output; '
-    "output.guard(); print('x'); main.say('y'); sys.exit(75)"
-  )
-  environment = os.environ.copy()
-  environment.pop('PYTHONUNBUFFERED', None)
-  with open('/dev/full', 'w') as full:
-    result = subprocess.run(
-      [sys.executable, '-c', code],
-      cwd=ROOT,
-      stdout=full,
-      stderr=full,
-      env=environment,
-    )
-  assert result.returncode == 75
-
-
-@pytest.mark.slow
-def test_a_workdir_that_is_a_file(tmp_path):
-  (tmp_path / 'run').write_text('mine')
-  code, _, err = run(tmp_path / 'run')
-  assert code == 1
-  assert f'error: --workdir={tmp_path}/run ' in err
-  assert (tmp_path / 'run').read_text() == 'mine'

@@ -50,11 +50,6 @@ def test_biases_stay():
   assert kept['dense_0']['bias'].all() and kept['output']['bias'].all()
 
 
-def test_nothing_goes_in_extended_dense_training():
-  kept = prune(PARAMS, 0, prune_output=True)
-  assert kernels(kept) == ([[1, 1], [1, 1]], [[1], [1]])
-
-
 def test_ties_go_by_position_and_the_count_is_exact():
   params = {
     'dense_0': {'kernel': jnp.array([[1.0, 2.0, 1.0], [1.0, 1.0, 0.5]])}

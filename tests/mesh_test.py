@@ -12,6 +12,7 @@ from pruning_gen.errors import UserError
   [
     (1, 1, 0, (1, 1), 1),
     (1, 8, 0, (1, 8), 1),
+    (2, 8, 0, (2, 4), 1),
     (3, 2, 0, (2, 1), 2),
     (3, 8, 0, (4, 2), 1),
     (4, 8, 0, (4, 2), 1),
@@ -71,19 +72,6 @@ def test_devices_that_cannot_be_had(config, key, value, message):
   config.devices[key] = value
   with pytest.raises(UserError, match=message):
     mesh.make_layout(config, num_members=4)
-
-
-def test_members_first_then_data(config):
-  shapes = {
-    members: dict(mesh.make_layout(config, members).mesh.shape)
-    for members in (1, 2, 4, 12)
-  }
-  assert shapes == {
-    1: {'member': 1, 'data': 8},
-    2: {'member': 2, 'data': 4},
-    4: {'member': 4, 'data': 2},
-    12: {'member': 8, 'data': 1},
-  }
 
 
 def test_members_that_take_turns_share_all_devices(config):

@@ -1,5 +1,4 @@
 import functools
-import re
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -13,12 +12,10 @@ from flax import traverse_util
 from configs import default
 from launch import plan
 from pruning_gen.data import datasets
-from pruning_gen.errors import UserError
 from pruning_gen.experiments import build
 from pruning_gen.models import conv
 from pruning_gen.models import layers
 from pruning_gen.models import lenet
-from pruning_gen.models import model_of
 from pruning_gen.models import MODELS
 from pruning_gen.models import resnet
 from pruning_gen.models import vgg
@@ -162,14 +159,6 @@ def test_every_model_of_the_table_takes_its_smallest_image(name):
   assert model.dtype == jnp.bfloat16
   has_convolutions = any(len(shape) == 4 for shape in shapes.values())
   assert MODELS[name].has_convolutions == has_convolutions
-
-
-def test_an_unknown_model_is_refused_with_those_that_there_are():
-  assert model_of('vgg16') is MODELS['vgg16']
-  with pytest.raises(UserError) as error:
-    model_of('alexnet')
-  words = re.findall(r'[\w.]+', str(error.value))
-  assert {'config.model.name', 'alexnet', *MODELS} <= set(words)
 
 
 # Initial weights and dtypes.

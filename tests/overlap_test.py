@@ -1,7 +1,6 @@
 """Which weights pruned networks keep in common."""
 
 import numpy as np
-import pandas as pd
 import pytest
 
 from pruning_gen.analysis import load
@@ -126,4 +125,3 @@ def test_without_kept_networks(tmp_path):
   benchmark = load.read(tmp_path)
   assert benchmark.overlap.empty
   assert figure.OVERLAP.tabulate([benchmark]).empty
-  assert isinstance(benchmark.overlap, pd.DataFrame)

@@ -389,8 +389,8 @@ def test_an_arm_that_names_nothing(config, register, arm, message):
 @pytest.mark.parametrize(
   'key, value, names',
   [
-    ('arms', ('toy',), ARMS),
-    ('experiments', ('toy',), EXPERIMENTS),
+    ('arms', ('pruning', 'toy'), ARMS),
+    ('experiments', ('chain', 'toy'), EXPERIMENTS),
     ('model.name', 'toy', MODELS),
     ('data.name', 'toy', DATASETS),
   ],

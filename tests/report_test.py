@@ -332,13 +332,6 @@ def test_more_subgroups_than_examples(tmp_path):
     report.build(tmp_path)
 
 
-def test_a_run_that_diverged_has_nothing_to_show(tmp_path):
-  provenance.open_workdir(tmp_path, fake_runs.CONFIG)
-  results.write_rows(tmp_path, [fake_runs.make_row(diverged=1)])
-  with pytest.raises(UserError, match=r'nothing to show:\nLeft out: repl'):
-    report.build(tmp_path)
-
-
 def test_networks_that_diverged_are_left_out(tmp_path):
   provenance.open_workdir(tmp_path, fake_runs.CONFIG)
   table = fake_runs.make_results({0: [0.3, 0.3, 0.4], 1: [0.2, 0.2, 0.2]})

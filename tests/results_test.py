@@ -286,7 +286,9 @@ def test_a_row_twice_in_another_table_is_refused(tmp_path):
       read()
 
 
-@pytest.mark.parametrize('name', ['lenet[seed 1]', '[!a]', 'a*b', 'what?'])
+@pytest.mark.parametrize(
+  'name', ['lenet[seed 1]', '[!a]', 'a*b', 'what?', '{a,b}', '**']
+)
 @pytest.mark.parametrize('is_relative', [False, True])
 def test_no_name_of_a_workdir_is_a_pattern(
   tmp_path, name, is_relative, monkeypatch
@@ -538,10 +540,11 @@ def test_damaged_json(tmp_path):
     provenance.open_workdir(tmp_path, CONFIG)
 
 
-@pytest.mark.parametrize('content', [b'', b'PK', b'no arrays'])
+@pytest.mark.parametrize('content', [b'', b'PK', b'no arrays', None])
 def test_damaged_arrays(tmp_path, content):
   results.write_level(tmp_path, 'chain', 0, {'x': np.zeros(3)})
-  (tmp_path / 'chain' / 'level_000.npz').write_bytes(content)
+  path = tmp_path / 'chain' / 'level_000.npz'
+  path.unlink() if content is None else path.write_bytes(content)
   with pytest.raises(UserError, match=r'level_000\.npz'):
     results.read_level(tmp_path, 'chain', 0)
 

@@ -69,11 +69,3 @@ def test_what_remains_after_any_number_of_epochs(rewind_epoch, levels):
     assert [level for level, _ in remaining] == list(range(last, levels + 1))
     left = [(level, epoch) for level, each in remaining for epoch in each]
     assert left == epochs[done:]
-
-
-def test_a_level_that_is_trained_to_its_end_has_no_epochs_left():
-  assert list(Schedule(5, 1, 2).remaining(5)) == [
-    (0, range(5, 5)),
-    (1, range(1, 5)),
-    (2, range(1, 5)),
-  ]

@@ -58,7 +58,7 @@ def test_a_name_in_several_places_is_refused(tmp_path, monkeypatch, place):
 def run_with_a_model(log, arguments):
   own = MODELS['lenet']._replace(hyperparameters={'depth': 3, 'rate': 0.5})
   MODELS['own'] = Model(*own)
-  program._run(log, arguments)
+  program.run_main(log, arguments)
 
 
 @pytest.mark.parametrize(
@@ -77,19 +77,13 @@ def run_with_a_model(log, arguments):
   ],
 )
 def test_hyperparameters_on_the_command_line(tmp_path, flags, said):
-  process = program.CONTEXT.Process(
+  process = program.start(
+    tmp_path / 'log',
+    '--config=quickstart',
+    f'--workdir={tmp_path}/run',
+    *(f'--config.model.{flag}' for flag in flags),
     target=run_with_a_model,
-    args=(
-      tmp_path / 'log',
-      (
-        '--config=quickstart',
-        f'--workdir={tmp_path}/run',
-        *(f'--config.model.{flag}' for flag in flags),
-      ),
-    ),
   )
-  process.start()
-  process.log = tmp_path / 'log'
   code, _, err = program.finish(process)
   assert code == 1 and said in err and 'Traceback' not in err
   assert not (tmp_path / 'run').exists()

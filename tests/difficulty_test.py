@@ -23,6 +23,7 @@ from pruning_gen.storage import difficulty_scores
 from pruning_gen.storage import results
 from pruning_gen.training import evaluate
 from pruning_gen.training import train_state
+from tests import restarts
 from tests import small_chain
 
 
@@ -65,11 +66,6 @@ def complete(tmp_path_factory):
     small_chain.make_run(make_scores_config(0.0, 0.2), workdir)
   )
   return workdir
-
-
-def read(workdir):
-  paths = sorted((workdir / 'difficulty').rglob('*.*'))
-  return {path.name: path.read_bytes() for path in paths}
 
 
 def test_forgetting_by_hand():
@@ -169,7 +165,10 @@ def test_grown_by_a_label_set(workdir, complete, tmp_path, named):
   """What is there stays, whether the config names it or not."""
   grown = shutil.copytree(workdir, tmp_path / 'grown')
   main.run_experiments(small_chain.make_run(make_scores_config(*named), grown))
-  assert read(grown) == read(complete)
+  found, expected = (
+    restarts.read_files(folder, 'difficulty/') for folder in (grown, complete)
+  )
+  assert found == expected
 
 
 @pytest.mark.slow

@@ -19,7 +19,7 @@ from pruning_gen.experiments import label_sets
 from pruning_gen.storage import results
 from tests import fake_runs
 from tests import growth_test
-from tests import resume_test
+from tests import restarts
 from tests import small_chain
 
 
@@ -117,11 +117,11 @@ def test_it_grows_with_the_optimal_sparsity(tmp_path, digits, monkeypatch):
     effects, 'optimal_level', lambda run, _: run.config.levels
   )
   more = {'noise_fractions': (0.0, 0.2)}
-  with resume_test.compiled_once():
+  with restarts.compiled_once():
     growth_test.start(make_config(**more), tmp_path / 'complete', digits)
     workdir = tmp_path / 'grown'
     growth_test.start(make_config(levels=1, replicates=1), workdir, digits)
-    before = growth_test.read(workdir)
+    before = restarts.read_files(workdir)
     asked = stops = 0
 
     def should_stop():
@@ -139,7 +139,7 @@ def test_it_grows_with_the_optimal_sparsity(tmp_path, digits, monkeypatch):
   assert stops > 5
   # 64 x 16 x 9 x 10 weights, near to 1,264; and 64 x 13 x 7 x 10, to 1,011.
   complete, grown = (
-    growth_test.read(tmp_path / name) for name in ('complete', 'grown')
+    restarts.read_files(tmp_path / name) for name in ('complete', 'grown')
   )
   folders = {name.split('/')[0] for name in grown if '/' in name}
   earlier = folders - {name.split('/')[0] for name in complete}

@@ -18,8 +18,8 @@ import time
 import numpy as np
 import pytest
 
-from tests import main_test
 from tests import program
+from tests import restarts
 
 pytestmark = pytest.mark.slow
 
@@ -43,13 +43,17 @@ def calm(folder):
   """The results of an uninterrupted run."""
   code, _, err = run(folder / 'calm')
   assert code == 0, err
-  return main_test.results(folder / 'calm')
+  return read(folder / 'calm')
+
+
+def read(workdir):
+  return restarts.read_files(workdir, 'results.csv', 'chain/')
 
 
 def start(workdir, *overrides, cache=None, log=None):
   return program.start(
     log or workdir.with_name(f'{workdir.name}_log'),
-    *main_test.arguments(workdir, cache),
+    *program.arguments(workdir, cache),
     *OVERRIDES,
     *overrides,
   )
@@ -81,6 +85,17 @@ def wait_for(path, process):
   while not path.exists():
     assert process.is_alive(), program.finish(process)
     time.sleep(0.002)
+
+
+def wait_for_both(path, first, second):
+  """Wait for a file of two processes that were not forked."""
+  for _ in range(30_000):
+    if path.exists():
+      return
+    for process in (first, second):
+      assert process.poll() is None, program.communicate(process)
+    time.sleep(0.01)
+  raise AssertionError(f'{path} never came')
 
 
 def saved_epochs(workdir):
@@ -123,7 +138,7 @@ def test_sigkill_at_random_moments(calm, folder):
   for kill in range(FAULTS):
     if code == 0:
       # Done before all kills: start from scratch.
-      assert main_test.results(workdir) == calm
+      assert read(workdir) == calm
       shutil.rmtree(workdir)
     before = saved_epochs(workdir)
     # After every epoch, or only at the ends of levels.
@@ -153,7 +168,7 @@ def test_sigkill_at_random_moments(calm, folder):
   assert in_save >= FAULTS // 4
   code, _, err = run(workdir)
   assert code == 0, err
-  assert main_test.results(workdir) == calm
+  assert read(workdir) == calm
 
 
 def test_sigterm_at_random_moments_repeats_nothing(calm, folder):
@@ -184,21 +199,21 @@ def test_sigterm_at_random_moments_repeats_nothing(calm, folder):
     code, out, err = run(workdir)
     assert code == 0, err
     outputs.append(out)
-  assert main_test.results(workdir) == calm
+  assert read(workdir) == calm
   assert levels_measured(outputs) == list(range(LEVELS))
 
 
 @pytest.mark.skipif(not os.path.exists('/proc/self/status'), reason='Linux')
 def test_sigterm_while_it_imports(folder):
-  process = main_test.start(folder / 'early')
+  process = program.popen(folder / 'early')
   status = pathlib.Path(f'/proc/{process.pid}/status')
   caught = re.compile(r'SigCgt:\s*(\w+)')
   while not int(caught.search(status.read_text())[1], 16) >> 14 & 1:
-    assert process.poll() is None, main_test.finish(process)
+    assert process.poll() is None, program.communicate(process)
     time.sleep(0.002)
   # The imports that follow take seconds.
   process.terminate()
-  code, _, err = main_test.finish(process)
+  code, _, err = program.communicate(process)
   assert code == 75, err
   assert len(err.splitlines()) == 1 and 'run the same command' in err
   assert not (folder / 'early').exists()
@@ -217,7 +232,7 @@ def test_ctrl_c(folder, calm):
   code, out, err = run(workdir)
   assert code == 0, err
   assert f'resuming after {before} epochs' in out
-  assert main_test.results(workdir) == calm
+  assert read(workdir) == calm
 
 
 def test_a_second_program_on_one_workdir_is_refused(folder):
@@ -225,7 +240,7 @@ def test_a_second_program_on_one_workdir_is_refused(folder):
   first = start(workdir)
   wait_for_training(workdir, first, 0)
   second = program.start(
-    folder / 'second', *main_test.arguments(workdir), *OVERRIDES
+    folder / 'second', *program.arguments(workdir), *OVERRIDES
   )
   code, _, err = program.finish(second)
   assert code == 1
@@ -241,7 +256,7 @@ def test_sigkill_while_a_run_grows(calm, folder):
   less = '--config.noise_fractions=(0.3,)', '--config.levels=6'
   code, _, err = run(workdir, *less)
   assert code == 0, err
-  before = main_test.results(workdir)
+  before = read(workdir)
   assert before.keys() < calm.keys()
   for _ in range(max(3, FAULTS // 5)):
     process = start(workdir)
@@ -251,36 +266,36 @@ def test_sigkill_while_a_run_grows(calm, folder):
     assert code in (0, -signal.SIGKILL), err
   code, _, err = run(workdir)
   assert code == 0, err
-  assert main_test.results(workdir) == calm
+  assert read(workdir) == calm
 
 
 def test_checkpoints_that_are_gone_stop_the_run(stopped):
-  before = main_test.results(stopped)
+  before = read(stopped)
   shutil.rmtree(stopped / 'checkpoints')
   for _ in range(2):
     code, _, err = run(stopped)
     assert code == 1
     assert re.search(r'results\.csv .*level \d+ .*/checkpoints/chain\b', err)
-    assert main_test.results(stopped) == before
+    assert read(stopped) == before
 
 
 def test_a_write_that_fails(stopped, calm):
   """The kernel refuses files above 20 kB, as a full disk refuses them all."""
-  before = main_test.results(stopped)
+  before = read(stopped)
   limit = ('bash', '-c', 'ulimit -S -f 20 && exec "$@"', 'bash')
-  code, _, err = main_test.finish(
-    main_test.start(stopped, *OVERRIDES, prefix=limit)
+  code, _, err = program.communicate(
+    program.popen(stopped, *OVERRIDES, prefix=limit)
   )
   assert code == 1
   assert ends_with(err, 'cannot be written', 'free space')
-  after = main_test.results(stopped)
+  after = read(stopped)
   # Epochs are written before their checkpoint, here the one that fails.
-  epochs = before.pop('epochs.csv')
-  assert after['epochs.csv'].startswith(epochs)
+  epochs = before.pop('chain/epochs.csv')
+  assert after['chain/epochs.csv'].startswith(epochs)
   assert {name: after[name] for name in before} == before
   code, _, err = run(stopped)
   assert code == 0, err
-  assert main_test.results(stopped) == calm
+  assert read(stopped) == calm
 
 
 def ends_with(err, *words):
@@ -318,7 +333,7 @@ def test_a_full_disk(folder, calm):
     ballast.unlink()
     code, _, err = run(workdir, cache=cache)
     assert code == 0, err
-    assert main_test.results(workdir) == calm
+    assert read(workdir) == calm
 
 
 def _chmod(workdir, mode):
@@ -355,19 +370,19 @@ def read_only(workdir):
 
 
 def test_a_read_only_folder(stopped, calm):
-  before = main_test.results(stopped)
+  before = read(stopped)
   with read_only(stopped):
     log = stopped.with_name('read_only')
     code, _, err = program.finish(
-      program.start(log, *main_test.arguments(stopped), *OVERRIDES)
+      program.start(log, *program.arguments(stopped), *OVERRIDES)
     )
   assert code == 1
   assert 'cannot be written' in err and 'give permission' in err
   assert 'Traceback' not in err
-  assert main_test.results(stopped) == before
+  assert read(stopped) == before
   code, _, err = run(stopped)
   assert code == 0, err
-  assert main_test.results(stopped) == calm
+  assert read(stopped) == calm
 
 
 def test_a_folder_that_turns_read_only(folder, calm):
@@ -380,7 +395,7 @@ def test_a_folder_that_turns_read_only(folder, calm):
   assert ends_with(err, 'cannot be written', 'give permission')
   code, _, err = run(workdir)
   assert code == 0, err
-  assert main_test.results(workdir) == calm
+  assert read(workdir) == calm
 
 
 def test_a_save_that_cannot_begin(folder, calm):
@@ -400,19 +415,19 @@ def test_a_save_that_cannot_begin(folder, calm):
   (folder / 'away').rename(checkpoints)
   code, _, err = run(workdir)
   assert code == 0, err
-  assert main_test.results(workdir) == calm
+  assert read(workdir) == calm
 
 
 @pytest.mark.long
 def test_other_devices_are_refused_unless_allowed(stopped):
   three = {'XLA_FLAGS': '--xla_force_host_platform_device_count=3'}
-  code, _, err = main_test.finish(
-    main_test.start(stopped, *OVERRIDES, env=three)
+  code, _, err = program.communicate(
+    program.popen(stopped, *OVERRIDES, env=three)
   )
   assert code == 1
   assert '--allow_device_change' in err and str(stopped) in err
-  code, _, err = main_test.finish(
-    main_test.start(stopped, *OVERRIDES, '--allow_device_change', env=three)
+  code, _, err = program.communicate(
+    program.popen(stopped, *OVERRIDES, '--allow_device_change', env=three)
   )
   assert code == 0, err
   starts = json.loads((stopped / 'provenance.json').read_text())['starts']
@@ -421,26 +436,27 @@ def test_other_devices_are_refused_unless_allowed(stopped):
 
 
 def test_a_process_that_never_comes(folder):
-  process = main_test.start(
+  address = f'localhost:{program.free_port()}'
+  process = program.popen(
     folder / 'alone',
     '--distributed',
-    '--coordinator_address=localhost:28476',
+    f'--coordinator_address={address}',
     '--num_processes=2',
     '--process_id=0',
     '--join_seconds=3',
   )
-  code, _, err = main_test.finish(process)
+  code, _, err = program.communicate(process)
   assert code == 1
   assert re.search(
-    r'\b3 s \(--num_processes=2, --coordinator_address=localhost:28476\)', err
+    rf'\b3 s \(--num_processes=2, --coordinator_address={address}\)', err
   )
   assert 'Traceback' not in err
 
 
 def test_joining_without_an_address(folder):
-  process = main_test.start(folder / 'lost', '--distributed')
+  process = program.popen(folder / 'lost', '--distributed')
   begin = time.monotonic()
-  code, _, err = main_test.finish(process)
+  code, _, err = program.communicate(process)
   assert code == 1
   assert '--distributed: ' in err and '--coordinator_address=HOST:PORT' in err
   assert 'Traceback' not in err
@@ -451,7 +467,7 @@ def test_joining_without_an_address(folder):
 def test_two_processes_with_different_configs(folder):
   processes = start_two(folder / 'differ', ('--config.seed=1',))
   for process in processes:
-    code, _, err = main_test.finish(process)
+    code, _, err = program.communicate(process)
     assert code == 1
     assert 'error: ' in err and '--config.key=value' in err
     assert 'Traceback' not in err
@@ -462,7 +478,7 @@ def test_two_processes_with_different_configs(folder):
 def two_calm(folder):
   """The results of two uninterrupted processes."""
   assert finish_two(start_two(folder / 'two_calm')) == [0, 0]
-  return main_test.results(folder / 'two_calm')
+  return read(folder / 'two_calm')
 
 
 @pytest.mark.long
@@ -471,7 +487,7 @@ def test_two_processes_stop_and_continue(folder, two_calm):
   for i in range(2):
     before = saved_epochs(workdir)
     processes = start_two(workdir)
-    main_test.wait_for(workdir / f'checkpoints/chain/{before + 5}', *processes)
+    wait_for_both(workdir / f'checkpoints/chain/{before + 5}', *processes)
     # A preemption reaches one host first.
     processes[i].terminate()
     begin = time.monotonic()
@@ -480,7 +496,7 @@ def test_two_processes_stop_and_continue(folder, two_calm):
     print(f'SIGTERM to process {i}: both ended after {waited:.1f} s')
     assert waited < GRACE
   assert finish_two(start_two(workdir)) == [0, 0]
-  assert main_test.results(workdir) == two_calm
+  assert read(workdir) == two_calm
 
 
 @pytest.mark.long
@@ -488,7 +504,7 @@ def test_two_processes_stop_and_continue(folder, two_calm):
 def test_one_of_two_processes_dies(folder, victim):
   workdir = folder / f'two_{victim}_killed'
   processes = start_two(workdir)
-  main_test.wait_for(workdir / 'chain' / 'level_002.npz', *processes)
+  wait_for_both(workdir / 'chain' / 'level_002.npz', *processes)
   assert die(processes, victim)[1 - victim] not in (0, 75)
 
 
@@ -497,10 +513,10 @@ def test_one_of_two_processes_fails(folder):
   """It writes files alone, so the other one cannot know."""
   workdir = folder / 'two_failed'
   processes = start_two(workdir)
-  main_test.wait_for(workdir / 'chain' / 'level_002.npz', *processes)
+  wait_for_both(workdir / 'chain' / 'level_002.npz', *processes)
   with read_only(workdir):
     begin = time.monotonic()
-    (code, _, err), (other, _, _) = map(main_test.finish, processes)
+    (code, _, err), (other, _, _) = map(program.communicate, processes)
     print(f'a failed process: both ended after {time.monotonic() - begin:.1f}')
   assert time.monotonic() - begin < 150
   assert code == 1 and 'cannot be written' in err
@@ -513,12 +529,12 @@ def test_two_processes_killed_at_random(folder, two_calm):
   for _ in range(max(3, FAULTS // 20)):
     before = saved_epochs(workdir)
     processes = start_two(workdir)
-    main_test.wait_for(workdir / f'checkpoints/chain/{before + 1}', *processes)
+    wait_for_both(workdir / f'checkpoints/chain/{before + 1}', *processes)
     time.sleep(generator.uniform(0, 2))
     die(processes, generator.randrange(2))
     assert saved_epochs(workdir) > before
   assert finish_two(start_two(workdir)) == [0, 0]
-  assert main_test.results(workdir) == two_calm
+  assert read(workdir) == two_calm
 
 
 def die(processes, victim):
@@ -534,9 +550,9 @@ def die(processes, victim):
 
 
 def start_two(workdir, overrides_of_second=()):
-  port = 20_000 + random.SystemRandom().randrange(20_000)
+  port = program.free_port()
   return [
-    main_test.start(
+    program.popen(
       workdir,
       *OVERRIDES,
       '--distributed',
@@ -550,4 +566,4 @@ def start_two(workdir, overrides_of_second=()):
 
 
 def finish_two(processes):
-  return [main_test.finish(process)[0] for process in processes]
+  return [program.communicate(process)[0] for process in processes]

@@ -4,6 +4,7 @@ Paths read as patterns, damaged data and tables, homeless processes:
 checkpoint_test, results_test and datasets_test try those.
 """
 
+import functools
 import json
 import os
 import pathlib
@@ -98,12 +99,7 @@ def draw_labels(path):
 
 
 def test_ambient_settings_of_jax_change_no_random_number(tmp_path):
-  process = program.CONTEXT.Process(
-    target=draw_labels, args=(tmp_path / 'labels.npy',)
-  )
-  process.start()
-  process.join()
-  assert process.exitcode == 0
+  assert program.call(draw_labels, tmp_path / 'labels.npy') == 0
   labels = np.load(tmp_path / 'labels.npy')
   assert (labels == labels[0]).all()
   assert (labels[0] != np.arange(100) % 10).sum() == 50
@@ -261,13 +257,13 @@ def test_an_empty_path_is_no_folder(value):
     command_line.local_path('output', value)
 
 
-def run_where_configs_is_another(log, folder, *arguments):
+def run_where_configs_is_another(folder, log, arguments):
   # This module has imported ours.
   for name in [name for name in sys.modules if name.startswith('configs')]:
     del sys.modules[name]
   sys.path.insert(0, folder)
   os.chdir(folder)
-  program._run(log, arguments)
+  program.run_main(log, arguments)
 
 
 @pytest.mark.parametrize('content', ["raise ImportError('x')", ''])
@@ -277,14 +273,11 @@ def test_another_package_called_configs(tmp_path, content):
   said = 'config.batch_size=100000'
   arguments = (f'--workdir={tmp_path}/run', f'--{said}')
   names = ('--config=configs/quickstart.py', '--config=quickstart')
+  target = functools.partial(run_where_configs_is_another, str(tmp_path))
   for config in (QUICKSTART, *names):
-    process = program.CONTEXT.Process(
-      target=run_where_configs_is_another,
-      args=(tmp_path / 'log', str(tmp_path), config, *arguments),
+    code, _, err = program.finish(
+      program.start(tmp_path / 'log', config, *arguments, target=target)
     )
-    process.start()
-    process.log = tmp_path / 'log'
-    code, _, err = program.finish(process)
     assert code == 1 and said in err and 'Traceback' not in err
 
 
@@ -308,11 +301,7 @@ def ask_for(settings, path):
 )
 @pytest.mark.filterwarnings('ignore')
 def test_an_accelerator_that_is_absent(tmp_path, settings):
-  process = program.CONTEXT.Process(
-    target=ask_for, args=(settings, tmp_path / 'said')
-  )
-  process.start()
-  process.join()
+  assert program.call(ask_for, settings, tmp_path / 'said') == 0
   said = (tmp_path / 'said').read_text()
   (name, value), *_ = settings.items()
   assert said.startswith(f'{name.upper()}={value}, ')

@@ -2,14 +2,12 @@
 
 import json
 import shutil
-from unittest import mock
 
 import pytest
 
 from pruning_gen import config as config_rules
 from pruning_gen.engine import growth
 from pruning_gen.engine.part import Run
-from pruning_gen.engine.session import Session
 from pruning_gen.errors import Preempted
 from pruning_gen.errors import UserError
 from pruning_gen.experiments import EXPERIMENTS
@@ -18,7 +16,7 @@ from pruning_gen.storage import files
 from pruning_gen.storage import provenance
 from pruning_gen.storage import results
 from pruning_gen.storage import roster
-from tests import resume_test
+from tests import restarts
 from tests import small_chain
 
 pytestmark = pytest.mark.slow
@@ -92,16 +90,8 @@ def start(config, workdir, dataset, should_stop=lambda: False):
     assert EXPERIMENTS[name].is_finished(run)
 
 
-def read(workdir):
-  """Read every result, byte for byte."""
-  found = resume_test.files(workdir)
-  # The last start's.
-  del found['config.json']
-  return found
-
-
 def expect_same(workdir, complete):
-  found = read(workdir)
+  found = restarts.read_files(workdir)
   assert found.keys() == complete.keys()
   for name, content in found.items():
     assert content == complete[name], name
@@ -109,7 +99,7 @@ def expect_same(workdir, complete):
 
 @pytest.fixture(scope='module')
 def folder(tmp_path_factory):
-  with resume_test.compiled_once():
+  with restarts.compiled_once():
     yield tmp_path_factory.mktemp('growth')
 
 
@@ -117,7 +107,7 @@ def folder(tmp_path_factory):
 def complete(folder, digits):
   """A chain that had all from the start."""
   start(make_config(), folder / 'complete', digits)
-  return read(folder / 'complete')
+  return restarts.read_files(folder / 'complete')
 
 
 @pytest.fixture(scope='module')
@@ -130,7 +120,7 @@ def without_an_arm(folder, digits):
 def test_grown_by(folder, digits, complete, what):
   workdir = folder / what
   start(make_config(**LESS[what]), workdir, digits)
-  assert read(workdir) != complete
+  assert restarts.read_files(workdir) != complete
   start(make_config(), workdir, digits)
   expect_same(workdir, complete)
 
@@ -149,31 +139,6 @@ def test_after_keys_were_added_to_the_program(folder, digits, complete):
   expect_same(workdir, complete)
 
 
-class Killed(BaseException):
-  """Stands for a kill: nothing in the program catches it."""
-
-
-def kill_at(number):
-  """Return patches that end the program at a number of written files."""
-  written = 0
-
-  def write(path, content):
-    nonlocal written
-    written += 1
-    if written == number:
-      raise Killed
-    write_bytes(path, content)
-
-  def leave(self, kind, *exception):
-    # A kill would end the threads that save.
-    exit_(self, Preempted if kind is Killed else kind, *exception)
-
-  write_bytes, exit_ = files.write_bytes, Session.__exit__
-  return mock.patch.multiple(files, write_bytes=write), mock.patch.object(
-    Session, '__exit__', leave
-  )
-
-
 def test_killed_at_every_file_that_is_written(
   without_an_arm, digits, complete, tmp_path
 ):
@@ -183,12 +148,11 @@ def test_killed_at_every_file_that_is_written(
     workdir = tmp_path / str(number)
     shutil.copytree(without_an_arm, workdir)
     before = results.finished_rows(workdir, 'chain')
-    write, leave = kill_at(number)
-    with write, leave:
+    with restarts.kill_at(number):
       try:
         start(make_config(), workdir, digits)
         finished = True
-      except Killed:
+      except restarts.Killed:
         assert results.finished_rows(workdir, 'chain') >= before
     start(make_config(), workdir, digits)
     expect_same(workdir, complete)
@@ -229,9 +193,9 @@ def test_what_a_start_does_not_name_stays(
   levels = table.groupby('arm')['level'].max().to_dict()
   assert levels == {'pruning': 2, 'weight_rewinding': 2, 'extended_dense': 1}
   # Less than there is: nothing to do.
-  before = read(workdir)
+  before = restarts.read_files(workdir)
   start(make_config(arms=('pruning',), replicates=1), workdir, digits)
-  assert read(workdir) == before
+  assert restarts.read_files(workdir) == before
   start(make_config(), workdir, digits)
   expect_same(workdir, complete)
 
@@ -258,10 +222,10 @@ def test_a_stack_continues_after_the_first_is_gone(tmp_path):
 
 
 def test_another_learning_rate_is_refused(without_an_arm, digits):
-  before = read(without_an_arm)
+  before = restarts.read_files(without_an_arm)
   with pytest.raises(UserError, match=r'learning_rate: 0\.05 there, 0\.1 now'):
     start(make_config(learning_rate=0.1), without_an_arm, digits)
-  assert read(without_an_arm) == before
+  assert restarts.read_files(without_an_arm) == before
 
 
 def test_checkpoints_of_networks_that_are_to_grow_are_gone(
@@ -276,7 +240,7 @@ def test_checkpoints_of_networks_that_are_to_grow_are_gone(
 @pytest.fixture(scope='module')
 def all_experiments(folder, digits):
   start(make_config(experiments=ALL), folder / 'all', digits)
-  return read(folder / 'all')
+  return restarts.read_files(folder / 'all')
 
 
 @pytest.mark.long
@@ -285,6 +249,6 @@ def test_every_experiment_grows(folder, digits, all_experiments, what):
   workdir = folder / what
   less = {'experiments': ALL} | LESS_OF_ALL[what]
   start(make_config(**less), workdir, digits)
-  assert read(workdir) != all_experiments
+  assert restarts.read_files(workdir) != all_experiments
   start(make_config(experiments=ALL), workdir, digits)
   expect_same(workdir, all_experiments)

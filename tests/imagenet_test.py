@@ -24,18 +24,6 @@ ROOT = pathlib.Path(__file__).parents[1]
 ENV = os.environ | {'PYTHONPATH': str(ROOT), 'PYTHONWARNINGS': 'default'}
 
 
-@pytest.fixture(scope='module')
-def data_dir(tmp_path_factory):
-  folder = tmp_path_factory.mktemp('tensorflow_datasets')
-  small_imagenet.write_all_shapes(folder)
-  return folder
-
-
-@pytest.fixture(scope='module')
-def train(data_dir):
-  return imagenet.open_split(data_dir, 'train')
-
-
 def test_labels_are_read_once(train, data_dir, tmp_path, monkeypatch):
   labels = imagenet.read_labels(train, tmp_path)
   assert labels.dtype == np.int32

@@ -36,7 +36,7 @@ from pruning_gen.training import loss_surface
 from pruning_gen.training import train_state
 from tests import fake_runs
 from tests import growth_test
-from tests import resume_test
+from tests import restarts
 from tests import small_chain
 
 
@@ -258,7 +258,7 @@ def compiled_once():
     return compiled[key]
 
   with (
-    resume_test.compiled_once(),
+    restarts.compiled_once(),
     mock.patch.object(loss_surfaces, 'build', make),
   ):
     yield
@@ -408,11 +408,7 @@ def test_a_twin_on_the_same_batches_is_the_network_itself(
 
 def read(workdir):
   """Read every result of the experiment, byte for byte."""
-  return {
-    name: content
-    for name, content in resume_test.files(workdir).items()
-    if name.startswith(('landscape', 'results.csv'))
-  }
+  return restarts.read_files(workdir, 'landscape', 'results.csv')
 
 
 @pytest.mark.slow
@@ -444,12 +440,11 @@ def test_killed_at_every_file_that_is_written(workdir, digits, tmp_path):
   # What is there stays, so that each kill comes later.
   while not finished:
     number += 1
-    write, leave = growth_test.kill_at(number)
-    with write, leave:
+    with restarts.kill_at(number):
       try:
         growth_test.start(config, tmp_path, digits)
         finished = True
-      except growth_test.Killed:
+      except restarts.Killed:
         assert number < 30
   assert number > 5
   assert read(tmp_path) == read(workdir)

@@ -1,15 +1,13 @@
 """The same chain on one device, on eight, and in two processes."""
 
 import json
-import pathlib
-import socket
 import subprocess
 import sys
 
 import numpy as np
 import pytest
 
-ROOT = pathlib.Path(__file__).parents[1]
+from tests import program
 
 # A tiny ResNet on digits: 2 members, 10 x 5 steps, BatchNorm and crops. Of 8
 # layers, since each layout compiles it. A small learning rate: chaos would grow
@@ -90,14 +88,12 @@ if jax.process_index() == 0:
 
 
 def run(devices, processes):
-  with socket.socket() as free:
-    free.bind(('localhost', 0))
-    port = free.getsockname()[1]
+  port = program.free_port()
   workers = [
     subprocess.Popen(
       [sys.executable, '-c', WORKER]
       + [str(n) for n in (devices, processes, process, port)],
-      cwd=ROOT,
+      cwd=program.ROOT,
       stdout=subprocess.PIPE,
       text=True,
     )

@@ -146,10 +146,7 @@ def set_up_twice(folder):
 @pytest.mark.slow
 def test_programs_are_cached_where_jax_is_in_use(tmp_path, monkeypatch):
   monkeypatch.delenv('JAX_COMPILATION_CACHE_DIR', raising=False)
-  process = program.CONTEXT.Process(target=set_up_twice, args=(tmp_path,))
-  process.start()
-  process.join()
-  assert process.exitcode == 0
+  assert program.call(set_up_twice, tmp_path) == 0
 
 
 def test_the_package_has_no_other_names():

@@ -2,81 +2,27 @@
 
 import json
 import os
-import pathlib
 import re
 import signal
 import subprocess
 import sys
-import time
 
 import pytest
 
 from configs import quickstart
 from pruning_gen import main
 from pruning_gen.data import datasets
+from tests import program
+from tests import restarts
 from tests import small_chain
-
-ROOT = pathlib.Path(__file__).parents[1]
-
-# 12 levels of 3 epochs, 4 members: seconds, and long enough to be interrupted.
-OVERRIDES = (
-  "--config.experiments=('chain',)",
-  "--config.arms=('pruning','extended_dense')",
-  '--config.prune_fraction=0.25',
-  '--config.levels=12',
-  '--config.epochs=3',
-  '--config.rewind_epoch=1',
-  '--config.replicates=1',
-  '--config.momentum=0.9',
-  '--config.learning_rate=0.02',
-  '--config.model.widths=(40,20)',
-  '--config.checkpoint.every_epochs=2',
-)
-
-
-def arguments(workdir, cache=None):
-  return (
-    f'--config={ROOT}/configs/quickstart.py',
-    f'--workdir={workdir}',
-    f'--config.data.cache_dir={cache or workdir.parent / "cache"}',
-    *OVERRIDES,
-  )
-
-
-def start(workdir, *overrides, env=None, prefix=()):
-  command = (*prefix, sys.executable, '-m', 'pruning_gen.main')
-  return subprocess.Popen(
-    (*command, *arguments(workdir), *overrides),
-    cwd=ROOT,
-    stdout=subprocess.PIPE,
-    stderr=subprocess.PIPE,
-    text=True,
-    env=os.environ | {'PYTHONWARNINGS': 'default'} | (env or {}),
-  )
-
-
-def finish(process):
-  out, err = process.communicate(timeout=300)
-  return process.returncode, out, err
 
 
 def run(workdir, *overrides):
-  return finish(start(workdir, *overrides))
+  return program.communicate(program.popen(workdir, *overrides))
 
 
-def results(workdir):
-  paths = [workdir / 'results.csv', *sorted((workdir / 'chain').iterdir())]
-  return {path.name: path.read_bytes() for path in paths}
-
-
-def wait_for(path, *processes):
-  for _ in range(30_000):
-    if path.exists():
-      return
-    for process in processes:
-      assert process.poll() is None, finish(process)
-    time.sleep(0.01)
-  raise AssertionError(f'{path} never came')
+def read(workdir):
+  return restarts.read_files(workdir, 'results.csv', 'chain/')
 
 
 def test_sigterm_while_data_is_loaded(tmp_path, monkeypatch):
@@ -145,11 +91,11 @@ def test_what_a_run_leaves_behind(unbroken):
 @pytest.mark.slow
 def test_a_finished_run_returns_at_once(unbroken):
   workdir, _, _ = unbroken
-  before = results(workdir)
+  before = read(workdir)
   code, out, _ = run(workdir)
   assert code == 0
   assert out.startswith(f'{workdir} is finished')
-  assert results(workdir) == before
+  assert read(workdir) == before
   history = json.loads((workdir / 'provenance.json').read_text())
   assert len(history['starts']) == 1
 
@@ -157,13 +103,13 @@ def test_a_finished_run_returns_at_once(unbroken):
 @pytest.mark.slow
 def test_another_config_is_refused_and_nothing_is_lost(unbroken):
   workdir, _, _ = unbroken
-  before = results(workdir)
+  before = read(workdir)
   code, _, err = run(workdir, '--config.prune_fraction=0.5')
   assert code == 1
   assert 'error: ' in err and str(workdir) in err
   assert re.search(r'prune_fraction\b.*\b0\.25\b.*\b0\.5\b', err)
   assert 'Traceback' not in err
-  assert results(workdir) == before
+  assert read(workdir) == before
 
 
 @pytest.mark.slow
@@ -175,7 +121,7 @@ def test_a_config_that_cannot_be_loaded(tmp_path):
     command = [sys.executable, '-m', 'pruning_gen.main', f'--config={config}']
     result = subprocess.run(
       [*command, f'--workdir={tmp_path}/run'],
-      cwd=ROOT,
+      cwd=program.ROOT,
       capture_output=True,
       text=True,
     )

@@ -400,10 +400,7 @@ def test_killed_inside_a_write(tmp_path, name):
   """The kernel kills it when the file grows beyond what it allows."""
   write_both(tmp_path, 1)
   before = (tmp_path / name).read_bytes()
-  process = program.CONTEXT.Process(target=be_killed, args=(tmp_path, name))
-  process.start()
-  process.join()
-  assert process.exitcode == -signal.SIGXFSZ
+  assert program.call(be_killed, tmp_path, name) == -signal.SIGXFSZ
   assert (tmp_path / name).read_bytes() == before
   (left,) = tmp_path.rglob('.*.tmp')
   assert 0 < left.stat().st_size < len(before)

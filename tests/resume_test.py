@@ -11,7 +11,6 @@ import gc
 import inspect
 import pathlib
 import shutil
-import socket
 import subprocess
 import sys
 import time
@@ -33,9 +32,10 @@ from pruning_gen.experiments import EXPERIMENTS
 from pruning_gen.storage import results
 from pruning_gen.storage.checkpoint import Checkpoints
 from pruning_gen.storage.files import Pair
+from tests import program
+from tests import restarts
 from tests import small_chain
 
-ROOT = pathlib.Path(__file__).parents[1]
 EVERY_EPOCHS = 2
 
 # Epochs of the chain: level 0 has 0, 1 and 2, later levels 1 and 2. It asks
@@ -94,10 +94,6 @@ WATCHED = (
 )
 
 
-class Killed(BaseException):
-  """Stands for a kill: nothing in the program catches it."""
-
-
 def make_config(devices):
   config = small_chain.make_config()
   config.arms = ('pruning', 'extended_dense', 'weight_rewinding')
@@ -109,24 +105,6 @@ def make_config(devices):
   config.devices.count = devices
   config.checkpoint.every_epochs = EVERY_EPOCHS
   return config
-
-
-@contextlib.contextmanager
-def compiled_once():
-  """Compile the programs of one stack once, however often a run starts."""
-  compiled, make_programs = {}, build.make_programs
-
-  def make(run, stack, schedule, width):
-    arrays = (stack.labels.tobytes(), stack.example_ids.tobytes())
-    # The programs of a stack do not depend on how long they train.
-    schedule = schedule._replace(epochs=0)
-    key = str(run.config.devices), str(stack.members), arrays, schedule, width
-    if key not in compiled:
-      compiled[key] = make_programs(run, stack, schedule, width)
-    return compiled[key]
-
-  with mock.patch.object(build, 'make_programs', make):
-    yield
 
 
 def run(config, dataset, workdir, name, moment=('never',), states=None):
@@ -156,10 +134,10 @@ def run(config, dataset, workdir, name, moment=('never',), states=None):
     def watched(*args, **kwargs):
       calls[name] += 1
       if moment == ('before', name, calls[name]):
-        raise Killed
+        raise restarts.Killed
       result = function(*args, **kwargs)
       if moment == ('after', name, calls[name]):
-        raise Killed
+        raise restarts.Killed
       return result
 
     return watched
@@ -177,39 +155,25 @@ def run(config, dataset, workdir, name, moment=('never',), states=None):
     states[self._part.name, level] = jax.tree.map(mesh.gather, packed)
     end_level_(self, state, level)
 
-  def leave(self, kind, *exception):
-    # A real kill ends the threads that save; these would continue next to
-    # those of the next start, in the same folder.
-    leave_(self, Preempted if kind is Killed else kind, *exception)
-
   make_programs = build.make_programs
-  end_level_, leave_ = Session.end_level, Session.__exit__
+  end_level_ = Session.end_level
   with contextlib.ExitStack() as stack:
+    stack.enter_context(restarts.end_threads())
     for owner, function, replacement in (
       *((owner, f, watch(f, getattr(owner, f))) for owner, f in WATCHED),
       (build, 'make_programs', watched_programs),
       (Session, 'end_level', end_level),
-      (Session, '__exit__', leave),
     ):
       stack.enter_context(mock.patch.object(owner, function, replacement))
     try:
       EXPERIMENTS[name].train(Run(config, workdir, dataset, should_stop))
-    except (Killed, Preempted):
+    except (restarts.Killed, Preempted):
       assert moment != ('never',)
     else:
       assert moment == ('never',), f'{moment} never came'
   # The first process writes for all, the others look at it too.
   processes.wait_for_all('run')
   return calls
-
-
-def files(workdir):
-  """Every result, byte for byte."""
-  return {
-    str(path.relative_to(workdir)): path.read_bytes()
-    for path in sorted(workdir.rglob('*'))
-    if path.is_file() and 'checkpoints' not in path.parts
-  }
 
 
 class Layout:
@@ -239,7 +203,7 @@ class Layout:
     if damage:
       self._damage(workdir / 'checkpoints' / name, damage)
     calls += run(*arguments, states=states)
-    assert files(workdir) == files(calm)
+    assert restarts.read_files(workdir) == restarts.read_files(calm)
     assert states.keys() == calm_states.keys()
     jax.tree.map(np.testing.assert_array_equal, states, calm_states)
     finished = small_chain.make_run(self.config, workdir, self.dataset)
@@ -311,7 +275,7 @@ def on_layouts(rows, is_long):
 def layouts(tmp_path_factory, digits):
   """Layouts by the number of devices."""
   folder = tmp_path_factory.mktemp('resume')
-  with compiled_once():
+  with restarts.compiled_once():
     yield {n: Layout(folder / str(n), digits, n) for n in (1, 4)}
 
 
@@ -352,7 +316,9 @@ def test_twenty_preemptions_in_a_row(layouts, tmp_path):
     assert calls['train_epoch'] == 1
     total += calls
   total += start(tmp_path / 'run', 'chain', states=broken)
-  assert files(tmp_path / 'run') == files(tmp_path / 'calm')
+  assert restarts.read_files(tmp_path / 'run') == restarts.read_files(
+    tmp_path / 'calm'
+  )
   jax.tree.map(np.testing.assert_array_equal, broken, calm)
   for name in ('train_epoch', 'evaluate', 'write_rows'):
     assert total[name] == needed[name], name
@@ -463,13 +429,11 @@ def test_results_that_are_gone_stop_the_run(layouts):
 @pytest.mark.long
 @pytest.mark.slow
 def test_the_same_bytes_in_two_processes(tmp_path):
-  with socket.socket() as free:
-    free.bind(('localhost', 0))
-    port = free.getsockname()[1]
+  port = program.free_port()
   workers = [
     subprocess.Popen(
       [sys.executable, '-m', 'tests.resume_test', str(port), str(i), tmp_path],
-      cwd=ROOT,
+      cwd=program.ROOT,
       stdout=subprocess.PIPE,
       stderr=subprocess.STDOUT,
       text=True,
@@ -495,7 +459,7 @@ def main(port, process, folder):
   )
   # As many members on each: neither reads the other's part of a checkpoint.
   layout.config.noise_fractions = (0.0, 0.2)
-  with compiled_once():
+  with restarts.compiled_once():
     for name, moment, how in ROWS:
       expect(how, layout.check(name, how))
       print('the same bytes:', moment, flush=True)

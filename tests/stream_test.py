@@ -30,18 +30,6 @@ ROOT = pathlib.Path(__file__).parents[1]
 ENV = os.environ | {'PYTHONPATH': str(ROOT), 'PYTHONWARNINGS': 'default'}
 
 
-@pytest.fixture(scope='module')
-def data_dir(tmp_path_factory):
-  folder = tmp_path_factory.mktemp('tensorflow_datasets')
-  small_imagenet.write_all_shapes(folder)
-  return folder
-
-
-@pytest.fixture(scope='module')
-def train(data_dir):
-  return imagenet.open_split(data_dir, 'train')
-
-
 @pytest.fixture
 def broken_dir(tmp_path):
   """Write a training split in which examples 1 and 3 are broken."""

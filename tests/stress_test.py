@@ -1,11 +1,10 @@
 """Awkward workdirs, environments and stops: the bytes of a calm run.
 
-STRESS_DRAWS=200 in the environment draws as often, STRESS_SEED=1 others. -s
+STRESS_DRAWS=50 in the environment draws as often, STRESS_SEED=1 others. -s
 shows what was drawn.
 """
 
 import os
-import pathlib
 import random
 import signal
 import subprocess
@@ -14,10 +13,12 @@ import time
 
 import pytest
 
+from tests import program
+from tests import restarts
+
 pytestmark = [pytest.mark.slow, pytest.mark.long]
 
-ROOT = pathlib.Path(__file__).parents[1]
-DRAWS = int(os.environ.get('STRESS_DRAWS', '50'))
+DRAWS = int(os.environ.get('STRESS_DRAWS', '5'))
 SEED = int(os.environ.get('STRESS_SEED', '0'))
 CONFIG = (
   "--config.experiments=('chain','el2n','leave_out')",
@@ -131,7 +132,7 @@ class Runner:
   def start(self, workdir, environment):
     changed = {'XDG_CACHE_HOME': str(self._folder / 'cache')} | environment
     # Where configs are found by no accident.
-    changed['PYTHONPATH'] = str(ROOT)
+    changed['PYTHONPATH'] = str(program.ROOT)
     kept = os.environ.items()
     environment = dict(item for item in kept if item[0] not in changed)
     environment |= {k: v for k, v in changed.items() if v is not None}
@@ -141,7 +142,7 @@ class Runner:
           sys.executable,
           '-m',
           'pruning_gen.main',
-          f'--config={ROOT}/configs/quickstart.py',
+          f'--config={program.ROOT}/configs/quickstart.py',
           f'--workdir={workdir}',
           *CONFIG,
         ],
@@ -177,10 +178,9 @@ def calm(runner, tmp_path_factory):
 def read(workdir):
   """Read every table and array, those of the report among them."""
   return {
-    str(path.relative_to(workdir)): path.read_bytes()
-    for path in sorted(workdir.rglob('*'))
-    if path.suffix in ('.csv', '.npz')
-    and 'checkpoints' not in path.relative_to(workdir).parts
+    name: content
+    for name, content in restarts.read_files(workdir).items()
+    if name.endswith(('.csv', '.npz'))
   }
 
 

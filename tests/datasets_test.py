@@ -485,7 +485,7 @@ def test_other_files_are_cached_apart(tmp_path):
     ('dataset_info.json', None),
   ],
 )
-def test_a_damaged_file_is_named(tmp_path, file, keep, monkeypatch):
+def test_a_damaged_file_of_mnist_is_named(tmp_path, file, keep, monkeypatch):
   folder = tmp_path / 'mnist' / '3.0.1'
   shutil.copytree(SHARED / 'tfds' / 'mnist' / '3.0.1', folder)
   folder.chmod(0o755)

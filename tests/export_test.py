@@ -160,7 +160,7 @@ def test_layers(workdir):
 
 
 @pytest.mark.slow
-def test_the_command(workdir, tmp_path):
+def test_the_export_command(workdir, tmp_path):
   command = [sys.executable, '-m', 'pruning_gen.export']
   command += [f'--workdir={workdir}', f'--output={tmp_path}/net.safetensors']
   command += ['--noise_fraction=0.2', '--arm=extended_dense', '--level=0']

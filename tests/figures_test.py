@@ -653,7 +653,7 @@ def test_learning_curves(benchmark):
   assert learning.draw(errors, 'validation_error').axes
 
 
-def test_every_figure_is_empty_or_drawn(benchmark):
+def test_which_figures_a_full_run_leaves_empty(benchmark):
   names = [figure.name for figure in FIGURES]
   assert len(set(names)) == len(names)
   assert all(isinstance(figure, base.Figure) for figure in FIGURES)

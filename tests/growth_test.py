@@ -117,7 +117,7 @@ def without_an_arm(folder, digits):
 
 
 @pytest.mark.parametrize('what', LESS)
-def test_grown_by(folder, digits, complete, what):
+def test_a_chain_grown_by(folder, digits, complete, what):
   workdir = folder / what
   start(make_config(**LESS[what]), workdir, digits)
   assert restarts.read_files(workdir) != complete

@@ -107,7 +107,7 @@ def test_data_that_is_not_all_there(data_dir, tmp_path):
 
 
 @pytest.mark.parametrize('keep', [0, 0.5])
-def test_a_damaged_file_is_named(tmp_path, keep):
+def test_a_damaged_file_of_imagenet_is_named(tmp_path, keep):
   folder = small_imagenet.write(
     tmp_path, train=(encode_all(COMMON[:4]), [0, 1, 2, 3])
   )

@@ -144,9 +144,8 @@ def test_what_a_joined_benchmark_says_of_itself(joined, workdirs):
   assert joined.config['replicates'] == 2
   assert joined.config['first_replicate'] == 0
   assert list(joined.provenance) == [str(path) for path in workdirs]
-  assert joined.notes == [
-    '3 workdirs are parts of this benchmark: see provenance.json.'
-  ]
+  (note,) = joined.notes
+  assert note.startswith('3 workdirs ') and 'provenance.json' in note
 
 
 def test_a_run_alone_is_as_it_was(workdirs):
@@ -217,11 +216,9 @@ def write_dense(workdir, replicate, config=(), digest='12'):
 def test_networks_without_scores_are_left_out_and_said(workdirs, tmp_path):
   late = write_part(tmp_path / 'late', ('chain',), 1)
   (benchmark,) = load.read_all([workdirs[0], late, workdirs[2]])
-  assert benchmark.notes[1:] == [
-    f'Left out of figures by EL2N: {noise} noise, replicate 1: el2n has not '
-    'finished.'
-    for noise in ('0%', '20%')
-  ]
+  notes = benchmark.notes[1:]
+  assert len(notes) == 2 and all('replicate 1' in note for note in notes)
+  assert ' 0% noise' in notes[0] and ' 20% noise' in notes[1]
   assert set(benchmark.effects.replicate) == {0}
   assert set(benchmark.effects.experiment) == {'chain', 'width'}
   assert benchmark.noisy_share.replicate.tolist() == [0]
@@ -254,9 +251,8 @@ def test_a_job_that_has_just_begun(workdirs, tmp_path):
   )
   (other / 'results.csv').unlink()
   (benchmark,) = load.read_all([other, begun, *workdirs])
-  assert benchmark.notes[1:] == [
-    f'Left out: {path} has no finished level yet.' for path in (begun, other)
-  ]
+  notes = benchmark.notes[1:]
+  assert len(notes) == 2 and str(begun) in notes[0] and str(other) in notes[1]
   # A config says what is asked for.
   assert benchmark.config['replicates'] == 3
   with pytest.raises(UserError, match='no finished level yet'):
@@ -283,7 +279,6 @@ def test_levels_that_one_part_has_not_finished(workdirs, tmp_path):
   (benchmark,) = load.read_all([workdirs[0], late])
   chain = benchmark.results[benchmark.results.experiment == 'chain']
   assert sorted(set(chain.level)) == [0, 1, 2] and len(chain) == 2 * 3 * 4
-  assert benchmark.notes[1] == (
-    'Left out: level 3 of chain, pruning, 0% noise: 1 of 2 replicates have '
-    'finished it.'
-  )
+  first = benchmark.notes[1]
+  for part in ('level 3', 'chain', 'pruning', ' 0% noise', '1 of 2 replicates'):
+    assert part in first

@@ -77,9 +77,7 @@ def test_networks_train_in_bfloat16_and_are_evaluated_in_float32(
 
 
 @pytest.mark.slow
-def test_sums_over_examples_do_not_depend_on_how_many_are_evaluated_at_once(
-  config, digits
-):
+def test_programs_that_sum_do_not_depend_on_eval_batch_size(config, digits):
   config.arms = ('gradient',)
   lowered = []
   for eval_batch_size in (64, 20):
@@ -119,7 +117,7 @@ def test_an_unknown_arm_does_not_train_a_dense_network(config, digits):
     make_programs(config, digits, [Member('lottery', 0.0, 0)])
 
 
-def test_a_packed_state_does_not_depend_on_the_devices(config, digits):
+def test_a_packed_state_has_no_padding(config, digits):
   # Three devices hold four members and two rows of padding.
   config.devices.count = 3
   compiled = make_programs(config, digits)

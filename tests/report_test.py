@@ -219,9 +219,8 @@ def test_an_unfinished_run_shows_what_is_there(tmp_path):
   table = fake_runs.make_results({0: [0.1, 0.2], 1: [0.1]})
   results.write_rows(tmp_path, table.to_dict('records'))
   text = report.build(tmp_path).read_text()
-  assert '0 of 3 levels finished, so the optimal sparsity may yet cha' in text
-  assert 'level 1 of chain, pruning, 0% noise: 1 of 2 replicates' in text
-  assert 'run pruning_gen.main with &#39;width&#39; in --config.exp' in text
+  assert '0 of 3 levels' in text and '1 of 2 replicates' in text
+  assert '&#39;width&#39; in --config.experiments' in text
   assert len(pd.read_csv(tmp_path / 'summary.csv')) == 1
 
 
@@ -279,8 +278,8 @@ def test_the_jobs_of_a_sweep_are_one_benchmark(tmp_path, capsys):
   assert 'class="good">agrees</td>' in text
   table = pd.read_csv(tmp_path / 'r' / 'tables' / 'figure_1a_test_error.csv')
   assert set(table.n) == {2}
-  said = capsys.readouterr().out
-  assert said == f'skipped: {tmp_path}/done holds no run (no config.json)\n'
+  (line,) = capsys.readouterr().out.splitlines()
+  assert f'{tmp_path}/done ' in line and 'config.json' in line
 
 
 def test_nothing_to_show(tmp_path):
@@ -419,7 +418,7 @@ def test_long_tables_are_cut_on_the_page():
   assert len(page.lay_out(table, max_rows=500)['rows']) == page.MAX_ROWS + 1
 
 
-def test_the_command():
+def test_the_report_command():
   command = [sys.executable, '-m', 'pruning_gen.report', '--workdir=nowhere']
   # More folders stand between or behind the flags.
   command += ['nor_here', '--output=report']

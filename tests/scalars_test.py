@@ -25,8 +25,8 @@ def test_a_full_disk_turns_them_off_once(monkeypatch, tmp_path, capsys):
   for step in range(5):
     writer.write(step, {'loss': [1.0, 2.0]})
   writer.close()
-  said = capsys.readouterr().out
-  assert said == 'TensorBoard scalars are off: No space left on device\n'
+  (line,) = capsys.readouterr().out.splitlines()
+  assert 'No space left on device' in line
 
 
 def test_without_tensorflow(monkeypatch, tmp_path, capsys):

@@ -109,10 +109,9 @@ def test_unfinished_levels_are_left_out_and_said():
   table = make_results({0: [0.1, 0.2], 1: [0.1]})
   finished, notes = statistics.drop_unfinished(table)
   assert finished.level.tolist() == [0, 0]
-  assert notes == [
-    'Left out: level 1 of chain, pruning, 0% noise: 1 of 2 replicates have '
-    'finished it.'
-  ]
+  (note,) = notes
+  for part in ('level 1', 'chain', 'pruning', ' 0% noise', '1 of 2 replicates'):
+    assert part in note
 
 
 def test_missing_values_are_named_and_not_averaged_over():

@@ -582,3 +582,10 @@ def test_a_cache_that_cannot_be_written(tmp_path, capsys):
   (tmp_path / 'file').write_text('mine')
   cache.write(tmp_path / 'file' / 'mnist.npz', {'x': np.arange(3)})
   assert 'mnist.npz' in capsys.readouterr().out
+
+
+def test_a_bucket_is_no_cache_however_it_is_named(monkeypatch):
+  monkeypatch.setenv('XDG_CACHE_HOME', 'gs://bucket/x')
+  with pytest.raises(UserError, match=r'XDG_CACHE_HOME=.*data\.cache_dir'):
+    cache.folder()
+  assert cache.folder('here') == pathlib.Path('here')

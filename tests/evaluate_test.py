@@ -1,3 +1,5 @@
+import types
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -5,6 +7,8 @@ import numpy as np
 import optax
 import pytest
 
+from configs import default
+from pruning_gen.engine.inputs import Spec
 from pruning_gen.models import lenet
 from pruning_gen.training import epoch
 from pruning_gen.training import evaluate
@@ -117,3 +121,14 @@ def test_the_losses_of_a_trained_network_agree_with_float64(digits):
   assert expected.min() < 1e-7 < 1e-3 < expected.max()
   large = expected > 1e-7
   np.testing.assert_allclose(losses[large], expected[large], rtol=1e-5)
+
+
+def test_evaluation_takes_no_more_than_there_is():
+  config = default.get_config()
+  config.eval_batch_size = 300_000
+  dataset = types.SimpleNamespace(
+    train_labels=np.zeros(401), test_labels=np.zeros(100)
+  )
+  layout = types.SimpleNamespace(mesh=types.SimpleNamespace(shape={'data': 2}))
+  spec = Spec(config, dataset, None, None, None, None, layout)
+  assert spec.eval_batch_size == 402

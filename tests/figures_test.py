@@ -1,5 +1,6 @@
 """Tables worked out by hand, and drawings that show them."""
 
+import matplotlib as mpl
 import numpy as np
 import pandas as pd
 import pytest
@@ -568,6 +569,38 @@ def test_colors_have_contrast():
   assert style.contrast('#000000') == pytest.approx(21)
   # A color that has it already stays as it is.
   assert style.darken('#D55E00') == '#D55E00'
+
+
+def test_axes_of_weights_end_where_weights_do():
+  weights = pd.Series([1.0, 0.1, 0.01, 0.0, 0.0])
+  rows = pd.DataFrame({'test_error_mean': [0.1] * 5, 'test_error_std': 0.01})
+  axes = Figure().subplots()
+  drawing.draw_curve(axes, weights, rows, 'test_error', color='k')
+  drawing.set_weights_axis(axes, weights)
+  drawing.draw_stars(axes, [(0.0, 0.1, 'k'), (0.1, 0.1, 'k')])
+  high, low = axes.get_xlim()
+  assert 1 < high < 2 and 0.005 < low < 0.01
+  assert ' 0 ' in axes.get_xlabel()
+  stars = [line for line in axes.lines if line.get_marker() == '*']
+  assert [line.get_xdata()[0] for line in stars] == [0.1]
+  axes.figure.canvas.draw()
+  drawing.set_weights_axis(axes, weights[:3])
+  assert ' 0 ' not in axes.get_xlabel()
+
+
+def test_figures_have_our_settings():
+  with mpl.rc_context({'text.usetex': True, 'font.size': 40}):
+    with style.context():
+      assert not mpl.rcParams['text.usetex']
+      assert mpl.rcParams['font.size'] == style.STYLE['font.size']
+    assert mpl.rcParams['font.size'] == 40
+
+
+def test_noise_levels_do_not_look_alike():
+  fractions = (0.0, 0.0001, 0.004, 0.15, 0.1501, 1.0)
+  labels = [style.noise_label(fraction) for fraction in fractions]
+  assert len(set(labels)) == len(fractions)
+  assert labels[0].startswith('0 ') and labels[3].startswith('15 ')
 
 
 def test_noise_levels_of_the_paper_have_colors_and_markers_of_their_own():

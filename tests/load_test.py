@@ -4,8 +4,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from configs import default
 from pruning_gen.analysis import load
 from pruning_gen.errors import UserError
+from pruning_gen.experiments import label_sets
 from pruning_gen.storage import provenance
 from pruning_gen.storage import results
 from tests import fake_runs
@@ -282,3 +284,42 @@ def test_levels_that_one_part_has_not_finished(workdirs, tmp_path):
   first = benchmark.notes[1]
   for part in ('level 3', 'chain', 'pruning', ' 0% noise', '1 of 2 replicates'):
     assert part in first
+
+
+def test_a_number_is_one_however_it_is_written(tmp_path):
+  spellings = ((0, 0.2), [0.0, 0.2], (0.0, 0.20))
+  # Replicates 0 and 1 are all that a fake run has.
+  workdirs = [tmp_path / str(i) for i in range(2)]
+  for i, (workdir, noise_fractions) in enumerate(zip(workdirs, spellings)):
+    fake_runs.write_chain(
+      workdir,
+      config={
+        'noise_fractions': noise_fractions,
+        'first_replicate': i,
+        'replicates': 1,
+      },
+      replicates=(i,),
+    )
+    fake_runs.write_most_worsened(workdir, (i,))
+  (benchmark,) = load.read_all(workdirs)
+  assert set(benchmark.results.replicate) == {0, 1}
+  # A second start has the same config.
+  for noise_fractions in spellings:
+    own = {'noise_fractions': noise_fractions, 'replicates': 1}
+    provenance.open_workdir(workdirs[0], fake_runs.CONFIG | own)
+  config = default.get_config()
+  config.noise_fractions = (0, 1)
+  drawn = label_sets.list_label_sets(config)
+  assert {type(fraction) for fraction, _ in drawn} == {float}
+
+
+def test_runs_that_all_diverged_name_the_learning_rate(tmp_path):
+  config = fake_runs.CONFIG | {'learning_rate': 1e30}
+  provenance.open_workdir(tmp_path, config)
+  provenance.add_provenance(tmp_path, {'command': 'python'})
+  rows = [fake_runs.make_row(diverged=1, replicate=i) for i in range(2)]
+  results.write_rows(tmp_path, rows)
+  with pytest.raises(UserError) as error:
+    load.read(str(tmp_path))
+  assert 'config.learning_rate (now 1e+30)' in str(error.value)
+  assert 'run pruning_gen.main' not in str(error.value)

@@ -10,8 +10,10 @@ import sys
 import pytest
 
 from configs import quickstart
+from pruning_gen import environment
 from pruning_gen import main
 from pruning_gen.data import datasets
+from pruning_gen.storage import provenance
 from tests import program
 from tests import restarts
 from tests import small_chain
@@ -133,3 +135,87 @@ def test_a_config_that_cannot_be_loaded(tmp_path):
   # A mistake in the file shows where it is.
   assert 'own.py", line 2, in get_config' in said[own]
   assert not (tmp_path / 'run').exists()
+
+
+SHORT = (
+  f'--config={program.ROOT}/configs/quickstart.py',
+  "--config.experiments=('chain',)",
+  "--config.arms=('extended_dense',)",
+  '--config.noise_fractions=(.15,)',
+  '--config.replicates=1',
+  '--config.levels=1',
+  '--config.epochs=1',
+  '--config.rewind_epoch=0',
+  '--config.model.widths=10,',
+  '--config.data.num_train=200',
+)
+
+
+@pytest.fixture(scope='module')
+def finished(tmp_path_factory):
+  folder = tmp_path_factory.mktemp('field faults')
+  workdir = folder / 'run [1]'
+  code, _, err = program.finish(
+    program.start(folder / 'log', f'--workdir={workdir}', *SHORT)
+  )
+  assert code == 0, err
+  return workdir, err
+
+
+@pytest.mark.slow
+def test_a_run_begins_with_its_devices_and_records_them(finished):
+  workdir, err = finished
+  first = err.splitlines()[0]
+  assert first.startswith('devices: ') and 'cpu' in first
+  (start,) = provenance.read_provenance(workdir)['starts']
+  described = start['environment']
+  assert described['cores'] == environment.cores()
+  assert described['jax'].items() >= environment.PINNED.items()
+  assert described['memory_limit'] > 0 and described['flags'] == {}
+
+
+@pytest.mark.slow
+def test_a_report_in_awkward_surroundings(finished, tmp_path):
+  workdir, _ = finished
+  (tmp_path / 'matplotlibrc').write_bytes(b'text.usetex: True\n# \xff')
+  ended = subprocess.run(
+    [
+      'bash',
+      '-c',
+      '"$0" -m pruning_gen.report "--output=~/rep [1]" "$1" >&-',
+      sys.executable,
+      workdir,
+    ],
+    cwd=program.ROOT,
+    env=os.environ
+    | {
+      'HOME': str(tmp_path),
+      'MPLBACKEND': 'module://matplotlib_inline.backend_inline',
+      'MATPLOTLIBRC': str(tmp_path / 'matplotlibrc'),
+    },
+    capture_output=True,
+    text=True,
+  )
+  assert ended.returncode == 0, ended.stderr
+  assert (tmp_path / 'rep [1]' / 'index.html').exists()
+
+
+@pytest.mark.slow
+def test_a_reader_that_ends_stops_no_training(finished, tmp_path):
+  workdir, _ = finished
+  command = (
+    '"$0" -m pruning_gen.main "$@" 2>&1 | head -1; exit ${PIPESTATUS[0]}'
+  )
+  ended = subprocess.run(
+    [
+      *('bash', '-c', command, sys.executable),
+      *(f'--workdir={tmp_path}/run', *SHORT),
+    ],
+    cwd=program.ROOT,
+    capture_output=True,
+    text=True,
+  )
+  assert ended.returncode == 0
+  assert len(ended.stdout.splitlines()) == 1
+  written = (tmp_path / 'run' / 'results.csv').read_bytes()
+  assert written == (workdir / 'results.csv').read_bytes()

@@ -328,6 +328,37 @@ def test_arrays_and_members(tmp_path):
   assert not list(tmp_path.rglob('*.tmp'))
 
 
+MEMBERS = [Member('pruning', 0.0, 0), Member('pruning', 0.15, 0)]
+
+
+LABELS = {'labels': np.zeros((2, 4), np.uint16)}
+
+
+@pytest.mark.parametrize(
+  'labels',
+  [
+    {'labels': np.ones((2, 4), np.uint16)},
+    {'labels': np.zeros((2, 4), np.uint8)},
+    {'others': np.zeros((2, 4), np.uint16)},
+  ],
+)
+def test_labels_are_never_replaced(tmp_path, labels):
+  roster.add(tmp_path, 'chain', MEMBERS, LABELS)
+  before = [path.read_bytes() for path in sorted(tmp_path.glob('*/*'))]
+  with pytest.raises(UserError, match=r'labels\.npz'):
+    roster.add(tmp_path, 'chain', MEMBERS, labels)
+  assert before == [path.read_bytes() for path in sorted(tmp_path.glob('*/*'))]
+  # 0 and 0.0 are one.
+  same = [MEMBERS[0]._replace(noise_fraction=0), MEMBERS[1]]
+  roster.add(tmp_path, 'chain', same, LABELS)
+
+
+def test_labels_of_a_start_that_saved_nothing_may_change(tmp_path):
+  roster.add(tmp_path, 'chain', MEMBERS, LABELS)
+  provenance.add_provenance(tmp_path, start('one'))
+  roster.add(tmp_path, 'chain', MEMBERS[:1], {'x': np.zeros(1)})
+
+
 def test_what_no_checkpoint_belongs_to_is_removed(tmp_path):
   # As after the first save failed, once a level was measured.
   members = [Member('dense', 0.0, 0, network=1)]

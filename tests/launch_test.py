@@ -483,10 +483,18 @@ def draw_a_day(folder, seed):
   return live_a_day(folder, seed, chances, stop_after, HOSTS=hosts)
 
 
-# `TPU_VM_DAYS=200 python -m pytest tests/launch_test.py -k many_days -s`
+# `TPU_VM_DAYS=200 python -m pytest tests/launch_test.py -m long -k days -s`
 @pytest.mark.slow
-def test_many_days_of_a_slice(cloud):
-  number = int(os.environ.get('TPU_VM_DAYS', '30'))
+@pytest.mark.parametrize(
+  'number',
+  [
+    10,
+    pytest.param(
+      int(os.environ.get('TPU_VM_DAYS', '30')), marks=pytest.mark.long
+    ),
+  ],
+)
+def test_many_days_of_a_slice(cloud, number):
   with concurrent.futures.ThreadPoolExecutor(6) as pool:
     days = list(pool.map(lambda seed: draw_a_day(cloud, seed), range(number)))
   for seed, day in enumerate(days):
@@ -508,7 +516,9 @@ def test_many_days_of_a_slice(cloud):
     f'{codes.count(0)} done, {codes.count(75)} stopped, {codes.count(1)} '
     f'stated failures ({left} of them: could not delete)'
   )
-  assert codes.count(0) > number * 0.3
+  # Of ten, a busy machine may finish none before they are stopped.
+  if number > 10:
+    assert codes.count(0) > number * 0.3
 
 
 def test_shellcheck():

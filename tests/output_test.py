@@ -8,7 +8,6 @@ from tests import program
 
 SAY = """
 from pruning_gen import output
-from pruning_gen.storage import roster
 output.guard()
 import sys
 for i in range(3):

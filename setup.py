@@ -36,7 +36,7 @@ setuptools.setup(
   package_data={
     'pruning_gen.analysis': ['*.html'],
     'pruning_gen.data': ['*.npz'],
-    'pruning_gen.launch': ['*.csv', '*.sbatch', '*.sh', '*.yaml'],
+    'pruning_gen.launch': ['*.sbatch', '*.sh', '*.yaml'],
   },
   entry_points={'console_scripts': ['pruning-gen = pruning_gen.__main__:main']},
   install_requires=[

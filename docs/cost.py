@@ -81,7 +81,7 @@ def find_slice(name: str) -> Slice:
     rows = {row.pop('prefix'): row for row in csv.DictReader(file)}
   if prefix not in rows or not size.isdigit():
     choices = ', '.join(f'{prefix}-SIZE' for prefix in rows)
-    raise UserError(f'--accelerator={name} must be one of: {choices}')
+    raise UserError(f'{name} must be one of: {choices}')
   zone = rows[prefix].pop('zone')
   row = {key: float(value) for key, value in rows[prefix].items()}
   chips = int(size) // int(row.pop('cores_per_chip'))

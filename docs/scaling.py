@@ -10,6 +10,7 @@ import random
 import sys
 
 from docs import cost
+from pruning_gen.errors import UserError
 from pruning_gen.estimate import format_time
 from pruning_gen.experiments import chain
 from pruning_gen.launch import plan
@@ -190,6 +191,9 @@ def fill(text):
 
 if __name__ == '__main__':
   if sys.argv[1:]:
-    print(plan_table(*sys.argv[1:]))
+    try:
+      print(plan_table(*sys.argv[1:]))
+    except UserError as error:
+      sys.exit(f'error: {error}')
   else:
     DOCUMENT.write_text(fill(DOCUMENT.read_text()))

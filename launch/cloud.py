@@ -8,9 +8,6 @@ import sys
 from pruning_gen.errors import UserError
 from pruning_gen.launch import plan
 
-# Beside machine.sh itself.
-FILES = ('machine.sh', 'plan.jsonl', 'requirements.lock', 'pruning_gen.bundle')
-
 
 def check(path: str, jobs: list[plan.Job], has_data: bool) -> None:
   """Check all that can be wrong before a machine is asked for.
@@ -36,16 +33,12 @@ def check(path: str, jobs: list[plan.Job], has_data: bool) -> None:
       f'{job.id} needs the prepared ImageNet to be mounted, as it is larger '
       "than the machine's disk: docs/launch.md says how",
     )
-  lock = _lock_path(path)
+  lock = pathlib.Path(path).with_name('requirements.lock')
   plan.check(lock.exists(), f'{lock} is missing: docs/launch.md says how')
 
 
-def _lock_path(path):
-  return pathlib.Path(path).with_name('requirements.lock')
-
-
 def pack(path: str, folder: pathlib.Path) -> None:
-  """Put `FILES`, everything that a machine needs, into a folder."""
+  """Put everything that a machine needs into a folder."""
   folder.mkdir(parents=True, exist_ok=True)
   git = ['git', '-C', plan.ROOT]
   if subprocess.run([*git, 'diff', '--quiet', 'HEAD']).returncode:
@@ -57,4 +50,4 @@ def pack(path: str, folder: pathlib.Path) -> None:
     raise UserError(f'{plan.ROOT} must be a git checkout')
   shutil.copy(plan.ROOT / 'launch' / 'machine.sh', folder)
   shutil.copy(path, folder / 'plan.jsonl')
-  shutil.copy(_lock_path(path), folder)
+  shutil.copy(pathlib.Path(path).with_name('requirements.lock'), folder)

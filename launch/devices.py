@@ -23,7 +23,8 @@ def find(
   ):
     if wanted in ('', platform):
       ids = env[variable].split(',') if variable in env else probe()
-      if any(ids):
+      # CUDA reads these two as none.
+      if any(ids) and ids[0] not in ('-1', 'NoDevFiles'):
         return platform, ids
   return 'cpu', []
 

@@ -15,8 +15,6 @@ from pruning_gen.errors import UserError
 from pruning_gen.launch import cloud
 from pruning_gen.launch import plan
 
-HERE = pathlib.Path(__file__).parent
-
 
 def run_slurm(args: argparse.Namespace, jobs: list[plan.Job]) -> int:
   """Submit a plan as an array, and what needs its results after it."""
@@ -25,13 +23,17 @@ def run_slurm(args: argparse.Namespace, jobs: list[plan.Job]) -> int:
     plan.check(not job.in_bucket, shared)
   _need(args, 'sbatch', 'run this on a login node')
   logs = pathlib.Path(args.plan).parent / 'logs'
-  # Slurm fails without a word where the folder of its log is missing.
+  # Slurm fails silently if the log's folder does not exist.
   logs.mkdir(parents=True, exist_ok=True)
+
+  # Of sbatch, and from a second -- on of the program.
+  split = args.extra.index('--') if '--' in args.extra else len(args.extra)
 
   def submit(lines, *options):
     command = ['sbatch', '--parsable', f'--array={lines}', *options]
-    command += [f'--output={logs}/slurm-%A_%a.log', *args.extra]
-    command += [str(HERE / 'slurm.sbatch'), args.plan]
+    command += [f'--output={logs}/slurm-%A_%a.log', *args.extra[:split]]
+    command += [str(plan.ROOT / 'launch' / 'slurm.sbatch'), args.plan]
+    command += args.extra[split:]
     print(shlex.join(command), flush=True)
     if args.dry_run:
       return 'ARRAY'

@@ -76,7 +76,7 @@ def hold(workdir: str) -> Iterator[threading.Event]:
 
 
 def _acquire(store, workdir):
-  """Write the lease where there is none, or the one there is not renewed."""
+  """Write the lease if there is none, or if the existing one is not renewed."""
   while True:
     found = now = store.read(KEY).result()
     end = time.monotonic() + EXPIRE_SECONDS

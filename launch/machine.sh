@@ -80,10 +80,10 @@ run() {
   # A program that was killed leaves it; another user's may not be opened.
   sudo fuser --silent /dev/accel* /dev/vfio/[0-9]* 2>/dev/null ||
     sudo rm -f /tmp/libtpu_lockfile
-  # Never on the CPU in silence.
-  export JAX_PLATFORMS=tpu
+  # Never fall back silently to the CPU. Buckets are read by gcsfs, as tested.
+  export JAX_PLATFORMS=tpu EPATH_USE_TF=false
   cd code
-  # Signals are the program's, which saves.
+  # Leave signals to the program, which saves.
   trap : TERM INT HUP
   for line in $lines; do
     ../venv/bin/python -m launch.sweep exec --plan=../plan.jsonl \
@@ -130,10 +130,13 @@ watch() {
     [[ "$alive" == "$last" ]] || seen=$SECONDS last="$alive"
     sleep "${WATCH_SECONDS:-300}"
   done
-  token="$(metadata instance/service-accounts/default/token |
-    sed 's/.*"access_token": *"\([^"]*\)".*/\1/')"
-  curl --silent --request DELETE --header "Authorization: Bearer $token" \
-    "https://tpu.googleapis.com/v2/projects/$(metadata project/project-id)/locations/$zone/queuedResources/$name?force=true"
+  until token="$(metadata instance/service-accounts/default/token |
+    sed 's/.*"access_token": *"\([^"]*\)".*/\1/')" &&
+    curl --silent --show-error --fail --request DELETE \
+      --header "Authorization: Bearer $token" \
+      "https://tpu.googleapis.com/v2/projects/$(metadata project/project-id)/locations/$zone/queuedResources/$name?force=true"; do
+    sleep "${WATCH_SECONDS:-300}"
+  done
 }
 
 "$@"

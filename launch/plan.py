@@ -130,6 +130,11 @@ def _jobs_of(benchmark, experiments, first, count, overrides, root):
     words = [benchmark.replace(':', '-'), chosen[0], replicates, digest]
     # Google's rule for names: lower-case letters, digits, dashes; at most 63.
     name = '-'.join(words).replace('_', '-')
+    check(
+      re.fullmatch('[a-z][-a-z0-9]{0,62}', name),
+      f'--benchmarks={benchmark}: rename this config: {name} must be at most '
+      '63 lower-case letters, digits and dashes, and begin with a letter',
+    )
     flags = (
       *_flags(benchmark, own),
       f'--config.experiments=({",".join(map(repr, chosen))},)',
@@ -191,7 +196,10 @@ def read_config(flags: Sequence[str]) -> ConfigDict:
   try:
     values(words)
     command_line.check_keys(values.config)
-  except (absl_flags.Error, AttributeError, KeyError) as error:
+  except (AttributeError, KeyError) as error:
+    key = command_line.wrong_key(error, words)
+    raise UserError(command_line.unknown_key(key)) from error
+  except absl_flags.Error as error:
     reason = str(error).strip().splitlines()[-1]
     raise UserError(
       f'{" ".join(flags)} is wrong ({reason}); configs/default.py explains '
@@ -237,7 +245,8 @@ def write(path: str | pathlib.Path, jobs: Sequence[Job]) -> None:
     check(
       old == new,
       f'{path} holds another plan: {len(old - new)} jobs only there, '
-      f'{len(new - old)} only here; use another --sweep, or delete it',
+      f'{len(new - old)} only here; delete it, or use another --sweep, with '
+      f'--root={jobs[0].workdir.rpartition("/")[0]} to find what is done',
     )
   path.parent.mkdir(parents=True, exist_ok=True)
   path.write_text(''.join(json.dumps(job._asdict()) + '\n' for job in jobs))
@@ -247,25 +256,17 @@ def read(path: str | pathlib.Path) -> list[Job]:
   """Read a plan.
 
   Raises:
-    UserError: it is missing, empty, or not a plan.
+    UserError: it is missing, or not a plan.
   """
   path = pathlib.Path(path)
-  made_by = '`launch.sweep plan` makes it'
-  check(path.is_file(), f'--plan={path} is no file: {made_by}')
+  check(path.is_file(), f'--plan={path} is no file: run launch.sweep plan')
   try:
     lines = [json.loads(line) for line in path.read_text().splitlines()]
-    jobs = [Job(**line | {'flags': tuple(line['flags'])}) for line in lines]
-    ids = [job.id for job in jobs]
-    for name in ids:
-      if not re.fullmatch(r'[a-z]([-a-z0-9]{0,61}[a-z0-9])?', name):
-        raise ValueError(f'id={name!r} must be letters, digits and dashes')
-    if not 0 < len(jobs) == len(set(ids)):
-      raise ValueError('it is empty' if not jobs else 'an id occurs twice')
+    return [Job(**line | {'flags': tuple(line['flags'])}) for line in lines]
   except (ValueError, TypeError, KeyError) as error:
     raise UserError(
       f'--plan={path} is not a plan ({error}): delete it and plan again'
     ) from error
-  return jobs
 
 
 def find(path: str | pathlib.Path, index: int) -> Job:

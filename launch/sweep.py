@@ -4,11 +4,11 @@
   python -m launch.sweep run --plan=runs/paper/plan.jsonl
   python -m launch.sweep exec --plan=runs/paper/plan.jsonl --index=3
 
-`plan` writes runs/SWEEP/plan.jsonl. `exec` runs one job of it, and everything
-else calls that. `run` runs all of them: in processes here, as a Slurm array
-(--engine=slurm), or as managed jobs of SkyPilot (--engine=sky). Exit codes: 0
-done (or submitted), 75 stopped and saved, run the same command again, 1
-anything else.
+`plan` writes runs/SWEEP/plan.jsonl. `exec` runs one job of it, also for Slurm,
+SkyPilot and launch.tpu_vm. `run` runs all of them: in processes here, as a
+Slurm array (--engine=slurm), or as managed jobs of SkyPilot (--engine=sky).
+Exit codes: 0 done (or submitted), 75 stopped and saved, run the same command
+again, 2 wrong usage, 1 anything else.
 """
 
 import argparse
@@ -79,8 +79,9 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
   add('--retries', type=int, default=3, help=failures)
   add('--dry_run', action='store_true', help='slurm, sky: only print commands')
   help_ = (
-    'after --: flags of pruning_gen.main, of sbatch, or of sky jobs launch'
+    'after --: flags of pruning_gen.main, of sbatch (after a second -- again '
   )
+  help_ += 'of pruning_gen.main), or of sky jobs launch'
   add('extra', nargs='*', help=help_)
   return parser.parse_args(argv)
 

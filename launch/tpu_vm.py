@@ -4,7 +4,7 @@ r"""One job of a plan on one Cloud TPU slice, with nothing but gcloud.
       --zone=us-central2-b --accelerator-type=v4-8 \
       --runtime-version=tpu-ubuntu2204-base --spot [-- --config.KEY=VALUE]
 
-Asks for a slice, waits until the job is done, and deletes the slice. Flags that
+Requests a slice, waits until the job is done, and deletes the slice. Flags that
 are not listed below, such as --spot, --service-account and --network, are those
 of gcloud compute tpus queued-resources create.
 
@@ -26,6 +26,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from collections.abc import Iterator
 
 from pruning_gen.errors import EXIT_PREEMPTED
@@ -37,13 +38,13 @@ from pruning_gen.launch import plan
 POLL = float(os.environ.get('POLL_SECONDS', '30'))
 # A slice that was asked for may appear so many seconds later.
 GRACE = float(os.environ.get('GRACE_SECONDS', '60'))
-# After this gcloud is taken to hang.
+# A call to gcloud that takes longer counts as hung.
 CALL = float(os.environ.get('CALL_SECONDS', '600'))
 # Unanswered calls in a row, and attempts to delete: an hour's.
 PATIENCE = int(os.environ.get('PATIENCE', '120'))
-# A slice whose launcher is gone so long deletes itself.
+# A slice deletes itself once its launcher has been gone this long.
 ALONE_HOURS = int(os.environ.get('ALONE_HOURS', '6'))
-# Errors of gcloud that no retry mends.
+# gcloud errors that a retry cannot fix.
 FATAL = re.compile(
   r'PERMISSION_DENIED|SERVICE_DISABLED|INVALID_ARGUMENT|UNAUTHENTICATED'
   r'|[Rr]eauthentication|active account|(attribute|property) \[project\]'
@@ -72,8 +73,7 @@ class NotFoundError(CallError):
 def main(argv: list[str]) -> None:
   """Run a command line; ends the process with its exit code."""
   args = parse(argv)
-  for number in STOP_SIGNALS:
-    signal.signal(number, lambda *_: sys.exit(EXIT_PREEMPTED))
+  on_stop(lambda *_: sys.exit(EXIT_PREEMPTED))
   code = 0
   try:
     slice_ = Slice(args)
@@ -85,9 +85,15 @@ def main(argv: list[str]) -> None:
   except SystemExit as stopped:
     code = stopped.code
   # Python's exit takes a moment, in which a signal would replace the code.
-  for number in STOP_SIGNALS:
-    signal.signal(number, signal.SIG_IGN)
+  on_stop(signal.SIG_IGN)
   sys.exit(code)
+
+
+def on_stop(handler: Callable | signal.Handlers) -> None:
+  """Handle the signals to stop, except one that is ignored, as by nohup."""
+  for number in STOP_SIGNALS:
+    if signal.getsignal(number) != signal.SIG_IGN:
+      signal.signal(number, handler)
 
 
 def parse(argv: list[str]) -> argparse.Namespace:
@@ -103,12 +109,9 @@ def parse(argv: list[str]) -> argparse.Namespace:
   add('--zone', required=True)
   add('--accelerator-type', required=True)
   add('--project', help="not gcloud's own")
-  add(
-    '--data',
-    default='',
-    help='prepared data sets: gs://BUCKET/FOLDER, or\n'
-    '`disk` for that of --data-disk; mounted read-only',
-  )
+  data = 'folder with the prepared data set, to mount read-only:\n'
+  data += 'gs://BUCKET/FOLDER, or `disk` for that of --data-disk'
+  add('--data', default='', help=data)
   split = argv.index('--') if '--' in argv else len(argv)
   args, args.create = parser.parse_known_args(argv[:split])
   args.extra = argv[split + 1 :]
@@ -175,13 +178,18 @@ class Slice:
     return gcloud('compute', 'tpus', *words, f'--zone={self.args.zone}')
 
   def run(self) -> None:
-    """Have the job done, on as many slices as it takes."""
+    """Run the job to its end, on as many slices as it takes."""
     args = self.args
     self.tpus('queued-resources', 'list', '--limit=1')
     try:
       self.tpus('accelerator-types', 'describe', args.accelerator_type)
     except NotFoundError:
       say(f'warning: {args.accelerator_type} is not known to be in {args.zone}')
+    if needs := self.job.needs:
+      try:
+        gcloud('storage', 'ls', f'{self.job.workdir}/done/{needs}')
+      except NotFoundError as error:
+        raise UserError(f'{self.name} needs {needs}: run it first') from error
     with tempfile.TemporaryDirectory() as folder:
       self.upload(pathlib.Path(folder))
       last = None
@@ -195,10 +203,9 @@ class Slice:
     say(f'{self.name}: done')
 
   def upload(self, folder: pathlib.Path) -> None:
-    """Put what the machine needs into the bucket, which so proves writable."""
+    """Upload the machine's files, which checks that the bucket is writable."""
     cloud.pack(self.args.plan, folder)
-    files = [str(folder / name) for name in cloud.FILES]
-    gcloud('storage', 'cp', *files, f'{self.machine}/')
+    gcloud('storage', 'cp', *map(str, folder.iterdir()), f'{self.machine}/')
     if self.look()[0] == 'GONE':
       with contextlib.suppress(CallError):
         # Of an earlier slice.
@@ -224,7 +231,7 @@ class Slice:
     return False
 
   def tend(self, state: str, folder: str) -> None:
-    """Do what a state of the slice asks for."""
+    """Act on the state of the slice."""
     if state == 'GONE':
       self.create(folder)
     elif state == 'ACTIVE':
@@ -305,8 +312,7 @@ class Slice:
       yield
     finally:
       # From here on nothing interrupts.
-      for number in STOP_SIGNALS:
-        signal.signal(number, lambda *_: None)
+      on_stop(lambda *_: None)
       if self.asked_at is not None:
         say(f'deleting {self.name}')
         try:

@@ -15,7 +15,6 @@ import subprocess
 import threading
 from collections.abc import Iterator
 from collections.abc import Mapping
-from typing import Any
 from typing import NamedTuple
 
 from etils import epath
@@ -24,6 +23,7 @@ from pruning_gen.errors import EXIT_PREEMPTED
 from pruning_gen.errors import UserError
 from pruning_gen.launch import lease
 from pruning_gen.storage import files
+from pruning_gen.storage import provenance
 
 
 class Task(NamedTuple):
@@ -70,7 +70,7 @@ say = functools.partial(print, flush=True)
 def execute(task: Task, options: Options, stop: threading.Event) -> int:
   """Run a task to its end unless it is done; return 0, 75 or 1.
 
-  If `stop` is set, the program is sent SIGTERM, and saves.
+  `stop` sends SIGTERM to the program, which saves; a lost lease kills it.
 
   Raises:
     lease.InUseError: another launcher runs it.
@@ -82,7 +82,7 @@ def execute(task: Task, options: Options, stop: threading.Event) -> int:
     failures = 0
     while True:
       before = progress(task.workdir)
-      ended = _run_once(task, options, (stop, lost), inherited)
+      ended = _run_once(task, options, stop, lost, inherited)
       if lost.is_set():
         return 1
       if ended == 0:
@@ -128,7 +128,7 @@ def _hold(task):
       yield threading.Event(), (file.fileno(),)
 
 
-def _run_once(task, options, stops, inherited):
+def _run_once(task, options, stop, lost, inherited):
   """Run a task's program; return 0, 75, or how it failed in words."""
   with contextlib.ExitStack() as stack:
     output = None
@@ -147,7 +147,10 @@ def _run_once(task, options, stops, inherited):
     )
   told, code = False, None
   while code is None:
-    if not told and any(stop.is_set() for stop in stops):
+    if lost.is_set():
+      # The workdir is another's: the program must not save.
+      process.kill()
+    elif stop.is_set() and not told:
       process.terminate()
       told = True
     with contextlib.suppress(subprocess.TimeoutExpired):
@@ -157,18 +160,11 @@ def _run_once(task, options, stops, inherited):
   return f'signal {signal.Signals(-code).name}' if code < 0 else f'code {code}'
 
 
-def progress(workdir: str) -> Any:
+def progress(workdir: str) -> tuple[dict[str, int], int]:
   """Return a value that changes once a new checkpoint or result is saved."""
-  folder = epath.Path(workdir)
-  # Unfinished saves, and files in checkpoints, have names with other letters.
-  checkpoints = sorted(
-    str(path)
-    for pattern in ('checkpoints/*/*', 'checkpoints/*/*/*')
-    for path in folder.glob(pattern)
-    if path.name.isdigit()
-  )
-  results = folder / 'results.csv'
-  return checkpoints, results.stat().length if results.exists() else 0
+  results = epath.Path(workdir) / 'results.csv'
+  size = results.stat().length if results.exists() else 0
+  return provenance.saved_epochs(workdir), size
 
 
 def run(

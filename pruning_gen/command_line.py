@@ -49,7 +49,7 @@ def parse(argv: list[str], config: flags.FlagHolder[ConfigDict]) -> list[str]:
   except flags.Error as error:
     sys.exit(f'error: {_explain(str(error))}')
   except (AttributeError, KeyError) as error:
-    sys.exit(f'error: {_unknown(_wrong_key(error, argv))}')
+    sys.exit(f'error: {unknown_key(wrong_key(error, argv))}')
   except UserError as error:
     sys.exit(f'error: {error}')
   except (OSError, ImportError) as error:
@@ -127,7 +127,7 @@ def _explain(message: str) -> str:
   return message
 
 
-def _wrong_key(error: Exception, argv: list[str]) -> str:
+def wrong_key(error: Exception, argv: list[str]) -> str:
   """Return the key that an error of ml_collections is about, or raise it."""
   frames = traceback.extract_tb(error.__traceback__)
   if any('config_path' in frame.filename for frame in frames):
@@ -175,7 +175,7 @@ def check_keys(config: ConfigDict) -> None:
   """
   known = {*_known_keys(), *_own_keys(config)}
   for key in sorted(provenance.flatten(config.to_dict()).keys() - known):
-    raise UserError(_unknown(key, known))
+    raise UserError(unknown_key(key, known))
 
 
 def _known_keys() -> list[str]:
@@ -189,7 +189,7 @@ def _own_keys(config: ConfigDict) -> list[str]:
   return [f'model.{key}' for key in model.hyperparameters] if model else []
 
 
-def _unknown(key: str, known: Collection[str] = ()) -> str:
+def unknown_key(key: str, known: Collection[str] = ()) -> str:
   """Return the message about a key that does not exist.
 
   Args:

@@ -3,10 +3,10 @@
   python speed/costs.py --output=speed/results/costs.json
 
 Measures the seconds from the prompt to the end of --help and of LeNet's first
-epoch, which is one step, without and with compiled programs in the cache; the
-speed of an epoch of 1 to 48 networks; and an epoch at each of 25 levels. Every
-number is the median over --turns. speed/table.py makes the tables of
-docs/speed.md from it.
+epoch, which is one step, without and with compiled programs in the cache; and
+those of an epoch of 1 to 48 networks at each of 25 levels, the best of 3. The
+file has all of --turns; speed/table.py makes the tables of docs/speed.md from
+their medians.
 """
 
 import argparse

@@ -23,8 +23,6 @@ import numpy as np
 ROOT = pathlib.Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
-REQUIRED_PER_CORE = 90
-
 
 def main():
   parser = argparse.ArgumentParser(
@@ -122,8 +120,7 @@ def cpu_seconds():
 def print_table(result):
   print(
     f'{result["cores"]} cores, JPEGs of {result["kilobytes"]:.0f} kB, batches '
-    f'of {result["batch_size"]}; required: {REQUIRED_PER_CORE} images a core '
-    'and second'
+    f'of {result["batch_size"]}'
   )
   print('workers  images/CPU-second  images/second  seconds to first batch')
   for one in result['streams']:

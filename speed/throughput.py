@@ -1,14 +1,15 @@
-"""Training throughput of stacked members, compared with a PyTorch loop.
+r"""Training throughput of stacked members, compared with a PyTorch loop.
 
-  python speed/throughput.py --peer=speed/pytorch_loop.py
+  python speed/throughput.py --peer=speed/pytorch_loop.py \
+      --output=speed/results/throughput_lenet.json
 
 Runs the real programs on random images of the data set's shape: 1, 3 and 12
 members (or --members), each in a process of its own, in turn with the peer (any
 script that takes a model's name and --seconds, and prints a JSON line with
 images_per_second and torch, its version). Prints medians over --turns, and
-writes JSON after every turn, with the machine's matrix-multiply peak. The ratio
-to the peer is taken within each turn. speed/table.py makes README's table from
-speed/results/throughput_MODEL.json.
+after every turn writes --output, with the machine's matrix-multiply peak. The
+ratio to the peer is taken within each turn. speed/table.py makes README's table
+from speed/results/throughput_MODEL.json.
 """
 
 import argparse

@@ -72,7 +72,10 @@ case "$(basename "$0")" in
     [[ "$1" != mount ]] || { event "$*"; exit; }
     exec "$@"
     ;;
-  curl) [[ "$*" != *DELETE* ]] || event "delete ${*: -1}"
+  curl) # The first attempts to get a token, and to delete, fail.
+    [[ "$*" != *token* ]] || { count tokens; ((REPLY > 1)) || exit 22; }
+    [[ "$*" != *DELETE* ]] || { count deletes; ((REPLY > 1)) || exit 22; }
+    [[ "$*" != *DELETE* ]] || event "delete ${*: -1}"
     case "$*" in
       *agent-worker-number*) basename "$HOME" ;;
       *worker-network-endpoints*) [[ "${HOSTS:-1}" == 1 ]] || echo a,b ;;

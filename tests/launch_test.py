@@ -15,6 +15,7 @@ import sys
 
 import pytest
 
+from pruning_gen import command_line
 from pruning_gen.errors import UserError
 from pruning_gen.experiments import label_sets
 from pruning_gen.launch import devices
@@ -93,7 +94,8 @@ def test_ids_are_stable_and_valid_names_of_machines():
     ({'experiments': ['chain', 'leave_out']}, 'leave_out needs el2n'),
     ({'overrides': ['replicates=0']}, 'at least one'),
     ({'replicates_per_job': 0}, '--replicates_per_job=0 '),
-    ({'overrides': ['levls=2']}, 'lenet.*levls'),
+    ({'overrides': ['levls=2']}, 'no key levls: did you mean levels'),
+    ({'overrides': ['data.dirr=x']}, 'did you mean data.dir'),
     ({'overrides': ['levels=many']}, 'levels=many'),
     ({'overrides': ['seed=None']}, 'seed=None'),
     ({'overrides': ['levels=2', 'levels=3']}, 'each key once'),
@@ -112,6 +114,14 @@ def test_bad_plans(kwargs, message):
     plan.make_plan(**{'benchmarks': ['lenet'], 'root': 'runs/x'} | kwargs)
 
 
+@pytest.mark.parametrize('name', ['LeNet', '2layers', 'x' * 50])
+def test_a_config_that_cannot_name_a_machine(tmp_path, monkeypatch, name):
+  shutil.copy(ROOT / 'configs' / 'lenet.py', tmp_path / f'{name}.py')
+  monkeypatch.setattr(command_line, 'CONFIGS', tmp_path)
+  with pytest.raises(UserError, match=f'--benchmarks={name}'):
+    plan.make_plan([name], 'runs/x')
+
+
 def test_plan_is_written_once(tmp_path, monkeypatch):
   monkeypatch.chdir(tmp_path)
   command = ['plan', '--sweep=s', '--benchmarks=lenet']
@@ -122,6 +132,10 @@ def test_plan_is_written_once(tmp_path, monkeypatch):
   assert jobs == plan.make_plan(['lenet'], 'runs/s') and len(jobs) == 9
   assert '9 jobs only there' in run_sweep(*command, '--set=levels=3')
   assert plan.read(path) == jobs
+  # A larger plan with the same root has the same jobs, and more.
+  larger = ['--sweep=t', '--benchmarks=lenet,resnet20', '--set=replicates=4']
+  assert not run_sweep('plan', *larger, '--root=runs/s')
+  assert set(plan.read('runs/t/plan.jsonl')) > set(jobs)
   # A plan for other code is another plan only where it is run.
   plan.write(path, [job._replace(revision='0' * 40) for job in jobs])
   for verb in (['exec', '--index=0'], ['run']):
@@ -131,18 +145,8 @@ def test_plan_is_written_once(tmp_path, monkeypatch):
   assert plan.read(path) == jobs
 
 
-LINE = '{"id": "%s", "flags": [], "workdir": "w"}\n'
-
-
 @pytest.mark.parametrize(
-  'text, message',
-  [
-    ('', 'is empty'),
-    ('{"id": 1}\n', 'not a plan'),
-    (LINE % 'a/b', "id='a/b'"),
-    (LINE % 'a' * 2, 'an id occurs twice'),
-    (None, 'no file'),
-  ],
+  'text, message', [('{"id": 1}\n', 'not a plan'), (None, 'no file')]
 )
 def test_bad_plan_files(tmp_path, text, message):
   path = tmp_path / 'plan.jsonl'
@@ -174,7 +178,8 @@ def test_devices_are_found_and_shared(tmp_path, monkeypatch):
   assert devices.find({}, tmp_path) == ('tpu', ['0', '1'])
   env = {'JAX_PLATFORMS': 'cpu', 'CUDA_VISIBLE_DEVICES': '0'}
   assert devices.find(env, tmp_path) == ('cpu', [])
-  assert devices.find({'CUDA_VISIBLE_DEVICES': ''}, tmp_path)[0] == 'tpu'
+  for none in ('', '-1', 'NoDevFiles'):
+    assert devices.find({'CUDA_VISIBLE_DEVICES': none}, tmp_path)[0] == 'tpu'
   env = {'CUDA_VISIBLE_DEVICES': '2,GPU-8a,5'}
   gpus = devices.find(env, tmp_path)
   assert gpus == ('cuda', ['2', 'GPU-8a', '5'])
@@ -356,8 +361,8 @@ def cloud(tmp_path):
     ['-C', 'repo', 'bundle', 'create', '-q', tmp_path / 'bundle', 'HEAD'],
   ):
     subprocess.run(['git', *command], cwd=tmp_path, check=True)
-  (job, *_) = plan.make_plan(['lenet'], 'gs://bucket')
-  plan.write(tmp_path / 'plan.jsonl', [job])
+  jobs = plan.make_plan(['lenet'], 'gs://bucket')
+  plan.write(tmp_path / 'plan.jsonl', jobs)
   (tmp_path / 'requirements.lock').touch()
   yield tmp_path
   # Of the slices that could not be deleted.
@@ -432,6 +437,28 @@ def test_a_calm_day_of_a_slice(cloud, hosts):
   assert len(mounts) == int(hosts) and '-o ro' in mounts[0]
   assert '--only-dir prepared tfds /' in mounts[0]
   assert 'unlock' in day['events']
+
+
+def test_no_slice_is_requested_for_a_job_that_must_wait(cloud):
+  # For its chain, which is not done.
+  day = live_a_day(cloud, 1, '', args=['--index=2'])
+  assert day['code'] == 1 and not day['events'], day
+  chain = plan.find(cloud / 'plan.jsonl', 0)
+  assert chain.id in day['err']
+
+
+def test_a_signal_that_is_ignored_stays_ignored():
+  numbers = tpu_vm.STOP_SIGNALS
+  old = {number: signal.getsignal(number) for number in numbers}
+  try:
+    # As under nohup.
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    tpu_vm.on_stop(signal.SIG_DFL)
+    assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+  finally:
+    for number, handler in old.items():
+      signal.signal(number, handler)
 
 
 @pytest.mark.parametrize('fault', ['denied', 'api', 'bad_argument'])
@@ -577,7 +604,7 @@ def test_every_package_is_pinned_with_its_hash(tmp_path):
   subprocess.run(['bash', '-c', command], cwd=ROOT, check=True)
   text = (tmp_path / 'requirements.lock').read_text()
   pins = re.findall(r'^([a-z0-9-]+)(?:\[\w+\])?==', text, re.M)
-  assert {'jax', 'jaxlib', 'libtpu', 'flax', 'gcsfs'} <= set(pins)
+  assert {'jax', 'libtpu', 'flax', 'gcsfs', 'tensorflow-cpu'} <= set(pins)
   assert text.count('--hash=sha256:') >= len(pins) and '@' not in text
 
 

@@ -96,7 +96,7 @@ def test_slices():
   assert {name: cost.find_slice(name).cpus for name in cpus} == cpus
   assert [cost.find_slice(name).chips for name in cpus] == [4, 16, 8, 16]
   for name in ('h100', 'v4', 'v4-x'):
-    with pytest.raises(UserError, match=f'={name} .*v4-SIZE'):
+    with pytest.raises(UserError, match=f'^{name} .*v4-SIZE'):
       cost.find_slice(name)
 
 

@@ -116,7 +116,11 @@ def test_progress_is_whole_checkpoints(tmp_path):
     (part / '10' / name).touch()
   assert workers.progress(tmp_path) == before
   (part / '15').mkdir()
-  assert workers.progress(tmp_path) != before
+  after = workers.progress(tmp_path)
+  assert after != before
+  # An old checkpoint that is removed is no progress.
+  shutil.rmtree(part / '10')
+  assert workers.progress(tmp_path) == after
 
 
 def test_a_task_that_another_process_runs_is_waited_for(tmp_path):
@@ -136,6 +140,28 @@ def test_a_task_that_another_process_runs_is_waited_for(tmp_path):
     assert run(tmp_path, [[other]]) == {'a': 'done'}
     timer.join()
   assert too_early == ['']
+
+
+def test_a_program_that_lost_its_workdir_cannot_save(tmp_path):
+  code = (
+    'import pathlib, signal, time\n'
+    f"save = lambda *_: pathlib.Path('{tmp_path}/saved').touch()\n"
+    'signal.signal(signal.SIGTERM, save)\n'
+    f"pathlib.Path('{tmp_path}/ready').touch()\n"
+    f"while not pathlib.Path('{tmp_path}/saved').exists(): time.sleep(0.01)\n"
+    'exit(75)\n'
+  )
+  command = [sys.executable, '-ISc', code]
+  other = workers.Task('a', command, str(tmp_path))
+  stop, lost = threading.Event(), threading.Event()
+  waiter = threading.Thread(
+    target=lambda: (wait_for((tmp_path / 'ready').exists), lost.set())
+  )
+  waiter.start()
+  ended = workers._run_once(other, workers.Options(), stop, lost, ())
+  waiter.join()
+  assert ended == 'signal SIGKILL'
+  assert not (tmp_path / 'saved').exists()
 
 
 # The real program.
@@ -417,14 +443,27 @@ def test_what_slurm_is_given(tmp_path, capsys):
   jobs = plan.make_plan(['lenet'], tmp_path, overrides=['replicates=2'])
   plan.write(tmp_path / 'plan.jsonl', jobs)
   args = ['run', f'--plan={tmp_path}/plan.jsonl', '--engine=slurm', '--dry_run']
+  of_program = ['--', '--allow_device_change']
   with pytest.raises(SystemExit):
-    sweep.main([*args, '--', '--partition=gpu'])
+    sweep.main([*args, '--', '--partition=gpu', *of_program])
   array, *after = capsys.readouterr().out.splitlines()
   assert '--array=0,1,3,4 ' in array and '--partition=gpu' in array
+  script, path, *words = array.split()[-4:]
+  assert script.endswith('slurm.sbatch') and path.endswith('plan.jsonl')
+  # As the script passes them on.
+  exec_ = sweep.parse(['exec', f'--plan={path}', '--index=0', *words])
+  assert words == of_program and exec_.extra == ['--allow_device_change']
   assert [line.split()[2:4] for line in after] == [
     ['--array=2', '--dependency=afterok:ARRAY_0'],
     ['--array=5', '--dependency=afterok:ARRAY_3'],
   ]
+
+
+def test_a_task_starts_although_slurm_does_not_answer():
+  script = ROOT / 'launch' / 'slurm.sbatch'
+  env = {'SLURM_ARRAY_JOB_ID': '1', 'SLURM_ARRAY_TASK_ID': '0'}
+  env |= {'SLURM_CONF': '/nowhere', 'PYTHON': 'true'}
+  subprocess.run(['bash', script, 'plan'], env=os.environ | env, check=True)
 
 
 # A bucket: fake-gcs-server, which tensorstore and gcsfs are pointed at.

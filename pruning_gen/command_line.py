@@ -202,9 +202,10 @@ def unknown_key(key: str, known: Collection[str] = ()) -> str:
     )
   known = known or _known_keys()
   names = {name.split('.')[-1]: name for name in known}
+  names |= {name: name for name in known}
   near = difflib.get_close_matches(key, known, 1)
   near += difflib.get_close_matches(key.split('.')[-1], names, 1)
-  meant = f': did you mean {names.get(near[0], near[0])}?' if near else ''
+  meant = f': did you mean {names[near[0]]}?' if near else ''
   return f'--config has no key {key}{meant} (configs/default.py has them all)'
 
 

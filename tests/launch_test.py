@@ -12,6 +12,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 
 import pytest
 
@@ -391,9 +392,17 @@ def environment(folder, world, chances, seed=0, **settings):
   } | settings
 
 
-def live_a_day(folder, seed, chances, stop_after=None, args=(), **settings):
-  """Run a job in a scripted world; return what a person would see."""
+def live_a_day(
+  folder, seed, chances, stop_after=120, stop_at='', args=(), **settings
+):
+  """Run a job in a scripted world; return what a person would see.
+
+  Args:
+    stop_after: seconds until it is stopped.
+    stop_at: an event after which it is stopped, or several lines of events.
+  """
   world = folder / str(seed)
+  state, events = world / 'state', world / 'events'
   errors = folder / f'{seed}.err'
   command = [sys.executable, '-m', 'launch.tpu_vm', '--index=0', '--spot']
   command += [f'--plan={folder}/plan.jsonl', '--zone=us-central2-b']
@@ -404,14 +413,14 @@ def live_a_day(folder, seed, chances, stop_after=None, args=(), **settings):
       stderr=err,
       env=environment(folder, world, chances, seed, **settings),
     )
-    stopped = False
-    try:
-      process.wait(stop_after or 60)
-    except subprocess.TimeoutExpired:
-      process.terminate()
-      stopped = True
-      process.wait(60)
-  state, events = world / 'state', world / 'events'
+    end = time.monotonic() + stop_after
+    while process.poll() is None and time.monotonic() < end:
+      if stop_at and events.exists() and stop_at in events.read_text():
+        break
+      time.sleep(0.02)
+    stopped = process.poll() is None
+    process.terminate()
+    process.wait(60)
   return {
     'code': process.returncode,
     'err': errors.read_text(),
@@ -479,14 +488,17 @@ def test_three_budgets(cloud):
   day = live_a_day(cloud, 2, 'setup_error=100')
   assert day['code'] == 1 and day['state'] == 'GONE'
   # No room, for as long as it takes.
-  day = live_a_day(cloud, 3, 'failed=100', stop_after=6, GRACE_SECONDS='0')
+  lives = 'state WAITING_FOR_RESOURCES\nstate PROVISIONING\nstate FAILED\n'
+  lives = f'{lives}state GONE\n' * 3
+  day = live_a_day(cloud, 3, 'failed=100', stop_at=lives, GRACE_SECONDS='0')
   assert day['code'] == 75 and day['events'].count('state FAILED') > 2
 
 
 def test_a_slice_that_appears_late_is_not_left_behind(cloud):
-  day = live_a_day(cloud, 1, 'lag=100 never=100', stop_after=2)
+  requested = 'state WAITING_FOR_RESOURCES'
+  day = live_a_day(cloud, 1, 'lag=100 never=100', stop_at=requested)
   assert day['code'] == 75
-  assert day['events'][-2:] == ['state WAITING_FOR_RESOURCES', 'state GONE']
+  assert day['events'] == [requested, 'state GONE']
 
 
 def test_a_slice_without_a_launcher_deletes_itself(cloud):

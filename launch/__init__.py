@@ -1,1 +1,1 @@
-"""Launches the paper's jobs: on this machine, on Slurm, on Cloud TPU."""
+"""Launches the paper's jobs: on this machine, on Slurm or on Cloud TPU."""

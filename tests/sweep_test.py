@@ -5,6 +5,7 @@ SWEEP_KILL_SECONDS=180 in the environment kills for three minutes:
 """
 
 import contextlib
+import json
 import os
 import pathlib
 import random
@@ -400,7 +401,8 @@ def test_a_slurm_array_ends_like_a_calm_run(tmp_path, start_sweep, slurm):
   code, output = finish(start_sweep('run', calm, '--workers=2'))
   assert code == 0, output
   jobs = tiny_plan(wild, 6, levels=10)
-  submit = ['--engine=slurm', '--', *OPTIONS]
+  flag = '--config.checkpoint.keep=3'
+  submit = ['--engine=slurm', '--', *OPTIONS, '--', flag]
   env = {'PYTHON': sys.executable, 'PYTHONPATH': str(ROOT)}
   code, output = finish(start_sweep('run', wild, *submit, **env))
   assert code == 0, output
@@ -418,6 +420,9 @@ def test_a_slurm_array_ends_like_a_calm_run(tmp_path, start_sweep, slurm):
   shell(f'scontrol requeue {other}')
   wait_for(lambda: not shell('squeue --noheader'), 300)
   assert results(jobs) == results(calm_jobs)
+  for job in jobs:
+    config = pathlib.Path(job.workdir, 'config.json').read_text()
+    assert json.loads(config)['checkpoint']['keep'] == 3
   logs = [path.read_text() for path in wild.glob('logs/slurm-*')]
   assert len(logs) == 6
   assert any('requeued after' in log for log in logs)

@@ -5,7 +5,6 @@ SWEEP_KILL_SECONDS=180 in the environment kills for three minutes:
 """
 
 import contextlib
-import json
 import os
 import pathlib
 import random
@@ -401,8 +400,7 @@ def test_a_slurm_array_ends_like_a_calm_run(tmp_path, start_sweep, slurm):
   code, output = finish(start_sweep('run', calm, '--workers=2'))
   assert code == 0, output
   jobs = tiny_plan(wild, 6, levels=10)
-  flag = '--config.checkpoint.keep=3'
-  submit = ['--engine=slurm', '--', *OPTIONS, '--', flag]
+  submit = ['--engine=slurm', '--', *OPTIONS]
   env = {'PYTHON': sys.executable, 'PYTHONPATH': str(ROOT)}
   code, output = finish(start_sweep('run', wild, *submit, **env))
   assert code == 0, output
@@ -420,12 +418,24 @@ def test_a_slurm_array_ends_like_a_calm_run(tmp_path, start_sweep, slurm):
   shell(f'scontrol requeue {other}')
   wait_for(lambda: not shell('squeue --noheader'), 300)
   assert results(jobs) == results(calm_jobs)
-  for job in jobs:
-    config = pathlib.Path(job.workdir, 'config.json').read_text()
-    assert json.loads(config)['checkpoint']['keep'] == 3
   logs = [path.read_text() for path in wild.glob('logs/slurm-*')]
   assert len(logs) == 6
   assert any('requeued after' in log for log in logs)
+
+
+@pytest.mark.slow
+def test_flags_reach_the_program_in_a_slurm_task(tmp_path, start_sweep, slurm):
+  folder = tmp_path / 'sweep'
+  (job,) = tiny_plan(folder, 1)
+  flags = ['--config.checkpoint.keep=7', '--print_config']
+  submit = ['--engine=slurm', '--', '--gpus-per-task=0', '--', *flags]
+  env = {'PYTHON': sys.executable, 'PYTHONPATH': str(ROOT)}
+  code, output = finish(start_sweep('run', folder, *submit, **env))
+  assert code == 0, output
+  wait_for(lambda: not shell('squeue --noheader'))
+  (log,) = (path.read_text() for path in folder.glob('logs/slurm-*'))
+  assert 'checkpoint.keep=7\n' in log
+  assert pathlib.Path(job.workdir, 'done', job.id).exists()
 
 
 def test_bad_use_of_slurm(tmp_path, start_sweep, slurm):

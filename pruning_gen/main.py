@@ -187,7 +187,7 @@ def run_experiments(run: Run, allow_device_change: bool = False) -> None:
   check_processes_agree(config)
   with lock.hold(workdir):
     defaults = config_rules.defaults(config)
-    provenance.open_workdir(workdir, config.to_dict(), defaults)
+    provenance.check_config(workdir, config.to_dict(), defaults)
     files.remove_leftovers(workdir)
     roster.undo_unfinished(workdir)
     processes.wait_for_all('workdir')
@@ -197,13 +197,16 @@ def run_experiments(run: Run, allow_device_change: bool = False) -> None:
       for name in config.experiments
       if not EXPERIMENTS[name].is_finished(run)
     ]
-    if not todo and report.is_built(workdir):
-      print(f'{workdir} is finished: nothing to do')
-      return
     if todo:
       run = load_dataset(run)
       record_start(run, allow_device_change)
+    # A start that is refused leaves config.json as it was.
+    provenance.open_workdir(workdir, config.to_dict())
+    if todo:
       estimate.warn_if_long(run)
+    elif report.is_built(workdir):
+      print(f'{workdir} is finished: nothing to do')
+      return
     for experiment in todo:
       run.stop_if_asked('between experiments')
       experiment.train(run)

@@ -80,7 +80,8 @@ def make_config(**changes):
 def start(config, workdir, dataset, should_stop=lambda: False):
   """Run what is not finished, as `main.run_experiments` does."""
   defaults = config_rules.defaults(config)
-  provenance.open_workdir(workdir, config.to_dict(), defaults)
+  provenance.check_config(workdir, config.to_dict(), defaults)
+  provenance.open_workdir(workdir, config.to_dict())
   files.remove_leftovers(workdir)
   roster.undo_unfinished(workdir)
   run = Run(config, workdir, dataset, should_stop)

@@ -15,6 +15,7 @@ from pruning_gen import environment
 from pruning_gen import main
 from pruning_gen.analysis import load
 from pruning_gen.analysis import statistics
+from pruning_gen.data import datasets
 from pruning_gen.errors import UserError
 from pruning_gen.storage import provenance
 from pruning_gen.storage import results
@@ -179,3 +180,27 @@ def test_the_page_runs_as_it_is(tmp_path):
     text=True,
   )
   assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize(
+  'changed, said',
+  [
+    ({'levels': 9}, '--allow_device_change'),
+    ({'experiments': ('el2n',)}, '--allow_device_change'),
+    ({'experiments': ('leave_out',), 'levels': 9}, 'config.experiments'),
+  ],
+)
+def test_a_start_that_is_refused_changes_no_file(
+  tmp_path, config, digits, changed, said
+):
+  provenance.open_workdir(tmp_path, config.to_dict())
+  entry = {'dataset': datasets.describe(digits), 'devices': ['gpu: x']}
+  provenance.add_provenance(tmp_path, entry)
+  results.write_rows(tmp_path, [fake_runs.make_row()])
+  before = {path: path.read_bytes() for path in tmp_path.iterdir()}
+  config.update(changed)
+  with pytest.raises(UserError, match=said):
+    main.run_experiments(small_chain.make_run(config, tmp_path))
+  after = {path: path.read_bytes() for path in tmp_path.iterdir()}
+  after.pop(tmp_path / 'lock.json')
+  assert after == before

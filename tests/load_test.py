@@ -306,7 +306,7 @@ def test_a_number_is_one_however_it_is_written(tmp_path):
   # A second start has the same config.
   for noise_fractions in spellings:
     own = {'noise_fractions': noise_fractions, 'replicates': 1}
-    provenance.open_workdir(workdirs[0], fake_runs.CONFIG | own)
+    provenance.check_config(workdirs[0], fake_runs.CONFIG | own)
   config = default.get_config()
   config.noise_fractions = (0, 1)
   drawn = label_sets.list_label_sets(config)

@@ -41,7 +41,8 @@ def row(level, replicate, error, experiment='chain'):
 
 def test_the_same_config_may_continue(tmp_path):
   provenance.open_workdir(tmp_path / 'run', CONFIG)
-  provenance.open_workdir(tmp_path / 'run', CONFIG)
+  results.write_rows(tmp_path / 'run', [row(0, 0, 0.1)])
+  provenance.check_config(tmp_path / 'run', CONFIG)
   stored = provenance.read_config(tmp_path / 'run')
   assert stored == {'seed': 0, 'arms': ['pruning'], 'data': {'name': 'digits'}}
 
@@ -51,7 +52,7 @@ def test_another_config_is_refused_with_the_difference(tmp_path):
   results.write_rows(tmp_path, [row(0, 0, 0.1)])
   other = CONFIG | {'data': {'name': 'mnist'}, 'new': 1}
   with pytest.raises(UserError) as error:
-    provenance.open_workdir(tmp_path, other)
+    provenance.check_config(tmp_path, other)
   lines = str(error.value).splitlines()
   assert lines[1:3] == [
     "  data.name: 'digits' there, 'mnist' now",
@@ -71,14 +72,13 @@ def test_a_key_that_is_newer_than_the_workdir_has_its_default(tmp_path):
   ):
     newer = CONFIG | {'noise': defaults['noise'] | noise}
     with pytest.raises(UserError) as error:
-      provenance.open_workdir(tmp_path, newer, defaults)
+      provenance.check_config(tmp_path, newer, defaults)
     assert str(error.value).splitlines()[1:-1] == [f'  {line}']
   # One that is there has no other.
   with pytest.raises(UserError, match='seed: 0 there, 5 now'):
-    provenance.open_workdir(tmp_path, CONFIG | {'seed': 5}, defaults)
+    provenance.check_config(tmp_path, CONFIG | {'seed': 5}, defaults)
   newer = CONFIG | {'noise': defaults['noise']}
-  provenance.open_workdir(tmp_path, newer, defaults)
-  assert provenance.read_config(tmp_path)['noise']['kind'] == 'other'
+  provenance.check_config(tmp_path, newer, defaults)
 
 
 @pytest.mark.parametrize('key', provenance.MAY_CHANGE)
@@ -89,9 +89,7 @@ def test_what_no_result_depends_on_may_change(tmp_path, key):
   )
   provenance.open_workdir(tmp_path, old)
   results.write_rows(tmp_path, [row(0, 0, 0.1)])
-  provenance.open_workdir(tmp_path, new)
-  # As the last start had it.
-  assert provenance.read_config(tmp_path) == new
+  provenance.check_config(tmp_path, new)
   # They are keys that there are.
   assert key in provenance.flatten(default.get_config().to_dict())
 
@@ -119,12 +117,12 @@ def test_until_something_is_saved_the_config_may_change(tmp_path):
   """What stopped the first start is mended by another value."""
   provenance.open_workdir(tmp_path, CONFIG)
   provenance.add_provenance(tmp_path, start('one', sha256='abc'))
-  provenance.open_workdir(tmp_path, CONFIG | {'seed': 1})
+  provenance.check_config(tmp_path, CONFIG | {'seed': 1})
   provenance.add_provenance(tmp_path, start('two', ('gpu: x',), sha256='abd'))
-  assert provenance.read_config(tmp_path)['seed'] == 1
+  provenance.open_workdir(tmp_path, CONFIG | {'seed': 1})
   (tmp_path / 'checkpoints' / 'chain' / '5').mkdir(parents=True)
   with pytest.raises(UserError, match='seed: 1 there, 2 now'):
-    provenance.open_workdir(tmp_path, CONFIG | {'seed': 2})
+    provenance.check_config(tmp_path, CONFIG | {'seed': 2})
   with pytest.raises(UserError, match=r"(?s)'abc'.*config.data.dir"):
     provenance.add_provenance(tmp_path, start('three', ('gpu: x',)))
 
@@ -138,7 +136,7 @@ def test_results_are_bound_by_what_tells_of_them(tmp_path):
     provenance.add_provenance(tmp_path, start('two'))
   (tmp_path / 'config.json').unlink()
   with pytest.raises(UserError, match=r'/config\.json'):
-    provenance.open_workdir(tmp_path, CONFIG)
+    provenance.check_config(tmp_path, CONFIG)
   assert not (tmp_path / 'config.json').exists()
 
 
@@ -157,16 +155,15 @@ def test_scores_alone_bind_the_config(tmp_path):
   table = pd.DataFrame({'noise_fraction': [0.0], 'replicate': [0]})
   results.EL2N.write(tmp_path, table, np.zeros((1, 3)))
   with pytest.raises(UserError, match='seed: 0 there, 1 now'):
-    provenance.open_workdir(tmp_path, CONFIG | {'seed': 1})
+    provenance.check_config(tmp_path, CONFIG | {'seed': 1})
 
 
-def test_another_config_starts_new_curves(tmp_path):
+def test_a_start_after_one_that_saved_nothing_starts_new_curves(tmp_path):
   curves = results.tensorboard_dir(tmp_path, 'chain') / 'events'
-  provenance.open_workdir(tmp_path, CONFIG)
+  provenance.add_provenance(tmp_path, start('one'))
+  roster.write_stack(tmp_path, 'chain', [Member('pruning', 0.15, 0)])
   files.write_text(curves, '')
-  provenance.open_workdir(tmp_path, CONFIG)
-  assert curves.exists()
-  provenance.open_workdir(tmp_path, CONFIG | {'seed': 1})
+  provenance.add_provenance(tmp_path, start('two'))
   assert not curves.exists()
 
 
@@ -303,8 +300,8 @@ def test_no_name_of_a_workdir_is_a_pattern(
     'leave_out/train_80': 12,
   }
   with pytest.raises(UserError, match='seed'):
-    provenance.open_workdir(workdir, CONFIG | {'seed': 1})
-  left = [workdir / '.x.tmp', workdir / 'leave_out' / 'train_80' / '.y.tmp']
+    provenance.check_config(workdir, CONFIG | {'seed': 1})
+  left = [workdir / '.x.1.tmp', workdir / 'leave_out' / 'train_80' / '.y.1.tmp']
   for path in left:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text('')
@@ -354,6 +351,7 @@ def test_labels_are_never_replaced(tmp_path, labels):
 
 
 def test_labels_of_a_start_that_saved_nothing_may_change(tmp_path):
+  provenance.add_provenance(tmp_path, make_start())
   roster.add(tmp_path, 'chain', MEMBERS, LABELS)
   provenance.add_provenance(tmp_path, start('one'))
   roster.add(tmp_path, 'chain', MEMBERS[:1], {'x': np.zeros(1)})
@@ -509,7 +507,7 @@ def test_another_layout_version_is_refused_by_everyone(
   before = (tmp_path / 'config.json').read_bytes()
   # Other keys are to be expected, and are not what is wrong.
   for refused in (
-    lambda: provenance.open_workdir(tmp_path, CONFIG | {'new': 1}),
+    lambda: provenance.check_config(tmp_path, CONFIG | {'new': 1}),
     lambda: provenance.read_config(tmp_path),
     lambda: provenance.add_provenance(tmp_path, start('one')),
   ):
@@ -551,7 +549,7 @@ def test_a_config_with_code_in_it_is_only_text(tmp_path):
   (tmp_path / 'config.json').write_text(json.dumps(stored))
   assert provenance.read_config(tmp_path)['seed'] == code
   with pytest.raises(UserError) as error:
-    provenance.open_workdir(tmp_path, CONFIG)
+    provenance.check_config(tmp_path, CONFIG)
   assert f'  seed: {code!r} there, 0 now' in str(error.value)
   for content in ('[]', '1', '[' * 100_000):
     (tmp_path / 'config.json').write_text(content)
@@ -564,8 +562,9 @@ def test_damaged_json(tmp_path):
   (tmp_path / 'config.json').write_text('{"seed": __import__("os")')
   with pytest.raises(UserError, match=r'/config\.json'):
     provenance.read_config(tmp_path)
+  results.write_rows(tmp_path, [row(0, 0, 0.1)])
   with pytest.raises(UserError, match=r'/config\.json'):
-    provenance.open_workdir(tmp_path, CONFIG)
+    provenance.check_config(tmp_path, CONFIG)
 
 
 @pytest.mark.parametrize('content', [b'', b'PK', b'no arrays', None])
@@ -618,3 +617,82 @@ def test_rows_of_another_experiment_keep_their_order(tmp_path):
     results.write_rows(tmp_path, rows, members)
   table = results.read_results(tmp_path)
   assert table.arm.tolist() == ['pruning', 'weight_rewinding', 'pruning']
+
+
+@pytest.fixture
+def project(tmp_path):
+  """A folder of somebody's own files, with names that ours have, too."""
+  for name in (
+    'data/labels.npz',
+    'data/members.csv',
+    'data/level_1.npz',
+    'data/epochs.csv',
+    'data/epochs/1.npz',
+    'checkpoints/model/weights',
+    'checkpoints/model/members.csv',
+    'tensorboard/model/events',
+    '.x.tmp',
+  ):
+    files.write_text(tmp_path / name, 'mine')
+  return tmp_path
+
+
+def test_no_start_removes_what_is_not_its_own(project):
+  before = {path for path in project.rglob('*') if path.is_file()}
+  members = [Member('pruning', 0.15, 0)]
+  for number in range(3):
+    provenance.check_config(project, CONFIG)
+    files.remove_leftovers(project)
+    roster.undo_unfinished(project)
+    provenance.add_provenance(project, start(number))
+    provenance.open_workdir(project, CONFIG | {'seed': number})
+    # Nothing of an earlier start is left.
+    after = {path for path in project.rglob('*') if path.is_file()}
+    assert {path.name for path in after - before} == {
+      'config.json',
+      'provenance.json',
+    }
+    assert before <= after
+    # What a start leaves that saves nothing.
+    roster.add(project, 'chain', members, {'labels': np.zeros((1, 3))})
+    roster.write_stack(project, 'chain', members)
+    results.write_level(project, 'chain', 0, {'x': np.zeros((1, 3))})
+    files.write_text(results.tensorboard_dir(project, 'chain') / 'events', '')
+
+
+def test_a_first_start_removes_nothing(tmp_path):
+  """As one in a folder of another run."""
+  members = [Member('pruning', 0.15, 0)]
+  roster.write_stack(tmp_path, 'chain', members)
+  provenance.add_provenance(tmp_path / 'checkpoints', start('one'))
+  assert list(roster.read_stacks(tmp_path, 'chain').values()) == [members]
+
+
+@pytest.mark.parametrize('name', ['config.json', 'summary.csv', 'report/x'])
+def test_a_first_start_replaces_nothing(tmp_path, name):
+  (tmp_path / name).parent.mkdir(exist_ok=True)
+  (tmp_path / name).write_text('{"experiments": ["mine"]}')
+  with pytest.raises(UserError, match=name.partition('/')[0]):
+    provenance.check_config(tmp_path, CONFIG)
+
+
+def test_leftovers_are_removed_wherever_files_are_written(tmp_path):
+  left = [
+    tmp_path / folder / '.x.npz.7.tmp'
+    for folder in (
+      '',
+      'chain',
+      'leave_out/train_80',
+      'difficulty/epochs',
+      'report/tables',
+      'report/figures',
+      'checkpoints',
+      'checkpoints/chain',
+      'checkpoints/leave_out',
+      'checkpoints/leave_out/train_80',
+    )
+  ]
+  for path in left:
+    files.write_text(path, '')
+  files.remove_leftovers(tmp_path)
+  assert not any(path.exists() for path in left)

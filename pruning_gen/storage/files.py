@@ -326,8 +326,7 @@ def read_json(path: epath.Path) -> dict[str, Any]:
 def remove_leftovers(workdir: epath.PathLike) -> None:
   """Remove partial files of killed programs; call it while holding the lock."""
   if processes.is_primary():
-    workdir = path_of(workdir)
-    below = ('*', 'leave_out/*', 'checkpoints/*', 'checkpoints/leave_out/*')
-    for folder in (workdir, *(f for name in below for f in workdir.glob(name))):
-      for path in folder.glob('.*.tmp'):
+    for folder in ('', '*/', '*/*/', 'checkpoints/leave_out/*/'):
+      # As `write_bytes` names them.
+      for path in path_of(workdir).glob(f'{folder}.*.[0-9]*.tmp'):
         remove(path)

@@ -93,38 +93,71 @@ def _check_name(path: str) -> None:
   raise UserError(f'--workdir={path!r}: {problem}: rename the folder')
 
 
-def open_workdir(
+def check_config(
   workdir: epath.PathLike,
   config: dict[str, Any],
   defaults: dict[str, Any] | None = None,
 ) -> None:
-  """Claim a workdir for a config, or check that it may continue with it.
+  """Check that a workdir may be started with a config; writes nothing.
 
   Until something is saved the config may change: other values correct the
   errors of a first start. Later `MAY_CHANGE` may.
 
   Args:
-    workdir: created if it is missing. Hold it (`lock.hold`).
+    workdir: may be missing. Hold it (`lock.hold`).
     config: nested dict of values that JSON can hold.
     defaults: nested dict, of the keys that config.json may lack because it is
       older than they are.
 
   Raises:
-    UserError: it cannot be written, is of another layout version, or belongs
-      to another config (the message lists every key that differs).
+    UserError: it is of another layout version, belongs to another config (the
+      message lists every key that differs), or has files that are not ours
+      and would be replaced.
   """
   path = files.path_of(workdir) / 'config.json'
+  if not _has_begun(workdir):
+    _check_nothing_is_replaced(workdir)
+    return
+  if not path.exists():
+    raise _missing(path)
   # Through JSON once, so that tuples compare equal to the stored lists.
   config = json.loads(json.dumps(config))
-  if path.exists():
-    stored = read_config(workdir)
-    if _has_begun(workdir):
-      _check_same(path, stored, config, defaults or {})
-    elif stored != config:
-      # Its curves would mix with the new ones.
-      results.remove_tensorboard(workdir)
-  elif _has_begun(workdir):
-    raise _missing(path)
+  if differences := list_differences(
+    read_config(workdir), config, defaults or {}
+  ):
+    raise UserError(
+      f'{path} belongs to another configuration:\n'
+      + '\n'.join(differences)
+      + '\npass another --workdir, or the same values'
+    )
+
+
+def _check_nothing_is_replaced(workdir: epath.PathLike) -> None:
+  """Check that a folder in which nothing was started has no such files."""
+  if read_provenance(workdir)['starts']:
+    return
+  for name in ('config.json', 'summary.csv', 'report'):
+    path = files.path_of(workdir) / name
+    if path.exists():
+      raise UserError(
+        f'{path} is of no run that was started there, and would be replaced: '
+        'move it, or pass another --workdir'
+      )
+
+
+def open_workdir(workdir: epath.PathLike, config: dict[str, Any]) -> None:
+  """Claim a workdir for a config that `check_config` accepts.
+
+  Call it after `add_provenance`, which may refuse the start.
+
+  Args:
+    workdir: created if it is missing.
+    config: nested dict of values that JSON can hold.
+
+  Raises:
+    UserError: it cannot be written.
+  """
+  path = files.path_of(workdir) / 'config.json'
   files.write_text(path, json.dumps(config, indent=2) + '\n')
 
 
@@ -143,20 +176,6 @@ def _has_begun(workdir: epath.PathLike) -> bool:
     or results.MOST_WORSENED.exists(workdir)
     or bool(saved_epochs(workdir))
   )
-
-
-def _check_same(
-  path: epath.Path,
-  stored: dict[str, Any],
-  config: dict[str, Any],
-  defaults: dict[str, Any],
-) -> None:
-  if differences := list_differences(stored, config, defaults):
-    raise UserError(
-      f'{path} belongs to another configuration:\n'
-      + '\n'.join(differences)
-      + '\npass another --workdir, or the same values'
-    )
 
 
 def list_differences(
@@ -231,7 +250,7 @@ def add_provenance(
       raise _missing(path)
     last = history['starts'][-1]
     _check_start(workdir, last, entry, allow_device_change)
-  else:
+  elif history['starts']:
     # Labels of a start that saved nothing: this one may have others.
     roster.remove(workdir)
   history['starts'].append(entry)

@@ -98,8 +98,8 @@ def checkpoint_dir(workdir: epath.PathLike, part: str) -> epath.Path:
   return files.path_of(workdir) / 'checkpoints' / part
 
 
-def remove_checkpoints(workdir: epath.PathLike, part: str = '') -> None:
-  """Remove the checkpoints of a part, or all of them, if there are any."""
+def remove_checkpoints(workdir: epath.PathLike, part: str) -> None:
+  """Remove the checkpoints of a part, if there are any."""
   folder = checkpoint_dir(workdir, part)
   if processes.is_primary():
     # The record of whose they are goes last: one without its checkpoints does
@@ -109,14 +109,14 @@ def remove_checkpoints(workdir: epath.PathLike, part: str = '') -> None:
   _remove(folder)
 
 
-def tensorboard_dir(workdir: epath.PathLike, folder: str) -> epath.Path:
-  """Return where the TensorBoard scalars of a folder's networks are."""
-  return files.path_of(workdir) / 'tensorboard' / folder
+def tensorboard_dir(workdir: epath.PathLike, part: str) -> epath.Path:
+  """Return where the TensorBoard scalars of a part's networks are."""
+  return files.path_of(workdir) / 'tensorboard' / part
 
 
-def remove_tensorboard(workdir: epath.PathLike) -> None:
-  """Remove all TensorBoard scalars, if there are any."""
-  _remove(files.path_of(workdir) / 'tensorboard')
+def remove_tensorboard(workdir: epath.PathLike, part: str) -> None:
+  """Remove the TensorBoard scalars of a part, if there are any."""
+  _remove(tensorboard_dir(workdir, part))
 
 
 def _remove(folder: epath.Path) -> None:

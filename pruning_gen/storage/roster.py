@@ -244,14 +244,33 @@ def read_stacks(workdir: epath.PathLike, part: str) -> dict[int, list[tuple]]:
 
 
 def remove(workdir: epath.PathLike) -> None:
-  """Remove what belongs to networks of which nothing is saved."""
-  if processes.is_primary():
-    for folder in files.path_of(workdir).iterdir():
-      if folder.is_dir():
-        # A level is measured before its checkpoint is complete. Arrays go
-        # first: without members.csv nothing says whose they are.
-        for path in (*folder.glob('level_*.npz'), *folder.glob('epochs/*.npz')):
-          files.remove(path)
-        for name in (*results.MEMBER_FILES, 'epochs.csv'):
-          files.remove(folder / name)
-    results.remove_checkpoints(workdir)
+  """Remove what belongs to networks of which nothing is saved.
+
+  It is where a members.csv is; other files there may be the user's own.
+  """
+  if not processes.is_primary():
+    return
+  workdir = files.path_of(workdir)
+  for path in workdir.glob('checkpoints/*/members.csv'):
+    if _is_ours(path):
+      # Curves of the same networks would mix with them.
+      results.remove_tensorboard(workdir, path.parent.name)
+      results.remove_checkpoints(workdir, path.parent.name)
+  for path in workdir.glob('*/members.csv'):
+    if _is_ours(path):
+      # A level is measured before its checkpoint is complete. members.csv goes
+      # last: it says whose the others are.
+      folder = path.parent
+      for array in (*folder.glob('level_*.npz'), *folder.glob('epochs/*.npz')):
+        files.remove(array)
+      for name in ('epochs.csv', 'labels.npz', 'members.csv'):
+        files.remove(folder / name)
+
+
+def _is_ours(path: epath.Path) -> bool:
+  """Return whether a members.csv is a table of networks."""
+  try:
+    _read(path)
+  except UserError:
+    return False
+  return True

@@ -28,8 +28,9 @@ def get_config():
   config.noise_fractions = (0.0,)
   config.noise = ml_collections.ConfigDict()
   # What they change to: 'other', one of the other classes (paper); 'uniform',
-  # any class, including the true one (OpenLTH); 'permuted', the label of
-  # another changed example (Paul et al. 2021); 'pair', the next class.
+  # any class, including the true one (OpenLTH); 'permuted', the changed
+  # examples' labels in another order, in which one may keep its own (Paul et
+  # al. 2021); 'pair', the next class.
   config.noise.kind = 'other'
   # Independent repetitions; 3 (paper).
   config.replicates = 3
@@ -142,7 +143,8 @@ def get_config():
   # or 'imagenet2012' (streamed). Or your own data: 'npz:PATH', a file with the
   # arrays train_images and test_images (uint8 [n, height, width, channels] or
   # [n, height, width]), train_labels and test_labels (integers from 0); or
-  # 'tfds:NAME', any builder of TFDS with images of one size.
+  # 'tfds:NAME', any builder of TFDS with uint8 images of one size, which is
+  # prepared, and downloaded if necessary, before the config is checked.
   config.data.name = 'digits'
   # Where TFDS keeps its data sets; '' for its own default, $TFDS_DATA_DIR or
   # ~/tensorflow_datasets. A relative PATH of an .npz file starts here.
@@ -271,8 +273,8 @@ def check_size(size, sizes=('paper', 'small')):
     first, *others, last = map(repr, sizes)
     choices = ', '.join([f'{first} (the default)', *others])
     raise ValueError(
-      f'size {size!r} must be {choices} or {last}, as in '
-      '--config=configs/resnet20.py:small'
+      f'variant {size!r} must be {choices} or {last}, as in '
+      f'--config=CONFIG:{sizes[-1]}'
     )
 
 

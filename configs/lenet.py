@@ -15,6 +15,7 @@ from pruning_gen.configs import default
 
 
 def get_config(optimizer='sgd'):
+  default.check_size(optimizer, ('sgd', 'adam'))
   config = default.get_config()
   config.data.name = 'mnist'
   # The paper states 5 %; 10 and 15 % are ours.
@@ -32,10 +33,4 @@ def get_config(optimizer='sgd'):
     config.learning_rate = 1.2e-3
     config.batch_size = 60
     config.levels = 18
-  elif optimizer != 'sgd':
-    # config_flags reports a ValueError as an invalid value of --config.
-    raise ValueError(
-      f"optimizer {optimizer!r} must be 'sgd' or 'adam', as in "
-      '--config=configs/lenet.py:adam'
-    )
   return config

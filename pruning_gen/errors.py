@@ -1,5 +1,6 @@
 """The ways a run ends early on purpose."""
 
+import contextlib
 import os
 import signal
 from collections.abc import Callable
@@ -36,7 +37,9 @@ def on_stop(handler: Callable) -> None:
 
 def stop_at_once(*_) -> None:
   """Handle a signal to stop where there is nothing to save."""
-  os.write(2, b'stopped, nothing to save; run the same command to continue\n')
+  # The terminal may be closed.
+  with contextlib.suppress(OSError):
+    os.write(2, b'stopped, nothing to save; run the same command to continue\n')
   os._exit(EXIT_PREEMPTED)
 
 

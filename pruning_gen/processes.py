@@ -14,6 +14,7 @@ from jax.experimental import multihost_utils
 
 from pruning_gen.errors import on_stop
 from pruning_gen.errors import stop_at_once
+from pruning_gen.errors import STOP_SIGNALS
 from pruning_gen.errors import UserError
 
 
@@ -106,19 +107,22 @@ def wait_for_all(name: str) -> None:
 
 @contextlib.contextmanager
 def stopping_at_once() -> Iterator[None]:
-  """Let SIGTERM end the program at once, where there is nothing to save.
+  """Let a signal end the program at once, where there is nothing to save.
 
-  Does nothing in one of several processes: the others would wait for it.
+  Does nothing in one of several processes, for which the others would wait, and
+  in a thread, which may handle no signal.
   """
-  if are_several():
+  is_main = threading.current_thread() is threading.main_thread()
+  if are_several() or not is_main:
     yield
     return
-  handler = signal.getsignal(signal.SIGTERM)
+  handlers = {number: signal.getsignal(number) for number in STOP_SIGNALS}
   on_stop(stop_at_once)
   try:
     yield
   finally:
-    on_stop(handler)
+    for number, handler in handlers.items():
+      signal.signal(number, handler)
 
 
 def exit_soon(code: int) -> None:

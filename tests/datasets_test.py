@@ -250,6 +250,21 @@ def test_what_a_config_states_of_its_data(tmp_path):
       config_rules.check(other)
 
 
+def test_an_npz_in_a_home_directory(tmp_path, monkeypatch):
+  monkeypatch.setenv('HOME', str(tmp_path))
+  save(tmp_path / 'own.npz')
+  for name, data_dir in (('~/own.npz', '/data'), ('own.npz', '~')):
+    info = datasets.info_of(f'npz:{name}', data_dir)
+    assert info.image_shape == (8, 8, 1)
+
+
+def test_there_are_no_more_classes_than_labels_can_be_stored():
+  most = 65_535
+  assert datasets.info_of('digits', num_classes=most).num_classes == most
+  with pytest.raises(UserError, match=r'num_classes=65536 .*65535'):
+    datasets.info_of('digits', num_classes=most + 1)
+
+
 def test_channels_in_color_and_none(tmp_path):
   rng = np.random.default_rng(0)
   color = rng.integers(0, 256, (20, 6, 5, 3), np.uint8)
@@ -415,6 +430,8 @@ def test_any_builder_of_tfds(tmp_path, sizes, num_train, test):
     # Texts; and images of many sizes.
     ('ag_news_subset', 'classes'),
     ('tf_flowers', 'one size'),
+    ('eurosat/all', 'float32'),
+    ('mnist:9.9.9', '9.9.9'),
   ],
 )
 def test_a_builder_without_what_is_needed(tmp_path, name, said):
@@ -504,6 +521,29 @@ def test_a_damaged_file_of_mnist_is_named(tmp_path, file, keep, monkeypatch):
   for value in ('config.data.dir', str(folder), file, 'copy'):
     assert value in str(error.value)
   assert not (tmp_path / 'cache').exists()
+
+
+def test_data_whose_description_cannot_be_read(tmp_path):
+  path = tmp_path / 'mnist' / '3.0.1' / 'dataset_info.json'
+  path.mkdir(parents=True)
+  with pytest.raises(UserError, match=r'config\.data\.dir: .*/mnist/3\.0\.1'):
+    datasets.load('mnist', tmp_path, tmp_path / 'cache')
+
+
+@needs_mnist
+def test_another_program_prepares_the_same_data(tmp_path, monkeypatch):
+  pytest.importorskip('tensorflow', reason='TFDS prepares data with it')
+  import tensorflow_datasets as tfds
+
+  def be_slower(*_, **__):
+    (tmp_path / 'mnist').symlink_to(SHARED / 'tfds' / 'mnist')
+    raise FileExistsError('3.0.1')
+
+  monkeypatch.setattr(
+    tfds.core.DatasetBuilder, 'download_and_prepare', be_slower
+  )
+  builder = tfds_files.prepared_builder('mnist', tmp_path)
+  assert builder.info.splits['test'].num_examples == 10_000
 
 
 @pytest.mark.parametrize('how', ['key', 'environment'])

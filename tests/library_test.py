@@ -2,8 +2,10 @@ import json
 import os
 import pathlib
 import re
+import signal
 import subprocess
 import sys
+from concurrent import futures
 
 import jax
 import numpy as np
@@ -12,7 +14,9 @@ import pytest
 
 import pruning_gen
 from pruning_gen import environment
+from pruning_gen import errors
 from pruning_gen import main
+from pruning_gen import processes
 from pruning_gen.analysis import load
 from pruning_gen.analysis import statistics
 from pruning_gen.data import datasets
@@ -204,3 +208,31 @@ def test_a_start_that_is_refused_changes_no_file(
   after = {path: path.read_bytes() for path in tmp_path.iterdir()}
   after.pop(tmp_path / 'lock.json')
   assert after == before
+
+
+def test_signals_stay_those_of_the_program_that_trains():
+  numbers, own = errors.STOP_SIGNALS, [lambda *_: 0, lambda *_: 1]
+  before = [signal.signal(*pair) for pair in zip(numbers, own)]
+  try:
+    with processes.stopping_at_once():
+      assert {*map(signal.getsignal, numbers)} == {errors.stop_at_once}
+    assert [*map(signal.getsignal, numbers)] == own
+    # Only the main thread may handle signals.
+    with futures.ThreadPoolExecutor(1) as pool:
+      entered = pool.submit(processes.stopping_at_once().__enter__)
+      assert entered.exception() is None
+    assert [*map(signal.getsignal, numbers)] == own
+  finally:
+    for pair in zip(numbers, before):
+      signal.signal(*pair)
+
+
+def test_a_stop_after_the_terminal_has_closed():
+  script = (
+    'import os; from pruning_gen import errors; os.close(2); '
+    'errors.stop_at_once()'
+  )
+  done = subprocess.run(
+    [sys.executable, '-c', script], env=os.environ | {'PYTHONPATH': str(ROOT)}
+  )
+  assert done.returncode == errors.EXIT_PREEMPTED

@@ -16,6 +16,7 @@ from pruning_gen.engine.stack import Member
 from pruning_gen.errors import UserError
 from pruning_gen.storage import epochs
 from pruning_gen.storage import files
+from pruning_gen.storage import networks
 from pruning_gen.storage import provenance
 from pruning_gen.storage import results
 from pruning_gen.storage import roster
@@ -696,3 +697,27 @@ def test_leftovers_are_removed_wherever_files_are_written(tmp_path):
     files.write_text(path, '')
   files.remove_leftovers(tmp_path)
   assert not any(path.exists() for path in left)
+
+
+@pytest.mark.parametrize(
+  'suffix, old, new',
+  [
+    ('.npz', 'params/', 'qarams/'),
+    ('.safetensors', 'params/', 'qarams/'),
+    ('.safetensors', 'params/xy', 'params/ab'),
+    ('.safetensors', r'{\"model', r'[\"model'),
+    ('.safetensors', 'metadata', 'letadata'),
+  ],
+)
+def test_a_network_with_a_flipped_bit_is_refused(tmp_path, suffix, old, new):
+  path = tmp_path / f'network{suffix}'
+  array = np.zeros(3, np.float32)
+  params = {'ab': {'kernel': array}, 'xy': array}
+  network = networks.StoredNetwork(params, {}, {}, {'model': 'lenet'})
+  networks.write(path, network)
+  assert networks.read(path).metadata == {'model': 'lenet'}
+  content = path.read_bytes()
+  assert old.encode() in content
+  path.write_bytes(content.replace(old.encode(), new.encode()))
+  with pytest.raises(UserError, match=f'network{suffix}'):
+    networks.read(path)

@@ -41,7 +41,7 @@ def _flip_and_crop_one(
   columns = jnp.where(is_flipped, width - 1 - columns, columns)
   # Products that select one pixel each, exactly: 8 bits fit any float type. A
   # slice per image would be a loop over the images on a TPU, which takes half
-  # as long as ResNet-20's step. Positions outside select nothing: black.
+  # the time of a ResNet-20 step. Positions outside select nothing: black.
   return jnp.einsum(
     'ai,bj,ijc->abc',
     jax.nn.one_hot(rows, height),

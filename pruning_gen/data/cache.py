@@ -3,7 +3,6 @@
 import contextlib
 import functools
 import hashlib
-import io
 import os
 import pathlib
 
@@ -19,7 +18,8 @@ def folder(cache_dir: str | os.PathLike = '') -> pathlib.Path | None:
     cache_dir: as `config.data.cache_dir`; '' for the user's cache folder.
 
   Raises:
-    UserError: it is in a bucket, which the rules of configs catch for the key.
+    UserError: XDG_CACHE_HOME names a bucket (config.py checks
+      config.data.cache_dir).
   """
   default = os.environ.get('XDG_CACHE_HOME') or '~/.cache'
   if '://' in default and not cache_dir:
@@ -88,13 +88,12 @@ def write(path: pathlib.Path | None, arrays: dict[str, np.ndarray]) -> None:
   """
   if path is None:
     return
-  buffer = io.BytesIO()
-  np.savez(buffer, **arrays)
   # Another process may be reading or writing the same file.
   temporary = path.with_suffix(f'.{os.getpid()}.tmp')
   try:
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary.write_bytes(buffer.getbuffer())
+    with temporary.open('wb') as file:
+      np.savez(file, **arrays)
     temporary.replace(path)
   except OSError as error:
     print(f'{path} cannot be written ({error}): not cached', flush=True)

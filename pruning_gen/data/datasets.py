@@ -269,7 +269,7 @@ def info_of(
   mean: tuple[float, ...] = (),
   std: tuple[float, ...] = (),
 ) -> DatasetInfo:
-  """Return what a data set will be: what its name stands for, and is stated.
+  """Return the entry of a data set, with the values that the config states.
 
   Args:
     name: as `config.data.name`.
@@ -292,6 +292,7 @@ def info_of(
       'npz:PATH, or tfds:NAME for a builder of TensorFlow Datasets'
     )
   channels = info.image_shape[-1]
+  count = num_classes or info.num_classes
   for key, value, holds, wanted in (
     (
       'num_train',
@@ -305,6 +306,8 @@ def info_of(
       num_classes >= info.num_classes,
       f'0 or at least {info.num_classes}, as many as there are',
     ),
+    # Labels are stored as uint16, whose highest number is no class.
+    ('num_classes', count, count < 2**16, f'at most {2**16 - 1}'),
     (
       'image_shape',
       image_shape,
@@ -325,7 +328,7 @@ def info_of(
       )
   return info._replace(
     num_train=num_train or info.num_train,
-    num_classes=num_classes or info.num_classes,
+    num_classes=count,
     mean=mean or info.mean,
     std=std or info.std,
   )

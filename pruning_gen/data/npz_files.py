@@ -69,7 +69,8 @@ def _in_our_form(images, labels):
 
 
 def _open(path: str, data_dir: str):
-  return pathlib.Path(data_dir, path).expanduser().open('rb')
+  folder, file = (pathlib.Path(part).expanduser() for part in (data_dir, path))
+  return (folder / file).open('rb')
 
 
 @contextlib.contextmanager

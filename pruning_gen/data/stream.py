@@ -28,8 +28,6 @@ from pruning_gen.data import crops
 from pruning_gen.data.imagenet import Source
 from pruning_gen.errors import UserError
 
-ON_BROKEN = ('stop', 'skip')
-
 # Everything that Pillow raised for 40,000 damaged images.
 _BROKEN = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)
 # The example_id of a place in a batch that no example is left for.
@@ -131,10 +129,6 @@ def _stream(
   reading: Reading,
 ) -> Iterator[Batch]:
   """Start one host's stream of `prepare(encoded, example_id)`."""
-  if reading.on_broken not in ON_BROKEN:
-    raise ValueError(
-      f'on_broken={reading.on_broken!r} must be one of: {", ".join(ON_BROKEN)}'
-    )
   batch_size = ids_by_batch.shape[1]
   if batch_size % reading.num_hosts:
     raise UserError(

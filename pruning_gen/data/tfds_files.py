@@ -37,13 +37,16 @@ def read(
   Raises:
     UserError: the data is damaged, or not there and cannot be prepared.
   """
-  versions = list(folder(data_dir).glob(f'{name}/*/dataset_info.json'))
+  place = folder(data_dir)
+  versions = list(place.glob(f'{name}/*/dataset_info.json'))
   if len(versions) == 1:
     # Importing TFDS takes longer than reading the cache.
     data_path = versions[0].parent
   else:
     data_path = prepared_builder(name, data_dir).data_path
-  arrays = cache.read(cache.path_of(data_path, cache_dir))
+  with _explained(name, place, data_path):
+    path = cache.path_of(data_path, cache_dir)
+  arrays = cache.read(path)
   # A flipped bit can hide an array from zipfile.
   if arrays is not None and arrays.keys() >= set(splits.ARRAYS):
     return tuple(arrays[key] for key in splits.ARRAYS)
@@ -74,29 +77,34 @@ def describe(name: str, data_dir: str = '') -> dict[str, Any]:
     'train', always the same.
 
   Raises:
-    UserError: there is no such data set, or it is none of images of one size
-      and of classes.
+    UserError: there is no such data set, it cannot be prepared, or its images
+      are not uint8 or differ in size, or it has no classes.
   """
   import tensorflow_datasets as tfds
 
   key = f"config.data.name='tfds:{name}'"
+  place = folder(data_dir)
   try:
-    info = tfds.builder(name, data_dir=folder(data_dir)).info
-  except (tfds.core.DatasetNotFoundError, ValueError) as error:
+    info = tfds.builder(name, data_dir=place).info
+  # An unknown name, version or package, or a damaged file: each has its own.
+  except Exception as error:
     # What is wrong comes first, and then all names that there are.
     what = str(error).partition('\nAvailable')[0]
     raise UserError(
-      f'{key}: {what}\nchoose a data set of images from '
-      'https://www.tensorflow.org/datasets/catalog'
+      f'{key}: {type(error).__name__}: {what}\nchoose a data set of images '
+      'from https://www.tensorflow.org/datasets/catalog, or if its files in '
+      f'config.data.dir, {place}, are damaged, prepare it again'
     ) from error
   features = [dict(info.features).get(name) for name in _keys(info)]
   shape = getattr(features[0], 'shape', ())
+  is_uint8 = getattr(features[0], 'np_dtype', None) == np.uint8
   count = getattr(features[1], 'num_classes', None)
   # Before anything is downloaded.
-  if count is None or len(shape) != 3 or None in shape:
+  if count is None or len(shape) != 3 or None in shape or not is_uint8:
     raise UserError(
-      f'{key} must have images of one size, and classes, but has {features}: '
-      'resize the images and number the classes, and pass them as npz:PATH'
+      f'{key} must have uint8 images of one size, and classes, but has '
+      f'{features}: convert the images and number the classes, and pass them '
+      'as npz:PATH'
     )
   builder = prepared_builder(name, data_dir)
   num_train, *num_test = (
@@ -206,6 +214,9 @@ def prepared_builder(
     builder = tfds.builder(name, data_dir=place, file_format='array_record')
     builder.download_and_prepare()
   except Exception as error:
+    # Another program was faster.
+    if info.exists():
+      return prepared_builder(name, data_dir)
     raise UserError(
       f"config.data.dir: {place} holds no '{name}', and it could not be "
       f'prepared there: {type(error).__name__}: {error}\n'
@@ -265,15 +276,15 @@ class StoredExamples:
       decode_images: whether `image` is decoded, or bytes as they are stored.
 
     Raises:
-      UserError: the split was not prepared, or not all of its files are there.
+      UserError: there is no such split, or not all of its files are there.
     """
     import tensorflow_datasets as tfds
 
     if split not in builder.info.splits:
       raise UserError(
-        f"config.data.dir: '{builder.name}' in {builder.data_path} was "
-        f"prepared without its split '{split}': prepare it again with all of "
-        'its files'
+        f"config.data.dir: '{builder.name}' in {builder.data_path} has no "
+        f"split '{split}': choose a data set that has one, or if this one was "
+        'prepared from a part of its files, prepare it again'
       )
     info = builder.info.splits[split]
     self.title = f'{builder.name} {split}'

@@ -79,8 +79,8 @@ MODELS = {
   'lenet': Model(_build_lenet, has_convolutions=False),
   'resnet20': Model(_convolutional(resnet.CifarResNet, blocks_per_stage=3)),
   'resnet32': Model(_convolutional(resnet.CifarResNet, blocks_per_stage=5)),
-  # These two halve an image five and four times, and one pixel must be left.
-  'resnet50': Model(_convolutional(resnet.ResNet50), smallest_image=32),
+  'resnet50': Model(_convolutional(resnet.ResNet50)),
+  # It halves an image four times, rounding down, and one pixel must be left.
   'vgg16': Model(_convolutional(vgg.VGG16), smallest_image=16),
 }
 

@@ -31,15 +31,3 @@ BATCH_NORM_SCALES = {
   'uniform': nn.initializers.uniform(scale=1.0),
   'ones': nn.initializers.ones,
 }
-
-
-def batch_norm_scale(name: str) -> Callable:
-  """Return the initializer of BatchNorm's scale.
-
-  Raises:
-    ValueError: the name is not in `BATCH_NORM_SCALES`.
-  """
-  if name not in BATCH_NORM_SCALES:
-    names = ' or '.join(map(repr, BATCH_NORM_SCALES))
-    raise ValueError(f'batch_norm_scale_init={name!r} must be {names}')
-  return BATCH_NORM_SCALES[name]

@@ -99,7 +99,7 @@ def batch_norm(
 
   Args:
     train: whether to normalize by the batch instead of the running averages.
-    scale_init: 'uniform' or 'ones'; see `initializers`.
+    scale_init: a name in `initializers.BATCH_NORM_SCALES`.
     dtype: of the result; statistics and parameters are float32.
   """
   return functools.partial(
@@ -107,6 +107,6 @@ def batch_norm(
     use_running_average=not train,
     momentum=BATCH_NORM_MOMENTUM,
     epsilon=1e-5,
-    scale_init=initializers.batch_norm_scale(scale_init),
+    scale_init=initializers.BATCH_NORM_SCALES[scale_init],
     dtype=dtype,
   )

@@ -19,8 +19,8 @@ class VGG16(nn.Module):
   After each stage except the last a 2x2 max pool; after the last the average
   of all positions, instead of the original's dense layers (as in OpenLTH).
 
-  Images are normalized already, their height and width multiples of 16; the
-  logits are float32.
+  Images are normalized already, their height and width at least 16; the logits
+  are float32.
 
   Attributes:
     num_classes: how many logits.

@@ -121,10 +121,17 @@ class Checkpoints:
       (c.step for c in self._checkpointer.checkpoints), reverse=True
     )
     for i, global_epoch in enumerate(found):
-      state = self._load(global_epoch, abstract_state, unpack)
-      if state is not None:
+      folder = self._directory / str(global_epoch)
+      state, problem = _load(folder, abstract_state, unpack)
+      if problem is None:
         self._set_aside(found[:i])
         return global_epoch, state
+      if processes.is_primary():
+        print(
+          f'checkpoint {folder} is damaged '
+          f'({problem.splitlines()[0]:.200}): trying the previous one',
+          flush=True,
+        )
     if found:
       raise UserError(
         f'every checkpoint in {self._directory} is damaged ({found}): restore '
@@ -132,22 +139,6 @@ class Checkpoints:
         'experiment, or start in another --workdir'
       )
     return None, None
-
-  def _load(
-    self, global_epoch: int, abstract_state: Any, unpack: Callable
-  ) -> Any | None:
-    """Load one checkpoint; None if it is damaged for any process."""
-    folder = self._directory / str(global_epoch)
-    state, problem = _load(folder, abstract_state, unpack)
-    if problem is None:
-      return state
-    if processes.is_primary():
-      print(
-        f'checkpoint {folder} is damaged '
-        f'({problem.splitlines()[0]:.200}): trying the previous one',
-        flush=True,
-      )
-    return None
 
   def _set_aside(self, global_epochs: list[int]) -> None:
     if not global_epochs:

@@ -5,7 +5,8 @@ landscape/landscape.csv  the loss around each network that was kept
 landscape/twins.csv      the loss on the line from each network to its twin
 
 Rows are in the order of level and of members.csv, and numbers stay the text
-that was first written: a run that grew has the bytes of one that did not.
+that was first written: the tables of a run that grew are byte-identical to
+those of one that did not.
 """
 
 import numpy as np

@@ -110,11 +110,28 @@ def read(path: epath.PathLike) -> StoredNetwork:
     UserError: the file is missing or damaged, or holds no such network.
   """
   path = files.path_of(path)
-  if path.suffix == '.safetensors':
-    arrays, metadata = _read_safetensors(path)
-  else:
-    arrays = files.read_arrays(path, 'metadata')
-    metadata = str(arrays.pop('metadata'))
+  try:
+    if path.suffix == '.safetensors':
+      arrays, metadata = _read_safetensors(path)
+    else:
+      arrays = files.read_arrays(path, 'metadata')
+      metadata = str(arrays.pop('metadata'))
+    return _unflatten(arrays, json.loads(metadata))
+  except UserError:
+    raise
+  # A flipped bit may be in a name or in the JSON, and raises anything.
+  except Exception as error:
+    raise UserError(
+      f'{path} is missing, damaged, or holds no network of pruning_gen '
+      f'({error!r}): restore it from a copy, or write it again with '
+      'pruning_gen.export'
+    ) from error
+
+
+def _unflatten(
+  arrays: dict[str, np.ndarray], metadata: dict[str, Any]
+) -> StoredNetwork:
+  """Return the network whose arrays have the names that `flatten` gives."""
   trees = {'params': {}, 'batch_stats': {}, 'masks': {}}
   for name, array in arrays.items():
     *outer, last = name.split('/')
@@ -122,7 +139,7 @@ def read(path: epath.PathLike) -> StoredNetwork:
     for key in outer:
       tree = tree.setdefault(key, {})
     tree[last] = array
-  return StoredNetwork(**trees, metadata=json.loads(metadata))
+  return StoredNetwork(**trees, metadata=metadata)
 
 
 def read_masks(path: epath.PathLike) -> dict[str, np.ndarray]:
@@ -140,20 +157,13 @@ def read_masks(path: epath.PathLike) -> dict[str, np.ndarray]:
 
 
 def _read_safetensors(path: epath.Path) -> tuple[dict[str, np.ndarray], str]:
-  import safetensors
   from safetensors import numpy
 
-  try:
-    content = path.read_bytes()
-    arrays = numpy.load(content)
-    # 8 bytes state the length of the header, which is JSON.
-    header = content[8 : 8 + int.from_bytes(content[:8], 'little')]
-    return arrays, json.loads(header)['__metadata__'][_KEY]
-  except (OSError, KeyError, safetensors.SafetensorError) as error:
-    raise UserError(
-      f'{path} is missing or holds no network of pruning_gen ({error!r}): '
-      'write it again with pruning_gen.export'
-    ) from error
+  content = path.read_bytes()
+  arrays = numpy.load(content)
+  # 8 bytes state the length of the header, which is JSON.
+  header = content[8 : 8 + int.from_bytes(content[:8], 'little')]
+  return arrays, json.loads(header)['__metadata__'][_KEY]
 
 
 def flatten(tree: dict[str, Any]) -> dict[str, Any]:

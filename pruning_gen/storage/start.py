@@ -47,7 +47,8 @@ def git_revision() -> str | None:
   """Return the checkout's commit, with '+changes' if it has any, or None."""
   path = pathlib.Path(__file__)
   try:
-    # Installed inside somebody's repository, it is none of theirs.
+    # If the package is installed inside another repository, that commit is not
+    # ours.
     _git(path.parent, 'ls-files', '--error-unmatch', path.name)
     commit = _git(path.parent, 'rev-parse', 'HEAD')
     changes = _git(path.parent, 'status', '--porcelain', '--untracked-files=no')

@@ -122,9 +122,8 @@ def check_config(
     raise _missing(path)
   # Through JSON once, so that tuples compare equal to the stored lists.
   config = json.loads(json.dumps(config))
-  if differences := list_differences(
-    read_config(workdir), config, defaults or {}
-  ):
+  stored = read_config(workdir)
+  if differences := list_differences(stored, config, defaults or {}):
     raise UserError(
       f'{path} belongs to another configuration:\n'
       + '\n'.join(differences)
@@ -146,13 +145,9 @@ def _check_nothing_is_replaced(workdir: epath.PathLike) -> None:
 
 
 def open_workdir(workdir: epath.PathLike, config: dict[str, Any]) -> None:
-  """Claim a workdir for a config that `check_config` accepts.
+  """Write config.json, of a start that `check_config` accepts.
 
   Call it after `add_provenance`, which may refuse the start.
-
-  Args:
-    workdir: created if it is missing.
-    config: nested dict of values that JSON can hold.
 
   Raises:
     UserError: it cannot be written.

@@ -28,7 +28,7 @@ from pruning_gen.storage import provenance
 def check(config: ConfigDict) -> None:
   """Check every rule, before anything is loaded or run.
 
-  Except that a data set tfds:NAME is prepared, and downloaded if it has to be.
+  For that, a data set tfds:NAME is prepared, and downloaded if it has to be.
   The model's own hyperparameters are added to `config.model`.
 
   Raises:

@@ -253,7 +253,7 @@ def remove(workdir: epath.PathLike) -> None:
   workdir = files.path_of(workdir)
   for path in workdir.glob('checkpoints/*/members.csv'):
     if _is_ours(path):
-      # Curves of the same networks would mix with them.
+      # The new curves would be drawn over them.
       results.remove_tensorboard(workdir, path.parent.name)
       results.remove_checkpoints(workdir, path.parent.name)
   for path in workdir.glob('*/members.csv'):

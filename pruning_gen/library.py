@@ -14,6 +14,7 @@ from etils import epath
 from ml_collections import ConfigDict
 
 from pruning_gen import config as config_rules
+from pruning_gen import runner
 from pruning_gen.analysis import examples
 from pruning_gen.analysis import load as load_lib
 from pruning_gen.analysis import runs
@@ -169,22 +170,28 @@ def load(workdir: epath.PathLike) -> LoadedRun:
   )
 
 
-def train(config: ConfigDict, workdir: epath.PathLike) -> LoadedRun:
+def train(
+  config: ConfigDict,
+  workdir: epath.PathLike,
+  allow_device_change: bool = False,
+) -> LoadedRun:
   """Run the experiments of a config, as pruning_gen.main does, and load them.
 
   In a process that has not used JAX yet, the results are those of
   pruning_gen.main to the byte. A run that was stopped continues.
 
-  Raises:
-    UserError: the config breaks a rule, the workdir belongs to another config,
-      or a loss is not finite.
-  """
-  # It defines flags, which a user's own program may have, too.
-  from pruning_gen import main
+  Args:
+    allow_device_change: whether a workdir may continue on other devices than
+      it was started on; later results differ in rounding.
 
+  Raises:
+    UserError: the config breaks a rule, the workdir belongs to another config
+      or other devices, or a loss is not finite.
+  """
   config_rules.check(config)
   # Where JAX is in use already, it keeps the devices that it has.
   with contextlib.suppress(RuntimeError):
-    main.set_up(config, workdir)
-  main.run_experiments(Run(config, workdir, None, lambda: False))
+    runner.set_up(config, workdir)
+  run = Run(config, workdir, None, lambda: False)
+  runner.run_experiments(run, allow_device_change)
   return load(workdir)

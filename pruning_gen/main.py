@@ -24,9 +24,7 @@ if __name__ == '__main__':
 from absl import app
 from absl import flags
 from absl import logging
-from etils import epath
 from ml_collections import config_flags
-from ml_collections import ConfigDict
 
 from pruning_gen import command_line
 from pruning_gen import config as config_rules
@@ -34,17 +32,10 @@ from pruning_gen import environment
 from pruning_gen import estimate
 from pruning_gen import processes
 from pruning_gen import report
-from pruning_gen.data import datasets
+from pruning_gen import runner
 from pruning_gen.engine.part import Run
 from pruning_gen.errors import Preempted
 from pruning_gen.errors import UserError
-from pruning_gen.experiments import EXPERIMENTS
-from pruning_gen.experiments import label_sets
-from pruning_gen.storage import files
-from pruning_gen.storage import lock
-from pruning_gen.storage import provenance
-from pruning_gen.storage import roster
-from pruning_gen.storage import start
 
 _CONFIG = config_flags.DEFINE_config_file(
   'config',
@@ -117,7 +108,7 @@ def main(argv: list[str]) -> None:
     if _WORKDIR.value is not None or not _DRY_RUN.value:
       workdir = command_line.local_path('workdir', _WORKDIR.value)
     may_differ = _ALLOW_DEVICE_CHANGE.value or _DISTRIBUTED.value
-    set_up(config, workdir, keep_devices=not may_differ)
+    runner.set_up(config, workdir, keep_devices=not may_differ)
     if _DISTRIBUTED.value:
       processes.join(
         _COORDINATOR.value,
@@ -125,14 +116,17 @@ def main(argv: list[str]) -> None:
         _PROCESS_ID.value,
         _JOIN_SECONDS.value,
       )
-    # After `join`, in which JAX installs a handler of its own.
-    errors.on_stop(lambda *_: stop.set())
+    # After `join`, in which JAX installs a handler of its own. There is nothing
+    # to save in a dry run.
+    errors.on_stop(
+      errors.stop_at_once if _DRY_RUN.value else lambda *_: stop.set()
+    )
     say(f'devices: {environment.check_devices()}')
     run = Run(config, workdir, None, stop.is_set)
     if _DRY_RUN.value:
-      print(estimate.describe(load_dataset(run)))
+      print(estimate.describe(runner.load_dataset(run)))
     else:
-      run_experiments(run, _ALLOW_DEVICE_CHANGE.value)
+      runner.run_experiments(run, _ALLOW_DEVICE_CHANGE.value)
     code = 0
   except UserError as error:
     say(f'error: {error}')
@@ -151,136 +145,9 @@ def main(argv: list[str]) -> None:
   sys.exit(code)
 
 
-def set_up(
-  config: ConfigDict,
-  workdir: epath.PathLike | None,
-  keep_devices: bool = True,
-) -> None:
-  """Configure JAX, with the last start's settings where they affect results."""
-  num_cpu_devices = 0
-  if workdir is not None:
-    provenance.check_workdir(workdir)
-    if keep_devices:
-      num_cpu_devices = provenance.num_cpu_devices(workdir)
-  num_members = len(label_sets.list_members(config))
-  environment.set_up(config, num_members, num_cpu_devices)
-
-
 def say(text: str) -> None:
   """Print a final message."""
   print(text, file=sys.stderr, flush=True)
-
-
-def run_experiments(run: Run, allow_device_change: bool = False) -> None:
-  """Run every experiment of a config that is not finished, then the report.
-
-  Args:
-    run: its dataset is None, and is loaded only if something is left to train.
-    allow_device_change: whether a workdir may continue on other devices than
-      it was started on.
-
-  Raises:
-    UserError: the user can fix it.
-    Preempted: stopped on request.
-  """
-  config, workdir = run.config, run.workdir
-  check_processes_agree(config)
-  with lock.hold(workdir):
-    defaults = config_rules.defaults(config)
-    provenance.check_config(workdir, config.to_dict(), defaults)
-    files.remove_leftovers(workdir)
-    roster.undo_unfinished(workdir)
-    processes.wait_for_all('workdir')
-    check_needs(run)
-    todo = [
-      EXPERIMENTS[name]
-      for name in config.experiments
-      if not EXPERIMENTS[name].is_finished(run)
-    ]
-    if todo:
-      run = load_dataset(run)
-      record_start(run, allow_device_change)
-    # A start that is refused leaves config.json as it was.
-    provenance.open_workdir(workdir, config.to_dict())
-    if todo:
-      estimate.warn_if_long(run)
-    elif report.is_built(workdir):
-      print(f'{workdir} is finished: nothing to do')
-      return
-    for experiment in todo:
-      run.stop_if_asked('between experiments')
-      experiment.train(run)
-      processes.wait_for_all('experiment')
-    run.stop_if_asked('before the report')
-    if processes.is_primary():
-      build_report(workdir)
-
-
-def load_dataset(run: Run) -> Run:
-  """Load the data set of a run."""
-  with processes.stopping_at_once():
-    run.stop_if_asked('before data is loaded')
-    data = run.config.data
-    dataset = datasets.load(
-      data.name,
-      data.dir,
-      data.cache_dir,
-      data.num_train,
-      **datasets.stated_in(data),
-    )
-  return run._replace(dataset=dataset)
-
-
-def record_start(run: Run, allow_device_change: bool) -> None:
-  """Record this start in provenance.json."""
-  entry = start.describe() | {
-    'environment': environment.describe(),
-    'dataset': datasets.describe(run.dataset),
-    'resumed_from': provenance.saved_epochs(run.workdir),
-  }
-  provenance.add_provenance(run.workdir, entry, allow_device_change)
-
-
-def build_report(workdir: epath.PathLike) -> None:
-  """Build the report, if there are networks that it shows."""
-  if report.has_networks(workdir):
-    print(f'report: {report.build(workdir)}')
-  else:
-    print(f'{workdir} has only scores of examples, of which there is no report')
-
-
-def check_needs(run: Run) -> None:
-  """Check that the results that an experiment reads are there, or come first.
-
-  Raises:
-    UserError: names the experiment, and what it needs.
-  """
-  names = list(run.config.experiments)
-  for i, name in enumerate(names):
-    for needed in EXPERIMENTS[name].needs(run.config):
-      if needed not in names[:i] and not EXPERIMENTS[needed].is_finished(run):
-        raise UserError(
-          f'config.experiments={tuple(names)}: {name} reads the results of '
-          f'{needed}, and --workdir={run.workdir} has none: put {needed!r} '
-          'before it'
-        )
-
-
-def check_processes_agree(config: ConfigDict) -> None:
-  """Check that all processes of a job were started with one config.
-
-  Raises:
-    UserError: they were not.
-  """
-  shared = provenance.flatten(config.to_dict())
-  # Hosts may keep their data where they like.
-  for key in ('data.dir', 'data.cache_dir', 'data.num_workers'):
-    del shared[key]
-  if not processes.agree(repr(sorted(shared.items()))):
-    raise UserError(
-      'the processes of this job have different configs: start all of them '
-      'with the same --config and the same --config.key=value'
-    )
 
 
 def check_flags() -> None:
@@ -291,8 +158,8 @@ def check_flags() -> None:
   """
   if _DISTRIBUTED.value:
     return
-  for flag in (_COORDINATOR, _NUM_PROCESSES, _PROCESS_ID):
-    if flag.value is not None:
+  for flag in (_COORDINATOR, _NUM_PROCESSES, _PROCESS_ID, _JOIN_SECONDS):
+    if flag.present:
       raise UserError(
         f'--{flag.name}={flag.value} has no effect without --distributed: add '
         'it, or drop this flag'

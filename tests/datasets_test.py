@@ -15,7 +15,7 @@ import pytest
 from configs import default
 from pruning_gen import config as config_rules
 from pruning_gen import environment
-from pruning_gen import main
+from pruning_gen import runner
 from pruning_gen.data import cache
 from pruning_gen.data import datasets
 from pruning_gen.data import splits
@@ -342,14 +342,14 @@ def test_another_npz_of_the_same_name_is_refused(tmp_path):
   run = small_chain.make_run(config, tmp_path / 'run')
   save(tmp_path / 'own.npz')
   run.workdir.mkdir()
-  main.record_start(main.load_dataset(run), False)
+  runner.record_start(runner.load_dataset(run), False)
   results.results_path(run.workdir).write_text('begun')
-  main.record_start(main.load_dataset(run), False)
+  runner.record_start(runner.load_dataset(run), False)
   images = datasets.DATASETS['digits'].read()[0]
   images[3, 4, 4] ^= 1
   save(tmp_path / 'own.npz', train_images=images)
   with pytest.raises(UserError, match='another version of the data set'):
-    main.record_start(main.load_dataset(run), False)
+    runner.record_start(runner.load_dataset(run), False)
 
 
 def register_builder(name, split_sizes, features):

@@ -10,7 +10,7 @@ import pytest
 
 from configs import resnet50
 from pruning_gen import config as config_rules
-from pruning_gen import main
+from pruning_gen import runner
 from pruning_gen.analysis import difficulty as analysis
 from pruning_gen.analysis import figures
 from pruning_gen.analysis import load
@@ -48,7 +48,7 @@ def workdir(tmp_path_factory):
     # All figures of the report take seconds.
     own = (figures.difficulty.EFFECTS, figures.difficulty.RANKINGS)
     patch.setattr(figures, 'FIGURES', own)
-    main.run_experiments(small_chain.make_run(make_config(), workdir))
+    runner.run_experiments(small_chain.make_run(make_config(), workdir))
   return workdir
 
 
@@ -62,7 +62,7 @@ def make_scores_config(*noise_fractions):
 @pytest.fixture(scope='module')
 def complete(tmp_path_factory):
   workdir = tmp_path_factory.mktemp('complete')
-  main.run_experiments(
+  runner.run_experiments(
     small_chain.make_run(make_scores_config(0.0, 0.2), workdir)
   )
   return workdir
@@ -147,16 +147,16 @@ def test_stopped_and_resumed_to_the_same_bytes(workdir, tmp_path):
   # At the end of the second of three epochs.
   polls = iter([False] * 4 + [True])
   with pytest.raises(Preempted, match='level 0, epoch 2'):
-    main.run_experiments(Run(config, tmp_path, None, lambda: next(polls)))
+    runner.run_experiments(Run(config, tmp_path, None, lambda: next(polls)))
   assert not difficulty_scores.SCORES.exists(tmp_path)
-  main.run_experiments(small_chain.make_run(config, tmp_path))
+  runner.run_experiments(small_chain.make_run(config, tmp_path))
   for name in ('scores.npz', 'scores.csv'):
     own, unbroken = (
       (folder / 'difficulty' / name).read_bytes()
       for folder in (tmp_path, workdir)
     )
     assert own == unbroken
-  main.run_experiments(small_chain.make_run(config, tmp_path))
+  runner.run_experiments(small_chain.make_run(config, tmp_path))
 
 
 @pytest.mark.slow
@@ -164,7 +164,9 @@ def test_stopped_and_resumed_to_the_same_bytes(workdir, tmp_path):
 def test_grown_by_a_label_set(workdir, complete, tmp_path, named):
   """What is there stays, whether the config names it or not."""
   grown = shutil.copytree(workdir, tmp_path / 'grown')
-  main.run_experiments(small_chain.make_run(make_scores_config(*named), grown))
+  runner.run_experiments(
+    small_chain.make_run(make_scores_config(*named), grown)
+  )
   found, expected = (
     restarts.read_files(folder, 'difficulty/') for folder in (grown, complete)
   )

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from pruning_gen import config as config_rules
-from pruning_gen import main
+from pruning_gen import runner
 from pruning_gen.data import subgroups
 from pruning_gen.errors import UserError
 from pruning_gen.experiments import effects
@@ -36,7 +36,7 @@ def workdir(tmp_path_factory):
   config = make_config()
   config_rules.check(config)
   workdir = tmp_path_factory.mktemp('experiments')
-  main.run_experiments(small_chain.make_run(config, workdir))
+  runner.run_experiments(small_chain.make_run(config, workdir))
   return workdir
 
 
@@ -57,7 +57,7 @@ def table(workdir):
 
 
 def test_all_are_finished(run, workdir, capsys):
-  main.run_experiments(run)
+  runner.run_experiments(run)
   assert 'nothing to do' in capsys.readouterr().out
   # Only the chain's may be needed again.
   left = {path.name for path in (workdir / 'checkpoints').iterdir()}
@@ -130,7 +130,7 @@ def test_el2n_alone_ends_without_a_report(empty_run):
   config, workdir = empty_run.config, empty_run.workdir
   config.replicates = config.el2n.networks = 1
   config.experiments = ('el2n',)
-  main.run_experiments(empty_run)
+  runner.run_experiments(empty_run)
   assert results.EL2N.exists(workdir)
   assert not results.report_dir(workdir).exists()
 
@@ -282,7 +282,7 @@ def test_leave_out_needs_the_chain(empty_run):
   for experiments in (('leave_out',), ('leave_out', 'chain', 'el2n')):
     empty_run.config.experiments = experiments
     with pytest.raises(UserError) as error:
-      main.run_experiments(empty_run)
+      runner.run_experiments(empty_run)
     message = str(error.value)
     assert f'config.experiments={experiments}' in message
     assert f'--workdir={empty_run.workdir}' in message

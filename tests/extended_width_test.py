@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from pruning_gen import config as config_rules
-from pruning_gen import main
+from pruning_gen import runner
 from pruning_gen.analysis import load
 from pruning_gen.analysis import paired
 from pruning_gen.analysis.figures import size_and_time
@@ -74,10 +74,10 @@ def test_a_width_needs_no_chain(tmp_path):
   )
   config_rules.check(config)
   config.experiments = ('extended_width',)
-  main.check_needs(small_chain.make_run(config, tmp_path))
+  runner.check_needs(small_chain.make_run(config, tmp_path))
   config.extended_width.width = 0.0
   with pytest.raises(UserError, match="'chain' before"):
-    main.check_needs(small_chain.make_run(config, tmp_path))
+    runner.check_needs(small_chain.make_run(config, tmp_path))
 
 
 @pytest.mark.slow

@@ -78,7 +78,7 @@ def make_config(**changes):
 
 
 def start(config, workdir, dataset, should_stop=lambda: False):
-  """Run what is not finished, as `main.run_experiments` does."""
+  """Run what is not finished, as `runner.run_experiments` does."""
   defaults = config_rules.defaults(config)
   provenance.check_config(workdir, config.to_dict(), defaults)
   provenance.open_workdir(workdir, config.to_dict())

@@ -16,7 +16,7 @@ from jax import flatten_util
 from configs import resnet50
 from pruning_gen import config as config_rules
 from pruning_gen import export
-from pruning_gen import main
+from pruning_gen import runner
 from pruning_gen.analysis import load as load_lib
 from pruning_gen.analysis.figures import landscape as figures
 from pruning_gen.analysis.figures import style
@@ -584,11 +584,11 @@ def test_levels_that_were_not_kept_are_refused_at_the_start(digits, tmp_path):
   for wrong in ({'landscape.levels': (1,)}, {'landscape.twin_levels': (2,)}):
     run = small_chain.make_run(make_config(**wrong), tmp_path)
     with pytest.raises(UserError, match=r'level 1 of .*keep_levels'):
-      main.run_experiments(run)
+      runner.run_experiments(run)
   for path in networks.folder_of(tmp_path).glob('*'):
     path.unlink()
   with pytest.raises(UserError, match=r'level 0 of .*it has none'):
-    main.run_experiments(small_chain.make_run(make_config(), tmp_path))
+    runner.run_experiments(small_chain.make_run(make_config(), tmp_path))
 
 
 @pytest.mark.parametrize(
@@ -624,7 +624,7 @@ def test_keeping_nothing_is_refused():
 def test_it_needs_a_chain(tmp_path):
   config = make_config(experiments=('landscape',))
   with pytest.raises(UserError, match='landscape reads the results of chain'):
-    main.run_experiments(small_chain.make_run(config, tmp_path))
+    runner.run_experiments(small_chain.make_run(config, tmp_path))
 
 
 def test_streamed_images_are_refused():

@@ -15,8 +15,8 @@ import pytest
 import pruning_gen
 from pruning_gen import environment
 from pruning_gen import errors
-from pruning_gen import main
 from pruning_gen import processes
+from pruning_gen import runner
 from pruning_gen.analysis import load
 from pruning_gen.analysis import statistics
 from pruning_gen.data import datasets
@@ -130,7 +130,7 @@ def test_train_keeps_the_number_of_devices(tmp_path, monkeypatch):
   path.write_text(json.dumps(history))
   asked = []
   monkeypatch.setattr(environment, 'set_up', lambda *args: asked.append(args))
-  monkeypatch.setattr(main, 'run_experiments', lambda run: None)
+  monkeypatch.setattr(runner, 'run_experiments', lambda *_: None)
   config = small_chain.make_config()
   pruning_gen.train(config, tmp_path)
   assert asked == [(config, 4, 3)]
@@ -204,7 +204,7 @@ def test_a_start_that_is_refused_changes_no_file(
   before = {path: path.read_bytes() for path in tmp_path.iterdir()}
   config.update(changed)
   with pytest.raises(UserError, match=said):
-    main.run_experiments(small_chain.make_run(config, tmp_path))
+    runner.run_experiments(small_chain.make_run(config, tmp_path))
   after = {path: path.read_bytes() for path in tmp_path.iterdir()}
   after.pop(tmp_path / 'lock.json')
   assert after == before

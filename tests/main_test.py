@@ -11,7 +11,7 @@ import pytest
 
 from configs import quickstart
 from pruning_gen import environment
-from pruning_gen import main
+from pruning_gen import runner
 from pruning_gen.data import datasets
 from pruning_gen.storage import provenance
 from tests import program
@@ -42,7 +42,7 @@ def test_sigterm_while_data_is_loaded(tmp_path, monkeypatch):
   monkeypatch.setattr(os, '_exit', exit_)
   handler = signal.getsignal(signal.SIGTERM)
   with pytest.raises(Exit, match='75'):
-    main.run_experiments(
+    runner.run_experiments(
       small_chain.make_run(quickstart.get_config(), tmp_path)
     )
   assert signal.getsignal(signal.SIGTERM) == handler

@@ -18,8 +18,8 @@ from matplotlib.figure import Figure
 from configs import quickstart
 from pruning_gen import command_line
 from pruning_gen import config as config_rules
-from pruning_gen import main
 from pruning_gen import report
+from pruning_gen import runner
 from pruning_gen.analysis import claims
 from pruning_gen.analysis import figures
 from pruning_gen.analysis.figures import base
@@ -89,7 +89,7 @@ def finished(tmp_path_factory):
 def run_all(config, workdir):
   """Run the experiments and the report, as the program does."""
   config_rules.check(config)
-  main.run_experiments(small_chain.make_run(config, workdir))
+  runner.run_experiments(small_chain.make_run(config, workdir))
   return results.read_results(workdir)
 
 

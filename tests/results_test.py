@@ -352,7 +352,7 @@ def test_labels_are_never_replaced(tmp_path, labels):
 
 
 def test_labels_of_a_start_that_saved_nothing_may_change(tmp_path):
-  provenance.add_provenance(tmp_path, make_start())
+  provenance.add_provenance(tmp_path, start('none'))
   roster.add(tmp_path, 'chain', MEMBERS, LABELS)
   provenance.add_provenance(tmp_path, start('one'))
   roster.add(tmp_path, 'chain', MEMBERS[:1], {'x': np.zeros(1)})

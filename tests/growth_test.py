@@ -2,18 +2,17 @@
 
 import json
 import shutil
+from unittest import mock
 
 import pytest
 
-from pruning_gen import config as config_rules
+from pruning_gen import runner
 from pruning_gen.engine import growth
 from pruning_gen.engine.part import Run
 from pruning_gen.errors import Preempted
 from pruning_gen.errors import UserError
 from pruning_gen.experiments import EXPERIMENTS
 from pruning_gen.experiments import width
-from pruning_gen.storage import files
-from pruning_gen.storage import provenance
 from pruning_gen.storage import results
 from pruning_gen.storage import roster
 from tests import restarts
@@ -78,17 +77,16 @@ def make_config(**changes):
 
 
 def start(config, workdir, dataset, should_stop=lambda: False):
-  """Run what is not finished, as `runner.run_experiments` does."""
-  defaults = config_rules.defaults(config)
-  provenance.check_config(workdir, config.to_dict(), defaults)
-  provenance.open_workdir(workdir, config.to_dict())
-  files.remove_leftovers(workdir)
-  roster.undo_unfinished(workdir)
-  run = Run(config, workdir, dataset, should_stop)
-  for name in config.experiments:
-    if not EXPERIMENTS[name].is_finished(run):
-      EXPERIMENTS[name].train(run)
-    assert EXPERIMENTS[name].is_finished(run)
+  """Run what is not finished, without a report."""
+  run = Run(config, workdir, None, should_stop)
+  with (
+    mock.patch.object(
+      runner, 'load_dataset', lambda run: run._replace(dataset=dataset)
+    ),
+    mock.patch.object(runner, 'build_report'),
+  ):
+    runner.run_experiments(run)
+  assert all(EXPERIMENTS[name].is_finished(run) for name in config.experiments)
 
 
 def expect_same(workdir, complete):

@@ -151,6 +151,26 @@ SHORT = (
 )
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(
+  'flag, shown',
+  [
+    ('--dry_run', r'chain: 1 networks, 2 epochs each: '),
+    ('--print_config', r'\nepochs=1\n'),
+  ],
+)
+def test_what_is_only_printed_needs_no_workdir(tmp_path, flag, shown):
+  code, out, err = program.finish(program.start(tmp_path / 'log', flag, *SHORT))
+  assert code == 0, err
+  assert re.search(shown, out)
+
+
+@pytest.mark.slow
+def test_a_run_needs_a_workdir(tmp_path):
+  code, _, err = program.finish(program.start(tmp_path / 'log', *SHORT))
+  assert code == 1 and '--workdir' in err
+
+
 @pytest.fixture(scope='module')
 def finished(tmp_path_factory):
   folder = tmp_path_factory.mktemp('field faults')

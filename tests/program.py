@@ -81,7 +81,7 @@ def run_main(log, arguments):
   for stream, end in ((sys.stdout, '.out'), (sys.stderr, '.err')):
     file = os.open(log.with_suffix(end), os.O_CREAT | os.O_TRUNC | os.O_WRONLY)
     os.dup2(file, stream.fileno())
-  flags.mark_flags_as_required(['config', 'workdir'])
+  flags.mark_flag_as_required('config')
   # A shell's background job ignores it.
   signal.signal(signal.SIGINT, signal.default_int_handler)
   # Where config_flags looks for overrides.

@@ -14,7 +14,7 @@ def read_files(workdir, *prefixes):
 
   Args:
     *prefixes: what the paths to read begin with; by default all that are no
-      checkpoint, and not config.json, which is that of the last start.
+      checkpoint, and not about single starts.
   """
   paths = {
     str(path.relative_to(workdir)): path
@@ -26,7 +26,7 @@ def read_files(workdir, *prefixes):
     for name, path in paths.items()
     if name.startswith(prefixes or ('',))
     and not name.startswith('checkpoints/')
-    and name != 'config.json'
+    and name not in ('config.json', 'provenance.json', 'lock.json')
   }
 
 

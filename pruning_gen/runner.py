@@ -65,7 +65,7 @@ def run_experiments(run: Run, allow_device_change: bool = False) -> None:
       run = load_dataset(run)
       record_start(run, allow_device_change)
     # A start that is refused leaves config.json as it was.
-    provenance.open_workdir(workdir, config.to_dict())
+    provenance.write_config(workdir, config.to_dict())
     if todo:
       estimate.warn_if_long(run)
     elif report.is_built(workdir):

@@ -22,7 +22,7 @@ def workdir(tmp_path_factory, digits):
   """A finished chain that has kept its dense and its optimal networks."""
   config = small_chain.make_config()
   folder = tmp_path_factory.mktemp('finished')
-  provenance.open_workdir(folder, config.to_dict())
+  provenance.write_config(folder, config.to_dict())
   chain.train(small_chain.make_run(config, folder, digits))
   return folder
 

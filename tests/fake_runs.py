@@ -81,7 +81,7 @@ def write_chain(
   replicates=REPLICATES,
 ):
   """Write a chain whose losses are -0.1 x level x the example's rank."""
-  provenance.open_workdir(workdir, CONFIG | dict(config))
+  provenance.write_config(workdir, CONFIG | dict(config))
   provenance.add_provenance(workdir, {'command': 'python -m pruning_gen.main'})
   rows, members = [], []
   for noise_fraction in NOISE_FRACTIONS:

@@ -104,13 +104,13 @@ def test_what_is_not_there(run, arguments, message):
 def test_no_run_and_nothing_finished(tmp_path):
   with pytest.raises(UserError, match=r'config\.json'):
     pruning_gen.load(tmp_path)
-  provenance.open_workdir(tmp_path, fake_runs.CONFIG)
+  provenance.write_config(tmp_path, fake_runs.CONFIG)
   with pytest.raises(UserError, match='no finished level'):
     pruning_gen.load(tmp_path)
 
 
 def test_a_run_that_has_only_scores(tmp_path):
-  provenance.open_workdir(tmp_path, fake_runs.CONFIG)
+  provenance.write_config(tmp_path, fake_runs.CONFIG)
   row = fake_runs.make_row(experiment='el2n', arm='dense', network=1)
   results.write_rows(tmp_path, [row])
   fake_runs.write_el2n(tmp_path)
@@ -197,7 +197,7 @@ def test_the_page_runs_as_it_is(tmp_path):
 def test_a_start_that_is_refused_changes_no_file(
   tmp_path, config, digits, changed, said
 ):
-  provenance.open_workdir(tmp_path, config.to_dict())
+  provenance.write_config(tmp_path, config.to_dict())
   entry = {'dataset': datasets.describe(digits), 'devices': ['gpu: x']}
   provenance.add_provenance(tmp_path, entry)
   results.write_rows(tmp_path, [fake_runs.make_row()])

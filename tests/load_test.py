@@ -27,7 +27,7 @@ def write_part(workdir, experiments, *replicates, config=()):
     fake_runs.write_chain(workdir, config=config, replicates=replicates)
     fake_runs.write_most_worsened(workdir, replicates)
   else:
-    provenance.open_workdir(workdir, config)
+    provenance.write_config(workdir, config)
     provenance.add_provenance(workdir, {'command': 'python'})
   if 'width' in experiments:
     fake_runs.write_width(workdir)
@@ -210,7 +210,7 @@ def test_parts_of_an_older_version_are_parts(tmp_path):
 
 def write_dense(workdir, replicate, config=(), digest='12'):
   """Write a run that has a dense network and nothing else."""
-  provenance.open_workdir(workdir, fake_runs.CONFIG | dict(config))
+  provenance.write_config(workdir, fake_runs.CONFIG | dict(config))
   provenance.add_provenance(workdir, {'dataset': {'sha256': digest}})
   results.write_rows(workdir, [fake_runs.make_row(replicate=replicate)])
 
@@ -315,7 +315,7 @@ def test_a_number_is_one_however_it_is_written(tmp_path):
 
 def test_runs_that_all_diverged_name_the_learning_rate(tmp_path):
   config = fake_runs.CONFIG | {'learning_rate': 1e30}
-  provenance.open_workdir(tmp_path, config)
+  provenance.write_config(tmp_path, config)
   provenance.add_provenance(tmp_path, {'command': 'python'})
   rows = [fake_runs.make_row(diverged=1, replicate=i) for i in range(2)]
   results.write_rows(tmp_path, rows)

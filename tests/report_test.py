@@ -159,7 +159,7 @@ def test_nothing_is_left_of_the_page_before(tmp_path):
 
 @pytest.mark.usefixtures('few_figures')
 def test_is_built_notices_what_is_new(tmp_path):
-  provenance.open_workdir(tmp_path, fake_runs.CONFIG)
+  provenance.write_config(tmp_path, fake_runs.CONFIG)
   table = fake_runs.make_results({0: [0.1, 0.2]})
   results.write_rows(tmp_path, table.to_dict('records'))
   assert not report.is_built(tmp_path)
@@ -194,7 +194,7 @@ def test_what_is_written_while_a_report_is_built_is_news(tmp_path, monkeypatch):
     results.write_rows(tmp_path, table.to_dict('records'))
 
   read_ = report.load.read
-  provenance.open_workdir(tmp_path, fake_runs.CONFIG)
+  provenance.write_config(tmp_path, fake_runs.CONFIG)
   write_level(0)
   monkeypatch.setattr(report.load, 'read', read)
   report.build(tmp_path)
@@ -215,7 +215,7 @@ def test_dense_networks_alone_are_no_unfinished_chain():
 
 @pytest.mark.usefixtures('few_figures')
 def test_an_unfinished_run_shows_what_is_there(tmp_path):
-  provenance.open_workdir(tmp_path, fake_runs.CONFIG)
+  provenance.write_config(tmp_path, fake_runs.CONFIG)
   table = fake_runs.make_results({0: [0.1, 0.2], 1: [0.1]})
   results.write_rows(tmp_path, table.to_dict('records'))
   text = report.build(tmp_path).read_text()
@@ -226,7 +226,7 @@ def test_an_unfinished_run_shows_what_is_there(tmp_path):
 
 @pytest.mark.usefixtures('few_figures')
 def test_experiments_without_a_chain(tmp_path):
-  provenance.open_workdir(tmp_path, fake_runs.CONFIG)
+  provenance.write_config(tmp_path, fake_runs.CONFIG)
   fake_runs.write_width(tmp_path)
   fake_runs.write_el2n(tmp_path)
   text = report.build(tmp_path).read_text()
@@ -238,7 +238,7 @@ def test_experiments_without_a_chain(tmp_path):
 def test_different_runs_are_never_averaged(full, tmp_path):
   # Another config, other noise levels and replicates.
   config = fake_runs.CONFIG | {'learning_rate': 0.2}
-  provenance.open_workdir(tmp_path / 'a b', config)
+  provenance.write_config(tmp_path / 'a b', config)
   table = fake_runs.make_results(
     {0: [0.1, 0.2, 0.3], 1: [0.1, 0.1, 0.1]}, noise_fraction=0.6
   )
@@ -285,7 +285,7 @@ def test_the_jobs_of_a_sweep_are_one_benchmark(tmp_path, capsys):
 def test_nothing_to_show(tmp_path):
   with pytest.raises(UserError, match='holds no run'):
     report.build(tmp_path)
-  provenance.open_workdir(tmp_path, fake_runs.CONFIG)
+  provenance.write_config(tmp_path, fake_runs.CONFIG)
   with pytest.raises(UserError, match='no finished level yet'):
     report.build(tmp_path)
 
@@ -332,7 +332,7 @@ def test_more_subgroups_than_examples(tmp_path):
 
 
 def test_networks_that_diverged_are_left_out(tmp_path):
-  provenance.open_workdir(tmp_path, fake_runs.CONFIG)
+  provenance.write_config(tmp_path, fake_runs.CONFIG)
   table = fake_runs.make_results({0: [0.3, 0.3, 0.4], 1: [0.2, 0.2, 0.2]})
   lost = (table.replicate == 1) & (table.level == 1)
   table.loc[lost, list(statistics.METRICS)] = float('nan')
@@ -349,7 +349,7 @@ def test_networks_that_diverged_are_left_out(tmp_path):
 
 @pytest.mark.usefixtures('few_figures')
 def test_one_replicate_gets_no_verdict(tmp_path):
-  provenance.open_workdir(tmp_path, fake_runs.CONFIG)
+  provenance.write_config(tmp_path, fake_runs.CONFIG)
   table = fake_runs.make_results({0: [0.3], 1: [0.2], 2: [0.2], 3: [0.2]})
   results.write_rows(tmp_path, table.to_dict('records'))
   text = report.build(tmp_path).read_text()
@@ -376,7 +376,7 @@ def test_a_benchmark_without_noise(tmp_path, monkeypatch):
   names = ('figure_3_test_error', 'figure_4_noisy_loss')
   few = [figure for figure in figures.FIGURES if figure.name in names]
   monkeypatch.setattr(figures, 'FIGURES', few)
-  provenance.open_workdir(tmp_path, fake_runs.CONFIG)
+  provenance.write_config(tmp_path, fake_runs.CONFIG)
   table = fake_runs.make_results({0: [0.1, 0.2], 1: [0.1, 0.1]})
   table['train_cross_entropy_noisy'] = float('nan')
   results.write_rows(tmp_path, table.to_dict('records'))

@@ -41,7 +41,7 @@ def row(level, replicate, error, experiment='chain'):
 
 
 def test_the_same_config_may_continue(tmp_path):
-  provenance.open_workdir(tmp_path / 'run', CONFIG)
+  provenance.write_config(tmp_path / 'run', CONFIG)
   results.write_rows(tmp_path / 'run', [row(0, 0, 0.1)])
   provenance.check_config(tmp_path / 'run', CONFIG)
   stored = provenance.read_config(tmp_path / 'run')
@@ -49,7 +49,7 @@ def test_the_same_config_may_continue(tmp_path):
 
 
 def test_another_config_is_refused_with_the_difference(tmp_path):
-  provenance.open_workdir(tmp_path, CONFIG)
+  provenance.write_config(tmp_path, CONFIG)
   results.write_rows(tmp_path, [row(0, 0, 0.1)])
   other = CONFIG | {'data': {'name': 'mnist'}, 'new': 1}
   with pytest.raises(UserError) as error:
@@ -63,7 +63,7 @@ def test_another_config_is_refused_with_the_difference(tmp_path):
 
 
 def test_a_key_that_is_newer_than_the_workdir_has_its_default(tmp_path):
-  provenance.open_workdir(tmp_path, CONFIG)
+  provenance.write_config(tmp_path, CONFIG)
   results.write_rows(tmp_path, [row(0, 0, 0.1)])
   defaults = {'seed': 5, 'noise': {'kind': 'other', 'classes': (0, 1)}}
   for noise, line in (
@@ -88,7 +88,7 @@ def test_what_no_result_depends_on_may_change(tmp_path, key):
   old, new = (
     {'seed': 0, outer: {inner: value} if inner else value} for value in (1, 2)
   )
-  provenance.open_workdir(tmp_path, old)
+  provenance.write_config(tmp_path, old)
   results.write_rows(tmp_path, [row(0, 0, 0.1)])
   provenance.check_config(tmp_path, new)
   # They are keys that there are.
@@ -116,11 +116,11 @@ def test_epochs_of_an_older_version_have_no_test_errors(tmp_path):
 
 def test_until_something_is_saved_the_config_may_change(tmp_path):
   """What stopped the first start is mended by another value."""
-  provenance.open_workdir(tmp_path, CONFIG)
+  provenance.write_config(tmp_path, CONFIG)
   provenance.add_provenance(tmp_path, start('one', sha256='abc'))
   provenance.check_config(tmp_path, CONFIG | {'seed': 1})
   provenance.add_provenance(tmp_path, start('two', ('gpu: x',), sha256='abd'))
-  provenance.open_workdir(tmp_path, CONFIG | {'seed': 1})
+  provenance.write_config(tmp_path, CONFIG | {'seed': 1})
   (tmp_path / 'checkpoints' / 'chain' / '5').mkdir(parents=True)
   with pytest.raises(UserError, match='seed: 1 there, 2 now'):
     provenance.check_config(tmp_path, CONFIG | {'seed': 2})
@@ -129,7 +129,7 @@ def test_until_something_is_saved_the_config_may_change(tmp_path):
 
 
 def test_results_are_bound_by_what_tells_of_them(tmp_path):
-  provenance.open_workdir(tmp_path, CONFIG)
+  provenance.write_config(tmp_path, CONFIG)
   provenance.add_provenance(tmp_path, start('one'))
   results.write_rows(tmp_path, [row(0, 0, 0.1)])
   (tmp_path / 'provenance.json').unlink()
@@ -152,7 +152,7 @@ def test_a_noise_fraction_is_read_to_the_last_bit(tmp_path):
 
 
 def test_scores_alone_bind_the_config(tmp_path):
-  provenance.open_workdir(tmp_path, CONFIG)
+  provenance.write_config(tmp_path, CONFIG)
   table = pd.DataFrame({'noise_fraction': [0.0], 'replicate': [0]})
   results.EL2N.write(tmp_path, table, np.zeros((1, 3)))
   with pytest.raises(UserError, match='seed: 0 there, 1 now'):
@@ -179,11 +179,11 @@ def test_workdir_cannot_be_written(tmp_path):
   # Permissions do not stop root; a file in the way stops anyone.
   (tmp_path / 'file').write_text('mine')
   with pytest.raises(UserError, match=r'file/run/config\.json'):
-    provenance.open_workdir(tmp_path / 'file' / 'run', CONFIG)
+    provenance.write_config(tmp_path / 'file' / 'run', CONFIG)
 
 
 def test_a_write_that_fails_leaves_nothing(tmp_path, monkeypatch):
-  provenance.open_workdir(tmp_path, CONFIG)
+  provenance.write_config(tmp_path, CONFIG)
 
   def fail(descriptor):
     raise OSError(28, 'No space left on device')
@@ -293,7 +293,7 @@ def test_no_name_of_a_workdir_is_a_pattern(
 ):
   monkeypatch.chdir(tmp_path)
   workdir = pathlib.Path(name) if is_relative else tmp_path / name
-  provenance.open_workdir(workdir, CONFIG)
+  provenance.write_config(workdir, CONFIG)
   for folder, epoch in (('chain', 7), ('leave_out/train_80', 12)):
     (workdir / 'checkpoints' / folder / str(epoch)).mkdir(parents=True)
   assert provenance.saved_epochs(workdir) == {
@@ -503,7 +503,7 @@ def test_provenance_grows_and_knows_its_version(tmp_path):
 def test_another_layout_version_is_refused_by_everyone(
   tmp_path, content, version
 ):
-  provenance.open_workdir(tmp_path, CONFIG)
+  provenance.write_config(tmp_path, CONFIG)
   (tmp_path / 'provenance.json').write_text(content)
   before = (tmp_path / 'config.json').read_bytes()
   # Other keys are to be expected, and are not what is wrong.
@@ -543,7 +543,7 @@ def test_another_dataset_or_other_devices_are_refused(tmp_path):
 
 
 def test_a_config_with_code_in_it_is_only_text(tmp_path):
-  provenance.open_workdir(tmp_path, CONFIG)
+  provenance.write_config(tmp_path, CONFIG)
   results.write_rows(tmp_path, [row(0, 0, 0.1)])
   code = '__import__("os").abort()'
   stored = {'seed': code, 'arms': ['pruning'], 'data': {'name': 'digits'}}
@@ -559,7 +559,7 @@ def test_a_config_with_code_in_it_is_only_text(tmp_path):
 
 
 def test_damaged_json(tmp_path):
-  provenance.open_workdir(tmp_path, CONFIG)
+  provenance.write_config(tmp_path, CONFIG)
   (tmp_path / 'config.json').write_text('{"seed": __import__("os")')
   with pytest.raises(UserError, match=r'/config\.json'):
     provenance.read_config(tmp_path)
@@ -646,7 +646,7 @@ def test_no_start_removes_what_is_not_its_own(project):
     files.remove_leftovers(project)
     roster.undo_unfinished(project)
     provenance.add_provenance(project, start(number))
-    provenance.open_workdir(project, CONFIG | {'seed': number})
+    provenance.write_config(project, CONFIG | {'seed': number})
     # Nothing of an earlier start is left.
     after = {path for path in project.rglob('*') if path.is_file()}
     assert {path.name for path in after - before} == {

@@ -144,7 +144,7 @@ def _check_nothing_is_replaced(workdir: epath.PathLike) -> None:
       )
 
 
-def open_workdir(workdir: epath.PathLike, config: dict[str, Any]) -> None:
+def write_config(workdir: epath.PathLike, config: dict[str, Any]) -> None:
   """Write config.json, of a start that `check_config` accepts.
 
   Call it after `add_provenance`, which may refuse the start.

@@ -144,7 +144,8 @@ def get_config():
   # arrays train_images and test_images (uint8 [n, height, width, channels] or
   # [n, height, width]), train_labels and test_labels (integers from 0); or
   # 'tfds:NAME', any builder of TFDS with uint8 images of one size, which is
-  # prepared, and downloaded if necessary, before the config is checked.
+  # prepared, and downloaded if necessary, when the config is checked (also by
+  # --print_config).
   config.data.name = 'digits'
   # Where TFDS keeps its data sets; '' for its own default, $TFDS_DATA_DIR or
   # ~/tensorflow_datasets. A relative PATH of an .npz file starts here.
@@ -258,23 +259,23 @@ def get_cifar_config():
   return config
 
 
-def check_size(size, sizes=('paper', 'small')):
+def check_variant(variant, variants=('paper', 'small')):
   """Check the part of --config after the colon.
 
   Args:
-    size: the part after the colon.
-    sizes: the sizes of this config, the default first.
+    variant: the part after the colon.
+    variants: those of this config, the default first.
 
   Raises:
-    ValueError: the size is none of them.
+    ValueError: it is none of them.
   """
-  if size not in sizes:
+  if variant not in variants:
     # config_flags reports a ValueError as an invalid value of --config.
-    first, *others, last = map(repr, sizes)
+    first, *others, last = map(repr, variants)
     choices = ', '.join([f'{first} (the default)', *others])
     raise ValueError(
-      f'variant {size!r} must be {choices} or {last}, as in '
-      f'--config=CONFIG:{sizes[-1]}'
+      f'variant {variant!r} must be {choices} or {last}, as in '
+      f'--config=CONFIG:{variants[-1]}'
     )
 
 

@@ -15,7 +15,7 @@ from pruning_gen.configs import default
 
 
 def get_config(optimizer='sgd'):
-  default.check_size(optimizer, ('sgd', 'adam'))
+  default.check_variant(optimizer, ('sgd', 'adam'))
   config = default.get_config()
   config.data.name = 'mnist'
   # The paper states 5 %; 10 and 15 % are ours.

@@ -25,7 +25,7 @@ from pruning_gen.configs import default
 
 
 def get_config(size='paper'):
-  default.check_size(size, ('paper', 'small', 'cpu'))
+  default.check_variant(size, ('paper', 'small', 'cpu'))
   config = default.get_cifar_config()
   config.data.name = 'cifar10'
   config.model.name = 'resnet20'

@@ -14,7 +14,7 @@ from pruning_gen.configs import default
 
 
 def get_config(size='paper'):
-  default.check_size(size)
+  default.check_variant(size)
   config = default.get_cifar_config()
   config.data.name = 'cifar100'
   config.model.name = 'resnet32'

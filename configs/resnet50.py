@@ -18,7 +18,7 @@ from pruning_gen.configs import default
 
 
 def get_config(size='paper'):
-  default.check_size(size)
+  default.check_variant(size)
   config = default.get_config()
   config.data.name = 'imagenet2012'
   config.data.augment = True

@@ -15,7 +15,7 @@ from pruning_gen.configs import default
 
 
 def get_config(size='paper'):
-  default.check_size(size)
+  default.check_variant(size)
   config = default.get_cifar_config()
   config.data.name = 'cifar10'
   config.model.name = 'vgg16'

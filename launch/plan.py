@@ -60,7 +60,12 @@ class Job(NamedTuple):
     Args:
       extra: flags of this machine that are not part of the work, such as where
         the data are.
+
+    Raises:
+      UserError: a flag would end the program at once, as if the job were done.
     """
+    for flag in ('--dry_run', '--print_config'):
+      check(flag not in extra, f'{flag} trains nothing: run pruning_gen.main')
     program = [sys.executable, '-m', 'pruning_gen.main']
     return [*program, *self.flags, f'--workdir={self.workdir}', *extra]
 
@@ -262,11 +267,13 @@ def read(path: str | pathlib.Path) -> list[Job]:
   check(path.is_file(), f'--plan={path} is no file: run launch.sweep plan')
   try:
     lines = [json.loads(line) for line in path.read_text().splitlines()]
-    return [Job(**line | {'flags': tuple(line['flags'])}) for line in lines]
+    jobs = [Job(**line | {'flags': tuple(line['flags'])}) for line in lines]
   except (ValueError, TypeError, KeyError) as error:
     raise UserError(
       f'--plan={path} is not a plan ({error}): delete it and plan again'
     ) from error
+  check(jobs, f'--plan={path} is empty: delete it and plan again')
+  return jobs
 
 
 def find(path: str | pathlib.Path, index: int) -> Job:

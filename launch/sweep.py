@@ -79,9 +79,9 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
   add('--retries', type=int, default=3, help=failures)
   add('--dry_run', action='store_true', help='slurm, sky: only print commands')
   help_ = (
-    'after --: flags of pruning_gen.main, of sbatch (after a second -- again '
+    'after --: flags of pruning_gen.main; with slurm, of sbatch, then after a '
+    'second -- of pruning_gen.main; with sky, of sky jobs launch'
   )
-  help_ += 'of pruning_gen.main), or of sky jobs launch'
   add('extra', nargs='*', help=help_)
   return parser.parse_args(argv)
 

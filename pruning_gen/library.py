@@ -191,7 +191,7 @@ def train(
   config_rules.check(config)
   # Where JAX is in use already, it keeps the devices that it has.
   with contextlib.suppress(RuntimeError):
-    runner.set_up(config, workdir)
+    runner.set_up(config, workdir, keep_devices=not allow_device_change)
   run = Run(config, workdir, None, lambda: False)
   runner.run_experiments(run, allow_device_change)
   return load(workdir)

@@ -110,7 +110,7 @@ def stopping_at_once() -> Iterator[None]:
   """Let a signal end the program at once, where there is nothing to save.
 
   Does nothing in one of several processes, for which the others would wait, and
-  in a thread, which may handle no signal.
+  outside the main thread, where signals cannot be handled.
   """
   is_main = threading.current_thread() is threading.main_thread()
   if are_several() or not is_main:

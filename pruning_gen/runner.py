@@ -52,7 +52,8 @@ def run_experiments(run: Run, allow_device_change: bool = False) -> None:
   with lock.hold(workdir):
     defaults = config_rules.defaults(config)
     provenance.check_config(workdir, config.to_dict(), defaults)
-    files.remove_leftovers(workdir)
+    if provenance.read_provenance(workdir)['starts']:
+      files.remove_leftovers(workdir)
     roster.undo_unfinished(workdir)
     processes.wait_for_all('workdir')
     check_needs(run)

@@ -147,7 +147,8 @@ def test_plan_is_written_once(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
-  'text, message', [('{"id": 1}\n', 'not a plan'), (None, 'no file')]
+  'text, message',
+  [('{"id": 1}\n', 'not a plan'), ('', 'is empty'), (None, 'no file')],
 )
 def test_bad_plan_files(tmp_path, text, message):
   path = tmp_path / 'plan.jsonl'

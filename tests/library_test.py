@@ -122,7 +122,10 @@ def test_a_run_that_has_only_scores(tmp_path):
   assert statistics.optimal_levels(found.summary) == {}
 
 
-def test_train_keeps_the_number_of_devices(tmp_path, monkeypatch):
+@pytest.mark.parametrize('may_change, num_devices', [(False, 3), (True, 0)])
+def test_train_keeps_the_number_of_devices(
+  tmp_path, monkeypatch, may_change, num_devices
+):
   fake_runs.write_chain(tmp_path)
   path = tmp_path / 'provenance.json'
   history = json.loads(path.read_text())
@@ -132,8 +135,8 @@ def test_train_keeps_the_number_of_devices(tmp_path, monkeypatch):
   monkeypatch.setattr(environment, 'set_up', lambda *args: asked.append(args))
   monkeypatch.setattr(runner, 'run_experiments', lambda *_: None)
   config = small_chain.make_config()
-  pruning_gen.train(config, tmp_path)
-  assert asked == [(config, 4, 3)]
+  pruning_gen.train(config, tmp_path, may_change)
+  assert asked == [(config, 4, num_devices)]
 
 
 def set_up_twice(folder):

@@ -633,6 +633,8 @@ def project(tmp_path):
     'checkpoints/model/members.csv',
     'tensorboard/model/events',
     '.x.tmp',
+    '.x.1.tmp',
+    'data/.y.1.tmp',
   ):
     files.write_text(tmp_path / name, 'mine')
   return tmp_path
@@ -643,7 +645,6 @@ def test_no_start_removes_what_is_not_its_own(project):
   members = [Member('pruning', 0.15, 0)]
   for number in range(3):
     provenance.check_config(project, CONFIG)
-    files.remove_leftovers(project)
     roster.undo_unfinished(project)
     provenance.add_provenance(project, start(number))
     provenance.write_config(project, CONFIG | {'seed': number})
@@ -675,6 +676,12 @@ def test_a_first_start_replaces_nothing(tmp_path, name):
   (tmp_path / name).write_text('{"experiments": ["mine"]}')
   with pytest.raises(UserError, match=name.partition('/')[0]):
     provenance.check_config(tmp_path, CONFIG)
+
+
+def test_a_first_start_that_was_not_recorded_begins_again(tmp_path):
+  config = default.get_config().to_dict()
+  provenance.write_config(tmp_path, config)
+  provenance.check_config(tmp_path, config | {'seed': 1})
 
 
 def test_leftovers_are_removed_wherever_files_are_written(tmp_path):

@@ -5,6 +5,7 @@ SWEEP_KILL_SECONDS=180 in the environment kills for three minutes:
 """
 
 import contextlib
+import json
 import os
 import pathlib
 import random
@@ -427,14 +428,14 @@ def test_a_slurm_array_ends_like_a_calm_run(tmp_path, start_sweep, slurm):
 def test_flags_reach_the_program_in_a_slurm_task(tmp_path, start_sweep, slurm):
   folder = tmp_path / 'sweep'
   (job,) = tiny_plan(folder, 1)
-  flags = ['--config.checkpoint.keep=7', '--print_config']
+  flags = ['--config.checkpoint.keep=7']
   submit = ['--engine=slurm', '--', '--gpus-per-task=0', '--', *flags]
   env = {'PYTHON': sys.executable, 'PYTHONPATH': str(ROOT)}
   code, output = finish(start_sweep('run', folder, *submit, **env))
   assert code == 0, output
   wait_for(lambda: not shell('squeue --noheader'))
-  (log,) = (path.read_text() for path in folder.glob('logs/slurm-*'))
-  assert 'checkpoint.keep=7\n' in log
+  config = json.loads(pathlib.Path(job.workdir, 'config.json').read_text())
+  assert config['checkpoint']['keep'] == 7
   assert pathlib.Path(job.workdir, 'done', job.id).exists()
 
 

@@ -132,20 +132,26 @@ def check_config(
 
 
 def _check_nothing_is_replaced(workdir: epath.PathLike) -> None:
-  """Check that a folder in which nothing was started has no such files."""
+  """Check that a first start would replace nobody's own files."""
   if read_provenance(workdir)['starts']:
     return
   for name in ('config.json', 'summary.csv', 'report'):
     path = files.path_of(workdir) / name
-    if path.exists():
+    # A config may be of a start that ended before it was recorded.
+    is_ours = name == 'config.json' and path.exists() and _is_config(path)
+    if path.exists() and not is_ours:
       raise UserError(
-        f'{path} is of no run that was started there, and would be replaced: '
-        'move it, or pass another --workdir'
+        f'{path} belongs to no run of pruning_gen, and would be replaced: move '
+        'it, or pass another --workdir'
       )
 
 
+def _is_config(path: epath.Path) -> bool:
+  return files.read_json(path).keys() >= {'data', 'model', 'experiments'}
+
+
 def write_config(workdir: epath.PathLike, config: dict[str, Any]) -> None:
-  """Write config.json, of a start that `check_config` accepts.
+  """Write config.json for a start that `check_config` has accepted.
 
   Call it after `add_provenance`, which may refuse the start.
 

@@ -246,7 +246,7 @@ def read_stacks(workdir: epath.PathLike, part: str) -> dict[int, list[tuple]]:
 def remove(workdir: epath.PathLike) -> None:
   """Remove what belongs to networks of which nothing is saved.
 
-  It is where a members.csv is; other files there may be the user's own.
+  Only in folders with a members.csv of ours: others may be the user's own.
   """
   if not processes.is_primary():
     return

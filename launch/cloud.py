@@ -33,8 +33,12 @@ def check(path: str, jobs: list[plan.Job], has_data: bool) -> None:
       f'{job.id} needs the prepared ImageNet to be mounted, as it is larger '
       "than the machine's disk: docs/launch.md says how",
     )
-  lock = pathlib.Path(path).with_name('requirements.lock')
+  lock = _lock_path(path)
   plan.check(lock.exists(), f'{lock} is missing: docs/launch.md says how')
+
+
+def _lock_path(path):
+  return pathlib.Path(path).with_name('requirements.lock')
 
 
 def pack(path: str, folder: pathlib.Path) -> None:
@@ -50,4 +54,4 @@ def pack(path: str, folder: pathlib.Path) -> None:
     raise UserError(f'{plan.ROOT} must be a git checkout')
   shutil.copy(plan.ROOT / 'launch' / 'machine.sh', folder)
   shutil.copy(path, folder / 'plan.jsonl')
-  shutil.copy(pathlib.Path(path).with_name('requirements.lock'), folder)
+  shutil.copy(_lock_path(path), folder)

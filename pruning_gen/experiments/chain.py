@@ -94,8 +94,6 @@ def train_levels(
     Preempted: stopped on request, with everything saved.
     UserError: a loss is not finite, memory is short, or nothing can be saved.
   """
-  num_weights = build.num_weights(run.config, run.dataset)
-  part = part._replace(full_num_weights=num_weights)
   for unfinished in growth.list_unfinished(run, part, schedule.levels):
     stack = label_sets.make_stack(
       run, unfinished.members, example_ids, unfinished.num_together
@@ -118,6 +116,8 @@ def train_stack(
   """
   progress.say(part.name, f'compiling for {len(stack.members)} networks')
   programs = build.make_programs(run, stack, schedule, part.width)
+  num_weights = build.num_weights(run.config, run.dataset)
+  part = part._replace(full_num_weights=num_weights)
   if adapt:
     programs = adapt(programs)
   with Session(run, part, programs, schedule) as session:

@@ -137,23 +137,19 @@ def _check_nothing_is_replaced(workdir: epath.PathLike) -> None:
     return
   for name in ('config.json', 'summary.csv', 'report'):
     path = files.path_of(workdir) / name
-    # A config may be of a start that ended before it was recorded.
-    is_ours = name == 'config.json' and path.exists() and _is_config(path)
-    if path.exists() and not is_ours:
+    if not path.exists():
+      continue
+    # It may be of a start that ended before it was recorded.
+    ours = {'data', 'model', 'experiments'}
+    if name != 'config.json' or not ours <= files.read_json(path).keys():
       raise UserError(
         f'{path} belongs to no run of pruning_gen, and would be replaced: move '
         'it, or pass another --workdir'
       )
 
 
-def _is_config(path: epath.Path) -> bool:
-  return files.read_json(path).keys() >= {'data', 'model', 'experiments'}
-
-
 def write_config(workdir: epath.PathLike, config: dict[str, Any]) -> None:
   """Write config.json for a start that `check_config` has accepted.
-
-  Call it after `add_provenance`, which may refuse the start.
 
   Raises:
     UserError: it cannot be written.

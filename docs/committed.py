@@ -2,7 +2,8 @@
 
 A folder has config.json, provenance.json without what identifies a machine,
 results.csv, and in tables/ the others that a report computes from a workdir,
-compressed. `docs.results` shows them.
+compressed. Folders that hold parts of one benchmark, such as other noise
+levels, are read as one run, as the report does. `docs.results` shows them.
 """
 
 import datetime
@@ -14,6 +15,7 @@ import shlex
 import pandas as pd
 
 from pruning_gen.analysis import load
+from pruning_gen.analysis import runs
 from pruning_gen.analysis.load import Benchmark
 from pruning_gen.configs import default
 from pruning_gen.errors import UserError
@@ -146,17 +148,35 @@ def shorten(command: str, name: str) -> str:
   return ' '.join(f'"{w}"' if set(w) & set('()* ') else w for w in words)
 
 
-def read(folder: pathlib.Path) -> Benchmark:
-  """Read a run as the report reads its workdir."""
-  benchmark = load.read(str(folder))
+def read(*folders: pathlib.Path) -> Benchmark:
+  """Read the parts of a benchmark, as the report reads their workdirs."""
+  (benchmark,) = load.read_all([str(folder) for folder in folders])
+  starts = [
+    start
+    for folder in folders
+    for start in provenance.read_provenance(folder)['starts']
+  ]
   tables = {}
-  for path in sorted((folder / 'tables').glob('*.csv.xz')):
-    text = lzma.decompress(path.read_bytes()).decode()
-    tables[path.name.partition('.')[0]] = files.parse_table(text)
-  return benchmark._replace(**tables)
+  for folder in folders:
+    for path in sorted((folder / 'tables').glob('*.csv.xz')):
+      text = lzma.decompress(path.read_bytes()).decode()
+      name = path.name.partition('.')[0]
+      tables.setdefault(name, []).append(files.parse_table(text))
+  return benchmark._replace(
+    provenance={'starts': starts},
+    **{
+      name: pd.concat(parts, ignore_index=True)
+      for name, parts in tables.items()
+    },
+  )
 
 
 def list_runs(root: pathlib.Path = RESULTS) -> dict[str, Benchmark]:
-  """Read every run, by the name of its folder."""
+  """Read every run, by the name of its (first) folder."""
   paths = sorted(path.parent for path in root.glob('*/results.csv'))
-  return {path.name: read(path) for path in paths}
+  groups = runs.group([runs.read(str(path)) for path in paths])
+  found = {}
+  for parts in groups:
+    folders = [pathlib.Path(part.workdir) for part in parts]
+    found[folders[0].name] = read(*folders)
+  return found

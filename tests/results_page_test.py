@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 
 import pandas as pd
 import pytest
@@ -138,9 +139,9 @@ def test_the_first_figure_can_be_drawn(runs, tmp_path):
   assert readme.FIGURE.stat().st_size < 150_000
 
 
-def test_committed_runs_are_small_and_name_no_machine(runs):
-  for name in runs:
-    paths = [p for p in (committed.RESULTS / name).rglob('*') if p.is_file()]
+def test_committed_runs_are_small_and_name_no_machine():
+  for folder in committed.RESULTS.iterdir():
+    paths = [path for path in folder.rglob('*') if path.is_file()]
     assert sum(path.stat().st_size for path in paths) < 600_000
     for path in paths:
       if path.suffix == '.json':
@@ -199,6 +200,44 @@ def test_a_folder_shows_what_its_workdir_does(workdir, tmp_path):
   assert '## own\n\n<!-- run: own -->' in text
   assert results_page.fill(text, blocks) == text
   assert '/home' not in (tmp_path / 'own' / 'provenance.json').read_text()
+
+
+def test_folders_of_other_noise_levels_are_one_run(workdir, tmp_path):
+  committed.add(str(workdir), 'whole', tmp_path / 'whole')
+  parts = {'a': 0.2, 'b': 0.0}
+  for name, noise_fraction in parts.items():
+    folder = tmp_path / 'parts' / name
+    shutil.copytree(tmp_path / 'whole' / 'whole', folder)
+    keep_noise_level(folder, noise_fraction)
+  (whole,) = committed.list_runs(tmp_path / 'whole').values()
+  runs = committed.list_runs(tmp_path / 'parts')
+  assert list(runs) == ['a']
+  noise = runs['a'].summary.noise_fraction[:16].tolist()
+  assert noise == [0.0] * 8 + [0.2] * 8
+  assert results_page.tabulate_starts(runs['a'].provenance).shape == (1, 6)
+  pairs = [(runs['a'].summary, whole.summary)]
+  for figure, table in results_page.figures_of(whole):
+    pairs.append((figure.tabulate([runs['a']]), table))
+  for ours, theirs in pairs:
+    columns = [*theirs.select_dtypes(exclude='float'), *theirs]
+    pd.testing.assert_frame_equal(
+      ours.sort_values(columns, ignore_index=True),
+      theirs.sort_values(columns, ignore_index=True),
+      check_dtype=False,
+    )
+
+
+def keep_noise_level(folder, noise_fraction):
+  """Leave one noise level of a committed run."""
+  config = json.loads((folder / 'config.json').read_text())
+  config['noise_fractions'] = [noise_fraction]
+  (folder / 'config.json').write_text(json.dumps(config))
+  table = pd.read_csv(folder / 'results.csv', dtype=str)
+  is_kept = table.noise_fraction.astype(float) == noise_fraction
+  table[is_kept].to_csv(folder / 'results.csv', index=False)
+  for path in (folder / 'tables').glob('*.csv.xz'):
+    table = pd.read_csv(path)
+    table[table.noise_fraction == noise_fraction].to_csv(path, index=False)
 
 
 def test_a_run_that_has_grown_replaces_itself(workdir, tmp_path):

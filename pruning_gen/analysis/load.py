@@ -25,6 +25,14 @@ from pruning_gen.storage import level_tables
 from pruning_gen.storage import results
 
 _NOTHING = pd.DataFrame()
+# The order of joined rows: that of results.csv, by noise level.
+ASCENDING = {
+  'experiment': True,
+  'level': True,
+  'num_train': False,
+  'width': False,
+  'noise_fraction': True,
+}
 
 
 class Benchmark(NamedTuple):
@@ -197,6 +205,9 @@ def join_tables(parts: list[runs.Workdir]) -> tuple[pd.DataFrame, list[str]]:
   if not tables:
     return pd.DataFrame(), notes
   table = pd.concat(tables, names=['workdir', 'row'])
+  if len(tables) > 1:
+    ascending = list(ASCENDING.values())
+    table = table.sort_values([*ASCENDING], ascending=ascending, kind='stable')
   table, lost = statistics.drop_diverged(table)
   table, unfinished = statistics.drop_unfinished(table)
   return table, lost + unfinished + statistics.find_missing(table) + notes

@@ -26,10 +26,11 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
 from collections.abc import Iterator
 
 from pruning_gen.errors import EXIT_PREEMPTED
+from pruning_gen.errors import LAUNCHER_SIGNALS
+from pruning_gen.errors import on_stop
 from pruning_gen.errors import UserError
 from pruning_gen.launch import cloud
 from pruning_gen.launch import plan
@@ -50,7 +51,6 @@ FATAL = re.compile(
   r'|[Rr]eauthentication|active account|(attribute|property) \[project\]'
   r'|unrecognized arguments|Invalid value'
 )
-STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 # States of a machine that does not need to be replaced.
 NODE_STATES = ('READY', 'CREATING', 'STARTING', 'RESTARTING', 'REPAIRING')
 # What a slice does when it boots, on every host, as root.
@@ -73,7 +73,7 @@ class NotFoundError(CallError):
 def main(argv: list[str]) -> None:
   """Run a command line; ends the process with its exit code."""
   args = parse(argv)
-  on_stop(lambda *_: sys.exit(EXIT_PREEMPTED))
+  on_stop(lambda *_: sys.exit(EXIT_PREEMPTED), LAUNCHER_SIGNALS)
   code = 0
   try:
     slice_ = Slice(args)
@@ -85,15 +85,8 @@ def main(argv: list[str]) -> None:
   except SystemExit as stopped:
     code = stopped.code
   # Python's exit takes a moment, in which a signal would replace the code.
-  on_stop(signal.SIG_IGN)
+  on_stop(signal.SIG_IGN, LAUNCHER_SIGNALS)
   sys.exit(code)
-
-
-def on_stop(handler: Callable | signal.Handlers) -> None:
-  """Handle the signals to stop, except one that is ignored, as by nohup."""
-  for number in STOP_SIGNALS:
-    if signal.getsignal(number) != signal.SIG_IGN:
-      signal.signal(number, handler)
 
 
 def parse(argv: list[str]) -> argparse.Namespace:
@@ -312,7 +305,7 @@ class Slice:
       yield
     finally:
       # From here on nothing interrupts.
-      on_stop(lambda *_: None)
+      on_stop(lambda *_: None, LAUNCHER_SIGNALS)
       if self.asked_at is not None:
         say(f'deleting {self.name}')
         try:

@@ -20,6 +20,8 @@ from typing import NamedTuple
 from etils import epath
 
 from pruning_gen.errors import EXIT_PREEMPTED
+from pruning_gen.errors import handling_stop
+from pruning_gen.errors import LAUNCHER_SIGNALS
 from pruning_gen.errors import UserError
 from pruning_gen.launch import lease
 from pruning_gen.storage import files
@@ -223,13 +225,5 @@ def _run_until_done(task, options, stop):
 def stopping() -> Iterator[threading.Event]:
   """Yield an event that is set when this process is told to stop."""
   stop = threading.Event()
-  old = {}
-  for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-    # As SIGHUP is under nohup.
-    if signal.getsignal(number) != signal.SIG_IGN:
-      old[number] = signal.signal(number, lambda *_: stop.set())
-  try:
+  with handling_stop(lambda *_: stop.set(), LAUNCHER_SIGNALS):
     yield stop
-  finally:
-    for number, handler in old.items():
-      signal.signal(number, handler)

@@ -4,7 +4,9 @@ import contextlib
 import os
 import signal
 from collections.abc import Callable
+from collections.abc import Iterator
 from collections.abc import Mapping
+from collections.abc import Sequence
 from typing import TypeVar
 
 Entry = TypeVar('Entry')
@@ -12,6 +14,8 @@ Entry = TypeVar('Entry')
 EXIT_PREEMPTED = 75
 # A scheduler sends the first; the end of an ssh session sends both.
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGHUP)
+# Launchers clean up after Ctrl-C, too.
+LAUNCHER_SIGNALS = (*STOP_SIGNALS, signal.SIGINT)
 
 
 class UserError(Exception):
@@ -25,14 +29,30 @@ class Preempted(Exception):
   """The run was asked to stop and has saved; the same command continues it."""
 
 
-def on_stop(handler: Callable) -> None:
+def on_stop(
+  handler: Callable | signal.Handlers, signals: Sequence[int] = STOP_SIGNALS
+) -> None:
   """Handle every signal that asks the program to stop.
 
   Except one that is ignored, as SIGHUP is under nohup.
   """
-  for number in STOP_SIGNALS:
+  for number in signals:
     if signal.getsignal(number) != signal.SIG_IGN:
       signal.signal(number, handler)
+
+
+@contextlib.contextmanager
+def handling_stop(
+  handler: Callable, signals: Sequence[int] = STOP_SIGNALS
+) -> Iterator[None]:
+  """Do `on_stop`, and restore the earlier handlers at the end."""
+  handlers = {number: signal.getsignal(number) for number in signals}
+  on_stop(handler, signals)
+  try:
+    yield
+  finally:
+    for number, earlier in handlers.items():
+      signal.signal(number, earlier)
 
 
 def stop_at_once(*_) -> None:

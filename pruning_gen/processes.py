@@ -3,7 +3,6 @@
 import contextlib
 import hashlib
 import os
-import signal
 import sys
 import threading
 from collections.abc import Iterator
@@ -12,9 +11,8 @@ import jax
 import numpy as np
 from jax.experimental import multihost_utils
 
-from pruning_gen.errors import on_stop
+from pruning_gen.errors import handling_stop
 from pruning_gen.errors import stop_at_once
-from pruning_gen.errors import STOP_SIGNALS
 from pruning_gen.errors import UserError
 
 
@@ -116,13 +114,8 @@ def stopping_at_once() -> Iterator[None]:
   if are_several() or not is_main:
     yield
     return
-  handlers = {number: signal.getsignal(number) for number in STOP_SIGNALS}
-  on_stop(stop_at_once)
-  try:
+  with handling_stop(stop_at_once):
     yield
-  finally:
-    for number, handler in handlers.items():
-      signal.signal(number, handler)
 
 
 def exit_soon(code: int) -> None:

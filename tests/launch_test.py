@@ -457,20 +457,6 @@ def test_no_slice_is_requested_for_a_job_that_must_wait(cloud):
   assert chain.id in day['err']
 
 
-def test_a_signal_that_is_ignored_stays_ignored():
-  numbers = tpu_vm.STOP_SIGNALS
-  old = {number: signal.getsignal(number) for number in numbers}
-  try:
-    # As under nohup.
-    signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    tpu_vm.on_stop(signal.SIG_DFL)
-    assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
-    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
-  finally:
-    for number, handler in old.items():
-      signal.signal(number, handler)
-
-
 @pytest.mark.parametrize('fault', ['denied', 'api', 'bad_argument'])
 def test_what_no_retry_mends_ends_at_once(cloud, fault):
   day = live_a_day(cloud, 1, f'{fault}=100')

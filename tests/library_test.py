@@ -230,6 +230,19 @@ def test_signals_stay_those_of_the_program_that_trains():
       signal.signal(*pair)
 
 
+def test_a_signal_that_is_ignored_stays_ignored():
+  # As under nohup.
+  before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+  try:
+    with errors.handling_stop(signal.SIG_DFL, errors.LAUNCHER_SIGNALS):
+      assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+      assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+      assert signal.getsignal(signal.SIGINT) == signal.SIG_DFL
+    assert signal.getsignal(signal.SIGINT) == signal.default_int_handler
+  finally:
+    signal.signal(signal.SIGHUP, before)
+
+
 def test_a_stop_after_the_terminal_has_closed():
   script = (
     'import os; from pruning_gen import errors; os.close(2); '

@@ -18,7 +18,6 @@ from pruning_gen.experiments import extended_width
 from pruning_gen.experiments import label_sets
 from pruning_gen.storage import results
 from tests import fake_runs
-from tests import growth_test
 from tests import restarts
 from tests import small_chain
 
@@ -118,9 +117,9 @@ def test_it_grows_with_the_optimal_sparsity(tmp_path, digits, monkeypatch):
   )
   more = {'noise_fractions': (0.0, 0.2)}
   with restarts.compiled_once():
-    growth_test.start(make_config(**more), tmp_path / 'complete', digits)
+    restarts.start(make_config(**more), tmp_path / 'complete', digits)
     workdir = tmp_path / 'grown'
-    growth_test.start(make_config(levels=1, replicates=1), workdir, digits)
+    restarts.start(make_config(levels=1, replicates=1), workdir, digits)
     before = restarts.read_files(workdir)
     asked = stops = 0
 
@@ -132,7 +131,7 @@ def test_it_grows_with_the_optimal_sparsity(tmp_path, digits, monkeypatch):
     while True:
       asked = 0
       try:
-        growth_test.start(make_config(**more), workdir, digits, should_stop)
+        restarts.start(make_config(**more), workdir, digits, should_stop)
         break
       except Preempted:
         stops += 1

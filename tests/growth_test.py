@@ -2,16 +2,13 @@
 
 import json
 import shutil
-from unittest import mock
 
 import pytest
 
-from pruning_gen import runner
 from pruning_gen.engine import growth
 from pruning_gen.engine.part import Run
 from pruning_gen.errors import Preempted
 from pruning_gen.errors import UserError
-from pruning_gen.experiments import EXPERIMENTS
 from pruning_gen.experiments import width
 from pruning_gen.storage import results
 from pruning_gen.storage import roster
@@ -76,19 +73,6 @@ def make_config(**changes):
   return config
 
 
-def start(config, workdir, dataset, should_stop=lambda: False):
-  """Run what is not finished, without a report."""
-  run = Run(config, workdir, None, should_stop)
-  with (
-    mock.patch.object(
-      runner, 'load_dataset', lambda run: run._replace(dataset=dataset)
-    ),
-    mock.patch.object(runner, 'build_report'),
-  ):
-    runner.run_experiments(run)
-  assert all(EXPERIMENTS[name].is_finished(run) for name in config.experiments)
-
-
 def expect_same(workdir, complete):
   found = restarts.read_files(workdir)
   assert found.keys() == complete.keys()
@@ -105,36 +89,36 @@ def folder(tmp_path_factory):
 @pytest.fixture(scope='module')
 def complete(folder, digits):
   """A chain that had all from the start."""
-  start(make_config(), folder / 'complete', digits)
+  restarts.start(make_config(), folder / 'complete', digits)
   return restarts.read_files(folder / 'complete')
 
 
 @pytest.fixture(scope='module')
 def without_an_arm(folder, digits):
-  start(make_config(**LESS['an arm']), folder / 'without', digits)
+  restarts.start(make_config(**LESS['an arm']), folder / 'without', digits)
   return folder / 'without'
 
 
 @pytest.mark.parametrize('what', LESS)
 def test_a_chain_grown_by(folder, digits, complete, what):
   workdir = folder / what
-  start(make_config(**LESS[what]), workdir, digits)
+  restarts.start(make_config(**LESS[what]), workdir, digits)
   assert restarts.read_files(workdir) != complete
-  start(make_config(), workdir, digits)
+  restarts.start(make_config(), workdir, digits)
   expect_same(workdir, complete)
 
 
 def test_after_keys_were_added_to_the_program(folder, digits, complete):
   workdir = folder / 'older'
-  start(make_config(levels=1), workdir, digits)
+  restarts.start(make_config(levels=1), workdir, digits)
   path = workdir / 'config.json'
   stored = json.loads(path.read_text())
   for key in ('noise', 'optimizer', 'eval_precision'):
     del stored[key]
   path.write_text(json.dumps(stored))
   with pytest.raises(UserError, match=r"noise\.kind: 'other' .* 'pair' now"):
-    start(make_config(**{'noise.kind': 'pair'}), workdir, digits)
-  start(make_config(), workdir, digits)
+    restarts.start(make_config(**{'noise.kind': 'pair'}), workdir, digits)
+  restarts.start(make_config(), workdir, digits)
   expect_same(workdir, complete)
 
 
@@ -149,11 +133,11 @@ def test_killed_at_every_file_that_is_written(
     before = results.finished_rows(workdir, 'chain')
     with restarts.kill_at(number):
       try:
-        start(make_config(), workdir, digits)
+        restarts.start(make_config(), workdir, digits)
         finished = True
       except restarts.Killed:
         assert results.finished_rows(workdir, 'chain') >= before
-    start(make_config(), workdir, digits)
+    restarts.start(make_config(), workdir, digits)
     expect_same(workdir, complete)
   # Rows of three levels, their arrays before and after, and more.
   assert number > 12
@@ -163,7 +147,7 @@ def test_stopped_while_it_grows_by_a_level_and_an_arm(
   without_an_arm, digits, complete, tmp_path
 ):
   workdir = tmp_path / 'run'
-  start(make_config(**LESS['an arm'], levels=1), workdir, digits)
+  restarts.start(make_config(**LESS['an arm'], levels=1), workdir, digits)
   asked = 0
 
   def should_stop():
@@ -175,7 +159,7 @@ def test_stopped_while_it_grows_by_a_level_and_an_arm(
   while True:
     asked = 0
     try:
-      start(make_config(), workdir, digits, should_stop)
+      restarts.start(make_config(), workdir, digits, should_stop)
       break
     except Preempted:
       stops += 1
@@ -187,15 +171,17 @@ def test_what_a_start_does_not_name_stays(
   without_an_arm, digits, complete, tmp_path
 ):
   workdir = shutil.copytree(without_an_arm, tmp_path / 'run')
-  start(make_config(arms=('extended_dense',), levels=1), workdir, digits)
+  restarts.start(
+    make_config(arms=('extended_dense',), levels=1), workdir, digits
+  )
   table = results.read_results(workdir)
   levels = table.groupby('arm')['level'].max().to_dict()
   assert levels == {'pruning': 2, 'weight_rewinding': 2, 'extended_dense': 1}
   # Less than there is: nothing to do.
   before = restarts.read_files(workdir)
-  start(make_config(arms=('pruning',), replicates=1), workdir, digits)
+  restarts.start(make_config(arms=('pruning',), replicates=1), workdir, digits)
   assert restarts.read_files(workdir) == before
-  start(make_config(), workdir, digits)
+  restarts.start(make_config(), workdir, digits)
   expect_same(workdir, complete)
 
 
@@ -223,7 +209,7 @@ def test_a_stack_continues_after_the_first_is_gone(tmp_path):
 def test_another_learning_rate_is_refused(without_an_arm, digits):
   before = restarts.read_files(without_an_arm)
   with pytest.raises(UserError, match=r'learning_rate: 0\.05 there, 0\.1 now'):
-    start(make_config(learning_rate=0.1), without_an_arm, digits)
+    restarts.start(make_config(learning_rate=0.1), without_an_arm, digits)
   assert restarts.read_files(without_an_arm) == before
 
 
@@ -233,12 +219,12 @@ def test_checkpoints_of_networks_that_are_to_grow_are_gone(
   workdir = shutil.copytree(without_an_arm, tmp_path / 'run')
   shutil.rmtree(workdir / 'checkpoints')
   with pytest.raises(UserError, match='level 2 of chain'):
-    start(make_config(levels=3), workdir, digits)
+    restarts.start(make_config(levels=3), workdir, digits)
 
 
 @pytest.fixture(scope='module')
 def all_experiments(folder, digits):
-  start(make_config(experiments=ALL), folder / 'all', digits)
+  restarts.start(make_config(experiments=ALL), folder / 'all', digits)
   return restarts.read_files(folder / 'all')
 
 
@@ -247,7 +233,7 @@ def all_experiments(folder, digits):
 def test_every_experiment_grows(folder, digits, all_experiments, what):
   workdir = folder / what
   less = {'experiments': ALL} | LESS_OF_ALL[what]
-  start(make_config(**less), workdir, digits)
+  restarts.start(make_config(**less), workdir, digits)
   assert restarts.read_files(workdir) != all_experiments
-  start(make_config(experiments=ALL), workdir, digits)
+  restarts.start(make_config(experiments=ALL), workdir, digits)
   expect_same(workdir, all_experiments)

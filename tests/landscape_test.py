@@ -36,7 +36,6 @@ from pruning_gen.training import evaluate
 from pruning_gen.training import loss_surface
 from pruning_gen.training import train_state
 from tests import fake_runs
-from tests import growth_test
 from tests import restarts
 from tests import small_chain
 
@@ -268,7 +267,7 @@ def compiled_once():
 @pytest.fixture(scope='module')
 def workdir(tmp_path_factory, digits):
   workdir = tmp_path_factory.mktemp('landscape')
-  growth_test.start(make_config(), workdir, digits)
+  restarts.start(make_config(), workdir, digits)
   return workdir
 
 
@@ -389,9 +388,9 @@ def test_twins_end_somewhere_else(workdir):
 def test_a_twin_on_the_same_batches_is_the_network_itself(
   workdir, digits, tmp_path, monkeypatch
 ):
-  growth_test.start(make_config(experiments=('chain',)), tmp_path, digits)
+  restarts.start(make_config(experiments=('chain',)), tmp_path, digits)
   monkeypatch.setattr(twins, 'FIRST_EPOCH', 0)
-  growth_test.start(make_config(), tmp_path, digits)
+  restarts.start(make_config(), tmp_path, digits)
   table = level_tables.read(tmp_path, level_tables.TWINS)
   # Between equal weights, points differ by rounding.
   assert (table[list(level_tables.BARRIERS)] < 1e-6).all(axis=None)
@@ -418,7 +417,7 @@ def test_stopped_and_resumed_to_the_same_bytes(
   workdir, digits, tmp_path, every
 ):
   config = make_config()
-  growth_test.start(make_config(experiments=('chain',)), tmp_path, digits)
+  restarts.start(make_config(experiments=('chain',)), tmp_path, digits)
   stops, finished = 0, False
   while not finished:
     polls = iter([False] * every)
@@ -436,14 +435,14 @@ def test_stopped_and_resumed_to_the_same_bytes(
 @pytest.mark.slow
 def test_killed_at_every_file_that_is_written(workdir, digits, tmp_path):
   config = make_config()
-  growth_test.start(make_config(experiments=('chain',)), tmp_path, digits)
+  restarts.start(make_config(experiments=('chain',)), tmp_path, digits)
   number, finished = 0, False
   # What is there stays, so that each kill comes later.
   while not finished:
     number += 1
     with restarts.kill_at(number):
       try:
-        growth_test.start(config, tmp_path, digits)
+        restarts.start(config, tmp_path, digits)
         finished = True
       except restarts.Killed:
         assert number < 30
@@ -464,9 +463,9 @@ LESS = {
 @pytest.mark.slow
 @pytest.mark.parametrize('what', LESS)
 def test_a_landscape_grown_by(workdir, digits, tmp_path, what):
-  growth_test.start(make_config(**LESS[what]), tmp_path, digits)
+  restarts.start(make_config(**LESS[what]), tmp_path, digits)
   assert read(tmp_path) != read(workdir)
-  growth_test.start(make_config(), tmp_path, digits)
+  restarts.start(make_config(), tmp_path, digits)
   assert read(tmp_path) == read(workdir)
 
 
@@ -577,7 +576,7 @@ def test_sentences_below_the_figures(benchmark):
 @pytest.mark.slow
 def test_levels_that_were_not_kept_are_refused_at_the_start(digits, tmp_path):
   kept = {'checkpoint.keep_levels': (0, 2), 'landscape.twin_levels': (0,)}
-  growth_test.start(make_config(**kept), tmp_path, digits)
+  restarts.start(make_config(**kept), tmp_path, digits)
   table = level_tables.read(tmp_path, level_tables.LANDSCAPE)
   assert sorted(set(table.level)) == [0, 2]
   assert table[list(level_tables.COMPARED)].isna().all(axis=None)

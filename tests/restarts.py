@@ -3,9 +3,12 @@
 import contextlib
 from unittest import mock
 
+from pruning_gen import runner
+from pruning_gen.engine.part import Run
 from pruning_gen.engine.session import Session
 from pruning_gen.errors import Preempted
 from pruning_gen.experiments import build
+from pruning_gen.experiments import EXPERIMENTS
 from pruning_gen.storage import files
 
 
@@ -28,6 +31,19 @@ def read_files(workdir, *prefixes):
     and not name.startswith('checkpoints/')
     and name not in ('config.json', 'provenance.json', 'lock.json')
   }
+
+
+def start(config, workdir, dataset, should_stop=lambda: False):
+  """Run what is not finished, without a report."""
+  run = Run(config, workdir, None, should_stop)
+  with (
+    mock.patch.object(
+      runner, 'load_dataset', lambda run: run._replace(dataset=dataset)
+    ),
+    mock.patch.object(runner, 'build_report'),
+  ):
+    runner.run_experiments(run)
+  assert all(EXPERIMENTS[name].is_finished(run) for name in config.experiments)
 
 
 class Killed(BaseException):

@@ -457,6 +457,43 @@ def test_no_slice_is_requested_for_a_job_that_must_wait(cloud):
   assert chain.id in day['err']
 
 
+SCONTROL = """#!/bin/bash
+echo "$*" >> calls
+[[ $1 == requeue ]] && exec kill -KILL $PPID
+# The first two calls find a busy controller.
+(($(wc -l < calls) < 3)) && exit 1
+echo "JobId=7 JobState=$STATE Requeue=1"
+"""
+
+
+@pytest.mark.parametrize(
+  'code, state, requeued',
+  [(75, 'RUNNING', True), (75, 'CANCELLED', False), (1, 'RUNNING', False)],
+)
+def test_a_task_that_stopped_is_requeued(tmp_path, code, state, requeued):
+  for name, text in (
+    ('scontrol', SCONTROL),
+    ('python', f'#!/bin/sh\nexit {code}'),
+  ):
+    (tmp_path / name).write_text(text)
+    (tmp_path / name).chmod(0o755)
+  done = subprocess.run(
+    ['bash', ROOT / 'launch' / 'slurm.sbatch', 'plan.jsonl'],
+    cwd=tmp_path,
+    env={
+      'PATH': f'{tmp_path}:{os.environ["PATH"]}',
+      'SLURM_ARRAY_JOB_ID': '7',
+      'SLURM_ARRAY_TASK_ID': '2',
+      'POLL_SECONDS': '0',
+      'STATE': state,
+    },
+  )
+  calls = (tmp_path / 'calls').read_text().splitlines()
+  assert ('requeue 7_2' in calls) == requeued
+  # Slurm ends the script that has requeued its own task.
+  assert done.returncode == (-signal.SIGKILL if requeued else code)
+
+
 @pytest.mark.parametrize('fault', ['denied', 'api', 'bad_argument'])
 def test_what_no_retry_mends_ends_at_once(cloud, fault):
   day = live_a_day(cloud, 1, f'{fault}=100')

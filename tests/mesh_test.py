@@ -80,6 +80,17 @@ def test_members_that_take_turns_share_all_devices(config):
   assert layout.rows.tolist() == [0, 1, 2, 3]
 
 
+def test_processes_that_stream_images_split_every_batch(config, monkeypatch):
+  monkeypatch.setattr(jax, 'process_count', lambda: 2)
+  monkeypatch.setattr(mesh, '_check_processes', lambda devices: None)
+  config.devices.data_parallel = 8
+  layout = mesh.make_layout(config, 4, take_turns=True)
+  assert dict(layout.mesh.shape) == {'member': 1, 'data': 8}
+  config.devices.data_parallel = 4
+  with pytest.raises(UserError, match=r'config\.devices\.data_parallel=4\b'):
+    mesh.make_layout(config, 4, take_turns=True)
+
+
 @pytest.mark.parametrize(
   'stacking, vectorize', [('auto', False), ('map', False), ('vmap', True)]
 )

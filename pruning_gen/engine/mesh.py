@@ -88,7 +88,7 @@ def make_layout(
 
   Raises:
     UserError: there are too few devices, some process has none of them, or
-      they cannot share a batch evenly.
+      they cannot share a batch evenly, or among processes.
   """
   devices, asked = devices or jax.devices(), config.devices.count
   if asked > len(devices):
@@ -105,6 +105,12 @@ def make_layout(
     )
   _check_processes(devices)
   if take_turns:
+    # Each process reads its own part of every batch.
+    if jax.process_count() > 1 and data_parallel not in (0, len(devices)):
+      raise UserError(
+        f'config.devices.data_parallel={data_parallel} must be 0 (or '
+        f'{len(devices)}, all devices) where several processes stream images'
+      )
     mesh = arrange(1, devices, data_parallel)
   else:
     together = num_together or num_members

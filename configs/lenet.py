@@ -5,7 +5,7 @@
 
 The chain has 24 networks (2 arms x 4 noise levels x 3 replicates), each trained
 for 1,000 epochs, at about 0.25 s per epoch and network on 2 CPU cores: 1.7
-hours. Width, EL2N and leave-out take as long again (10 % noise: 26 and 20
+hours. Width, EL2N and leave-out take 1.1 hours more (10 % noise: 26 and 17
 minutes). Measured test error without noise: 1.7 % dense, 1.9 % at 21 % of the
 weights, 2.1 % at 4 %; with 5 % noise: 4.7 % dense, 9.7 % at 4 %, 4.7 % at
 1.2 %; with 10 %: 8.9 % dense, 15 % at 7 %, 5.0 % at 1.8 %; with 15 %: 11.8 %

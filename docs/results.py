@@ -47,6 +47,7 @@ SHOWN = (
   'appendix_f_width_zooms',
   'appendix_d_leave_out_improved',
   'appendix_e_leave_out_misclassified',
+  'appendix_k2_leave_out_subgroups',
   'more_size_and_time',
   'more_difficulty_effects',
   'more_layers',

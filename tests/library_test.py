@@ -231,16 +231,20 @@ def test_signals_stay_those_of_the_program_that_trains():
 
 
 def test_a_signal_that_is_ignored_stays_ignored():
-  # As under nohup.
-  before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+  numbers, own = errors.LAUNCHER_SIGNALS, lambda *_: 0
+  before = [signal.signal(number, own) for number in numbers]
   try:
-    with errors.handling_stop(signal.SIG_DFL, errors.LAUNCHER_SIGNALS):
-      assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
-      assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
-      assert signal.getsignal(signal.SIGINT) == signal.SIG_DFL
-    assert signal.getsignal(signal.SIGINT) == signal.default_int_handler
+    # As under nohup.
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    with errors.handling_stop(signal.SIG_DFL, numbers):
+      found = {number: signal.getsignal(number) for number in numbers}
+      assert found.pop(signal.SIGHUP) == signal.SIG_IGN
+      assert {*found.values()} == {signal.SIG_DFL}
+    assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+    assert signal.getsignal(signal.SIGINT) == own
   finally:
-    signal.signal(signal.SIGHUP, before)
+    for pair in zip(numbers, before):
+      signal.signal(*pair)
 
 
 def test_a_stop_after_the_terminal_has_closed():

@@ -369,7 +369,8 @@ class Network(NamedTuple):
       ResNet-32 is off by 1.2e-3 itself, ours by 0.3e-3.
     first_steps: losses that agree to 1e-3. Rounding grows at every step, in
       VGG-16 from 1e-7 to 1e-2 within two; its float64 losses leave the
-      reference's as fast as ours do.
+      reference's as fast as ours do. Where rounding flips a ReLU of ResNet-32,
+      its gradients change by 1e-3 to 5e-3, whichever the convolution.
   """
 
   make: Callable
@@ -395,7 +396,7 @@ NETWORKS = {
     CIFAR,
     32,
     2e-3,
-    3,
+    2,
   ),
   'vgg16': Network(
     lambda method: vgg.VGG16(10, convolution=method), CIFAR, 32, 1e-3, 2

@@ -11,6 +11,7 @@ import json
 import lzma
 import pathlib
 import shlex
+from collections.abc import Sequence
 
 import pandas as pd
 
@@ -79,7 +80,7 @@ def check_same_run(
     provenance.read_config(folder), config, default.get_config().to_dict()
   )
   there, now = (
-    ', '.join(sorted({str(start['git_revision']) for start in own['starts']}))
+    ', '.join(list_revisions(own))
     for own in (provenance.read_provenance(folder), history)
   )
   if there != now:
@@ -94,6 +95,11 @@ def check_same_run(
       + '\n'.join(differences)
       + '\nadd this run by another --name, or remove that folder first'
     )
+
+
+def list_revisions(history: dict) -> list[str]:
+  """List the git revisions in provenance.json."""
+  return sorted({str(start['git_revision']) for start in history['starts']})
 
 
 def measure_starts(workdir: str) -> list[float]:
@@ -149,13 +155,14 @@ def shorten(command: str, name: str) -> str:
 
 
 def read(*folders: pathlib.Path) -> Benchmark:
-  """Read the parts of a benchmark, as the report reads their workdirs."""
+  """Read the parts of a benchmark, as the report reads their workdirs.
+
+  Raises:
+    UserError: they have no git revision in common.
+  """
   (benchmark,) = load.read_all([str(folder) for folder in folders])
-  starts = [
-    start
-    for folder in folders
-    for start in provenance.read_provenance(folder)['starts']
-  ]
+  histories = [provenance.read_provenance(folder) for folder in folders]
+  check_same_revision(folders, histories)
   tables = {}
   for folder in folders:
     for path in sorted((folder / 'tables').glob('*.csv.xz')):
@@ -163,12 +170,32 @@ def read(*folders: pathlib.Path) -> Benchmark:
       name = path.name.partition('.')[0]
       tables.setdefault(name, []).append(files.parse_table(text))
   return benchmark._replace(
-    provenance={'starts': starts},
+    provenance={'starts': [s for own in histories for s in own['starts']]},
     **{
       name: pd.concat(parts, ignore_index=True)
       for name, parts in tables.items()
     },
   )
+
+
+def check_same_revision(
+  folders: Sequence[pathlib.Path], histories: Sequence[dict]
+) -> None:
+  """Check that the parts of a benchmark have a revision in common.
+
+  Raises:
+    UserError: lists the revisions of each.
+  """
+  revisions = [list_revisions(history) for history in histories]
+  if not set.intersection(*map(set, revisions)):
+    listed = '\n'.join(
+      f'  {folder.name}: {", ".join(own)}'
+      for folder, own in zip(folders, revisions)
+    )
+    raise UserError(
+      'these folders are parts of one benchmark, by different revisions of the '
+      f'program:\n{listed}\nremove one of them, or run it again'
+    )
 
 
 def list_runs(root: pathlib.Path = RESULTS) -> dict[str, Benchmark]:

@@ -281,12 +281,12 @@ def main() -> None:
   adding.add_argument('--workdir', required=True)
   adding.add_argument('--name', required=True)
   arguments = parser.parse_args()
-  if arguments.command == 'add':
-    try:
+  try:
+    if arguments.command == 'add':
       committed.add(arguments.workdir, arguments.name)
-    except UserError as error:
-      sys.exit(f'error: {error}')
-  runs = committed.list_runs()
+    runs = committed.list_runs()
+  except UserError as error:
+    sys.exit(f'error: {error}')
   shown = {name: figures_of(own) for name, own in runs.items()}
   PAGE.write_text(fill(PAGE.read_text(), blocks_of(runs, shown)))
   draw(shown)

@@ -226,6 +226,11 @@ def test_folders_of_other_noise_levels_are_one_run(workdir, tmp_path):
       check_dtype=False,
     )
 
+  # Of another revision, they are not.
+  write_starts(tmp_path / 'parts' / 'b', START | {'git_revision': 'abd'})
+  with pytest.raises(UserError, match=r'a: abc\n.*b: abd\n'):
+    committed.list_runs(tmp_path / 'parts')
+
 
 def keep_noise_level(folder, noise_fraction):
   """Leave one noise level of a committed run."""

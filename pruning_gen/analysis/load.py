@@ -25,14 +25,6 @@ from pruning_gen.storage import level_tables
 from pruning_gen.storage import results
 
 _NOTHING = pd.DataFrame()
-# The order of joined rows: that of results.csv, by noise level.
-ASCENDING = {
-  'experiment': True,
-  'level': True,
-  'num_train': False,
-  'width': False,
-  'noise_fraction': True,
-}
 
 
 class Benchmark(NamedTuple):
@@ -206,8 +198,7 @@ def join_tables(parts: list[runs.Workdir]) -> tuple[pd.DataFrame, list[str]]:
     return pd.DataFrame(), notes
   table = pd.concat(tables, names=['workdir', 'row'])
   if len(tables) > 1:
-    ascending = list(ASCENDING.values())
-    table = table.sort_values([*ASCENDING], ascending=ascending, kind='stable')
+    table = results.sort_rows(table, 'noise_fraction')
   table, lost = statistics.drop_diverged(table)
   table, unfinished = statistics.drop_unfinished(table)
   return table, lost + unfinished + statistics.find_missing(table) + notes

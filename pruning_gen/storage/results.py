@@ -81,6 +81,9 @@ NETWORK = (
 CHAIN_NETWORK = ['arm', 'noise_fraction', 'replicate']
 # The columns that distinguish two rows.
 IDENTITY = ('experiment', *NETWORK, 'level')
+# The order of rows, {column: whether it ascends}: leave-out has a folder for
+# each number of examples, most first, and extended_width for each width.
+ORDER = {'experiment': True, 'level': True, 'num_train': False, 'width': False}
 # The EL2N of every example, [row, example_id]; networks is how many it is the
 # mean over.
 EL2N = files.Pair('el2n/scores', 'el2n', ('noise_fraction', 'replicate'))
@@ -172,19 +175,19 @@ def write_rows(
   table = pd.concat(tables)
   # Other experiments may have networks of the same names, and keep their order.
   is_own = table.experiment.isin([row['experiment'] for row in rows])
-  order = pd.DataFrame(
-    {
-      'experiment': table.experiment,
-      'level': table.level.astype(int),
-      # Leave-out has a folder for each, most examples first.
-      'folder': -pd.to_numeric(table.num_train),
-      # And extended_width, widest first.
-      'width': -pd.to_numeric(table.width),
-      'member': np.where(is_own, _positions(table, members), -1),
-    }
+  numbers = table[['level', 'num_train', 'width']].apply(pd.to_numeric)
+  keys = numbers.assign(
+    experiment=table.experiment,
+    member=np.where(is_own, _positions(table, members), -1),
   )
-  order = order.reset_index(drop=True).sort_values([*order], kind='stable')
-  files.write_table(path, table.iloc[order.index])
+  rows = sort_rows(keys.reset_index(drop=True), 'member').index
+  files.write_table(path, table.iloc[rows])
+
+
+def sort_rows(table: pd.DataFrame, last: str) -> pd.DataFrame:
+  """Sort rows by `ORDER` and then by one more column, ascending."""
+  ascending = [*ORDER.values(), True]
+  return table.sort_values([*ORDER, last], ascending=ascending, kind='stable')
 
 
 def _positions(table: pd.DataFrame, members: Sequence[tuple]) -> np.ndarray:

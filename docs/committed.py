@@ -160,9 +160,9 @@ def read(*folders: pathlib.Path) -> Benchmark:
   Raises:
     UserError: they have no git revision in common.
   """
-  (benchmark,) = load.read_all([str(folder) for folder in folders])
   histories = [provenance.read_provenance(folder) for folder in folders]
   check_same_revision(folders, histories)
+  (benchmark,) = load.read_all([str(folder) for folder in folders])
   tables = {}
   for folder in folders:
     for path in sorted((folder / 'tables').glob('*.csv.xz')):
@@ -202,8 +202,5 @@ def list_runs(root: pathlib.Path = RESULTS) -> dict[str, Benchmark]:
   """Read every run, by the name of its (first) folder."""
   paths = sorted(path.parent for path in root.glob('*/results.csv'))
   groups = runs.group([runs.read(str(path)) for path in paths])
-  found = {}
-  for parts in groups:
-    folders = [pathlib.Path(part.workdir) for part in parts]
-    found[folders[0].name] = read(*folders)
-  return found
+  folders = [[pathlib.Path(part.workdir) for part in own] for own in groups]
+  return {own[0].name: read(*own) for own in folders}

@@ -121,7 +121,8 @@ def main(argv: list[str]) -> None:
     errors.on_stop(
       errors.stop_at_once if _DRY_RUN.value else lambda *_: stop.set()
     )
-    say(f'devices: {environment.check_devices()}')
+    devices = environment.check_devices()
+    print(f'devices: {devices}', file=sys.stderr)
     run = Run(config, workdir, None, stop.is_set)
     if _DRY_RUN.value:
       print(estimate.describe(runner.load_dataset(run)))
@@ -129,25 +130,20 @@ def main(argv: list[str]) -> None:
       runner.run_experiments(run, _ALLOW_DEVICE_CHANGE.value)
     code = 0
   except UserError as error:
-    say(f'error: {error}')
+    output.say_last(f'error: {error}')
   except Preempted as preempted:
-    say(f'{preempted}; run the same command to continue')
+    output.say_last(f'{preempted}; run the same command to continue')
     code = errors.EXIT_PREEMPTED
   except KeyboardInterrupt:
-    say('interrupted; run the same command to continue')
+    output.say_last('interrupted; run the same command to continue')
   except Exception:
-    say(traceback.format_exc())
+    output.say_last(traceback.format_exc())
   if code == 1:
     processes.exit_soon(code)
   # Nothing is left to stop, and the code is decided: Python's exit takes a
   # second, in which a late signal would replace it.
   errors.on_stop(signal.SIG_IGN)
   sys.exit(code)
-
-
-def say(text: str) -> None:
-  """Print a final message."""
-  print(text, file=sys.stderr, flush=True)
 
 
 def check_flags() -> None:

@@ -4,9 +4,29 @@ A terminal closes, a reader such as `head` ends, the disk of a log fills up:
 what cannot be shown is dropped, and training continues.
 """
 
+import contextlib
 import os
 import sys
 from typing import Any
+
+
+def say_last(text: str) -> None:
+  """Print a final message to standard error, and drop what follows it there.
+
+  The threads of a save that failed go on logging, which would bury it.
+  """
+  last, encoding = os.dup(2), sys.stderr.encoding
+  _silence(2)
+  with (
+    contextlib.suppress(OSError),
+    os.fdopen(last, 'w', encoding=encoding, errors='backslashreplace') as file,
+  ):
+    print(text, file=file)
+
+
+def _silence(number: int) -> None:
+  """Send what is printed to a file descriptor to /dev/null."""
+  os.dup2(os.open(os.devnull, os.O_WRONLY), number)
 
 
 class _Guarded:
@@ -28,7 +48,7 @@ class _Guarded:
       return function(*args)
     except OSError:
       # Replace the descriptor, so that buffered text is dropped, too.
-      os.dup2(os.open(os.devnull, os.O_WRONLY), self._stream.fileno())
+      _silence(self._stream.fileno())
       return function(*args)
 
   def __getattr__(self, name: str) -> Any:

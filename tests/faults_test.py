@@ -300,9 +300,11 @@ def test_a_write_that_fails(stopped, calm):
 
 
 def ends_with(err, *words):
-  """Return whether it ends with a message of ours, whatever Orbax logs."""
-  message = err.rpartition('error: ')[2]
-  return 'Traceback' not in message and all(word in message for word in words)
+  """Return whether the last line is a message of ours, with these words."""
+  message = err.splitlines()[-1]
+  return message.startswith('error: ') and all(
+    word in message for word in words
+  )
 
 
 @contextlib.contextmanager

@@ -379,6 +379,8 @@ def slurm(tmp_path, monkeypatch):
   wait_for(lambda: 'idle' in shell('sinfo --noheader --format=%T'), 60)
   yield root
   shell('scancel --user=root')
+  # Without its controller, a task that is still running would never end.
+  wait_for(lambda: not shell('squeue --noheader'))
   for name in ('d.pid', 'ctld.pid'):
     os.kill(int((root / name).read_text()), signal.SIGTERM)
 

@@ -13,15 +13,17 @@ from typing import Any
 def say_last(text: str) -> None:
   """Print a final message to standard error, and drop what follows it there.
 
-  The threads of a save that failed go on logging, which would bury it.
+  The threads of a save that failed go on logging, which would bury it. One of
+  them may be in the middle of a line.
   """
   last, encoding = os.dup(2), sys.stderr.encoding
   _silence(2)
+  begin = '' if sys.stderr.is_at_line_start else '\n'
   with (
     contextlib.suppress(OSError),
     os.fdopen(last, 'w', encoding=encoding, errors='backslashreplace') as file,
   ):
-    print(text, file=file)
+    print(f'{begin}{text}', file=file)
 
 
 def _silence(number: int) -> None:
@@ -34,9 +36,12 @@ class _Guarded:
 
   def __init__(self, stream: Any):
     self._stream = stream
+    self.is_at_line_start = True
 
   def write(self, text: str) -> int:
     """Write a text, or drop it."""
+    # Of a carriage return, too: what erases a progress bar ends with it.
+    self.is_at_line_start = text.endswith(('\n', '\r'))
     return self._try(self._stream.write, text)
 
   def flush(self) -> None:

@@ -193,8 +193,8 @@ def check_same_revision(
       for folder, own in zip(folders, revisions)
     )
     raise UserError(
-      'these folders are parts of one benchmark, by different revisions of the '
-      f'program:\n{listed}\nremove one of them, or run it again'
+      'these folders are parts of one benchmark, but no revision of the '
+      f'program made them all:\n{listed}\nremove one of them, or run it again'
     )
 
 

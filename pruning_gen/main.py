@@ -121,8 +121,7 @@ def main(argv: list[str]) -> None:
     errors.on_stop(
       errors.stop_at_once if _DRY_RUN.value else lambda *_: stop.set()
     )
-    devices = environment.check_devices()
-    print(f'devices: {devices}', file=sys.stderr)
+    print(f'devices: {environment.check_devices()}', file=sys.stderr)
     run = Run(config, workdir, None, stop.is_set)
     if _DRY_RUN.value:
       print(estimate.describe(runner.load_dataset(run)))

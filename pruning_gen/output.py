@@ -40,7 +40,7 @@ class _Guarded:
 
   def write(self, text: str) -> int:
     """Write a text, or drop it."""
-    # Of a carriage return, too: what erases a progress bar ends with it.
+    # The text that erases a progress bar ends with a carriage return.
     self.is_at_line_start = text.endswith(('\n', '\r'))
     return self._try(self._stream.write, text)
 

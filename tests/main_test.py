@@ -193,9 +193,8 @@ def test_a_run_begins_with_its_devices_and_records_them(finished):
   assert described['cores'] == environment.cores()
   known = environment.PINNED.keys() & jax.config.values.keys()
   assert len(known) > 10
-  assert {name: described['jax'][name] for name in known} == {
-    name: environment.PINNED[name] for name in known
-  }
+  expected = {name: environment.PINNED[name] for name in known}
+  assert described['jax'].items() >= expected.items()
   assert described['memory_limit'] > 0 and described['flags'] == {}
 
 

@@ -559,7 +559,8 @@ def test_masked_sgd_agrees_with_pytorch(name, method):
   np.testing.assert_allclose(losses[:first], expected[:first], rtol=tolerance)
   if name in ('resnet50', 'vgg16'):
     return  # Rounding has grown to percents: VGG-16's last is 2.4 % off.
-  # A single late loss is up to 3 % off, whichever the convolution.
+  # A late loss of ResNet-20 is up to 2.6 % off, whichever the convolution.
+  np.testing.assert_allclose(losses, expected, rtol=0.05)
   np.testing.assert_allclose(np.mean(losses), np.mean(expected), rtol=0.01)
   np.testing.assert_allclose(
     norms(kernels),

@@ -12,6 +12,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 
 from absl import app
 from absl import flags
@@ -122,3 +123,12 @@ def free_port():
   with socket.socket() as free:
     free.bind(('localhost', 0))
     return free.getsockname()[1]
+
+
+def wait_for(condition, seconds=600):
+  """Return the first true value of a function, called until then."""
+  end = time.monotonic() + seconds
+  while not (value := condition()):
+    assert time.monotonic() < end, 'it never happened'
+    time.sleep(0.01)
+  return value

@@ -6,7 +6,6 @@ import signal
 import subprocess
 import sys
 import textwrap
-import time
 
 import numpy as np
 import PIL.JpegImagePlugin
@@ -21,6 +20,7 @@ from pruning_gen.data.stream import Reading
 from pruning_gen.errors import UserError
 from pruning_gen.training import epoch
 from pruning_gen.training import train_state
+from tests import program
 from tests import small_imagenet
 from tests.small_imagenet import COMMON
 from tests.small_imagenet import encode_all
@@ -130,10 +130,9 @@ def test_workers_change_nothing(train):
 
 
 def wait_for_workers(number):
-  deadline = time.monotonic() + 120
-  while len(multiprocessing.active_children()) < number:
-    assert time.monotonic() < deadline, 'no worker starts'
-    time.sleep(0.01)
+  program.wait_for(
+    lambda: len(multiprocessing.active_children()) >= number, seconds=120
+  )
   return multiprocessing.active_children()
 
 
@@ -189,10 +188,7 @@ def test_workers_end_where_the_main_process_is_killed(data_dir, tmp_path):
   worker = int(process.stdout.readline())
   process.kill()
   process.communicate()
-  deadline = time.monotonic() + 120
-  while is_running(worker):
-    assert time.monotonic() < deadline, 'the worker is still running'
-    time.sleep(0.1)
+  program.wait_for(lambda: not is_running(worker), seconds=120)
 
 
 def is_running(pid):

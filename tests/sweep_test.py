@@ -25,6 +25,7 @@ from pruning_gen.launch import lease
 from pruning_gen.launch import plan
 from pruning_gen.launch import sweep
 from pruning_gen.launch import workers
+from tests import program
 
 ROOT = pathlib.Path(__file__).parents[1]
 KILL_SECONDS = float(os.environ.get('SWEEP_KILL_SECONDS', '45'))
@@ -156,7 +157,7 @@ def test_a_program_that_lost_its_workdir_cannot_save(tmp_path):
   other = workers.Task('a', command, str(tmp_path))
   stop, lost = threading.Event(), threading.Event()
   waiter = threading.Thread(
-    target=lambda: (wait_for((tmp_path / 'ready').exists), lost.set())
+    target=lambda: (program.wait_for((tmp_path / 'ready').exists), lost.set())
   )
   waiter.start()
   ended = workers._run_once(other, workers.Options(), stop, lost, ())
@@ -246,14 +247,6 @@ def running_processes(jobs):
   return {pid: job for pid, job in found.items() if parents[pid] not in found}
 
 
-def wait_for(condition, seconds=600):
-  end = time.monotonic() + seconds
-  while not (value := condition()):
-    assert time.monotonic() < end, 'it never happened'
-    time.sleep(0.01)
-  return value
-
-
 needs_proc = pytest.mark.skipif(
   not pathlib.Path('/proc/self/cmdline').exists(), reason='needs /proc'
 )
@@ -298,7 +291,7 @@ def test_a_sweep_is_started_again(tmp_path, start_sweep):
   folder = tmp_path / 'sweep'
   jobs = tiny_plan(folder, 2)
   process = start_sweep('run', folder, '--workers=2')
-  wait_for(lambda: len(running_processes(jobs)) == 2)
+  program.wait_for(lambda: len(running_processes(jobs)) == 2)
   time.sleep(4)  # Both are past their imports and heed SIGTERM.
   # As at the end of an ssh session.
   process.send_signal(signal.SIGTERM)
@@ -309,7 +302,7 @@ def test_a_sweep_is_started_again(tmp_path, start_sweep):
 
   # Killed, it leaves its jobs to themselves; the next one waits for them.
   process = start_sweep('run', folder, '--workers=2')
-  wait_for(lambda: len(running_processes(jobs)) == 2)
+  program.wait_for(lambda: len(running_processes(jobs)) == 2)
   process.kill()
   process.wait()
   process.stdout.close()
@@ -376,11 +369,11 @@ def slurm(tmp_path, monkeypatch):
   subprocess.run(['bash', '-c', munge], capture_output=True)
   for daemon in ('slurmctld', 'slurmd'):
     subprocess.run([daemon, '-f', conf], check=True)
-  wait_for(lambda: 'idle' in shell('sinfo --noheader --format=%T'), 60)
+  program.wait_for(lambda: 'idle' in shell('sinfo --noheader --format=%T'), 60)
   yield root
   shell('scancel --user=root')
   # Without its controller, a task that is still running would never end.
-  wait_for(lambda: not shell('squeue --noheader'))
+  program.wait_for(lambda: not shell('squeue --noheader'))
   for name in ('d.pid', 'ctld.pid'):
     os.kill(int((root / name).read_text()), signal.SIGTERM)
 
@@ -410,16 +403,16 @@ def test_a_slurm_array_ends_like_a_calm_run(tmp_path, start_sweep, slurm):
   # One program is killed; one task gets the signal of the time limit, which is
   # looked at every 30 s and may strike, too; one is requeued as after a failure
   # of its node.
-  living = wait_for(lambda: running_processes(jobs))
+  living = program.wait_for(lambda: running_processes(jobs))
   os.kill(next(iter(living)), signal.SIGKILL)
-  wait_for(lambda: list(wild.glob('*/checkpoints/chain/2')))
+  program.wait_for(lambda: list(wild.glob('*/checkpoints/chain/2')))
   running = 'squeue --array --noheader --states=R --format=%i'
-  told, *_ = wait_for(lambda: shell(running).split())
+  told, *_ = program.wait_for(lambda: shell(running).split())
   # It tries for a minute if the task is being requeued at this moment.
   shell(f'timeout 10 scancel --batch --signal=TERM {told}')
-  other, *_ = wait_for(lambda: set(shell(running).split()) - {told})
+  other, *_ = program.wait_for(lambda: set(shell(running).split()) - {told})
   shell(f'scontrol requeue {other}')
-  wait_for(lambda: not shell('squeue --noheader'))
+  program.wait_for(lambda: not shell('squeue --noheader'))
   assert results(jobs) == results(calm_jobs)
   logs = [path.read_text() for path in wild.glob('logs/slurm-*')]
   assert len(logs) == 6
@@ -435,7 +428,7 @@ def test_flags_reach_the_program_in_a_slurm_task(tmp_path, start_sweep, slurm):
   env = {'PYTHON': sys.executable, 'PYTHONPATH': str(ROOT)}
   code, output = finish(start_sweep('run', folder, *submit, **env))
   assert code == 0, output
-  wait_for(lambda: not shell('squeue --noheader'))
+  program.wait_for(lambda: not shell('squeue --noheader'))
   config = json.loads(pathlib.Path(job.workdir, 'config.json').read_text())
   assert config['checkpoint']['keep'] == 7
   assert pathlib.Path(job.workdir, 'done', job.id).exists()
@@ -447,7 +440,7 @@ def test_bad_use_of_slurm(tmp_path, start_sweep, slurm):
   submit = ['--engine=slurm', '--', *OPTIONS, '--no-requeue']
   code, output = finish(start_sweep('run', folder, *submit))
   assert code == 0, output
-  wait_for(lambda: not shell('squeue --noheader'))
+  program.wait_for(lambda: not shell('squeue --noheader'))
   (log,) = (path.read_text() for path in folder.glob('logs/slurm-*'))
   assert '--requeue' in log
   assert not pathlib.Path(jobs[0].workdir).exists()
@@ -519,7 +512,7 @@ def bucket(monkeypatch):
     with contextlib.suppress(OSError):
       return socket.create_connection(('127.0.0.1', port)).close() is None
 
-  wait_for(answers)
+  program.wait_for(answers)
   gcs = gcsfs.GCSFileSystem(
     token='anon', endpoint_url=url, use_listings_cache=False
   )
@@ -576,13 +569,12 @@ def test_a_job_in_a_bucket_is_killed_inside_a_save(
 
   killed = False
   while not killed:
-    (program,) = wait_for(lambda: running_processes([job]))
-    wait_for(is_saving)
-    os.kill(program, signal.SIGKILL)
+    (pid,) = program.wait_for(lambda: running_processes([job]))
+    program.wait_for(is_saving)
+    os.kill(pid, signal.SIGKILL)
     # Unless it was quicker.
     killed = is_saving()
-    gone = {program}
-    wait_for(lambda gone=gone: not gone & set(running_processes([job])))
+    program.wait_for(lambda pid=pid: pid not in running_processes([job]))
   code, output = finish(process)
   assert code == 0 and 'SIGKILL' in output, output
   code, output = finish(calm_run)

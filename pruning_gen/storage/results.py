@@ -180,8 +180,8 @@ def write_rows(
     experiment=table.experiment,
     member=np.where(is_own, _positions(table, members), -1),
   )
-  rows = sort_rows(keys.reset_index(drop=True), 'member').index
-  files.write_table(path, table.iloc[rows])
+  order = sort_rows(keys.reset_index(drop=True), 'member').index
+  files.write_table(path, table.iloc[order])
 
 
 def sort_rows(table: pd.DataFrame, last: str) -> pd.DataFrame:
